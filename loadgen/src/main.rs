@@ -1,0 +1,3 @@
+//! A load generator for NSQ lookupds.
+
+fn main() {}

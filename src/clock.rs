@@ -1,0 +1,134 @@
+//! The only reader of time. Everything else is handed a [`Timestamp`].
+//!
+//! Must not: sleep, or be asked twice for one decision (a turn is given one `now`).
+//! Any thread may read it.
+
+use std::ops::Add;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A moment, in Unix nanoseconds, counted by a clock that never steps back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// A moment later than any the clock will give.
+    pub const NEVER: Self = Self(i64::MAX);
+
+    /// The moment `nanos` nanoseconds after 1970-01-01 UTC.
+    #[must_use]
+    pub const fn from_unix_nanos(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since 1970-01-01 UTC, as `/debug` prints `last_update`.
+    #[must_use]
+    pub const fn unix_nanos(self) -> i64 {
+        self.0
+    }
+
+    /// How long before this moment `earlier` was; zero when it was not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// Where a [`Timestamp`] comes from: the system, or a test's hand.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// The monotonic clock, shown as wall time by the offset the wall clock had at the start: a
+    /// wall clock that steps must not make ten thousand producers look silent.
+    System {
+        start: Instant,
+        start_unix: i64,
+    },
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
+    pub fn system() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(Source::System {
+            start: Instant::now(),
+            start_unix: i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// A clock that stands at `now` until [`Clock::set`] moves it.
+    #[must_use]
+    pub fn manual(now: Timestamp) -> Self {
+        Self(Source::Manual(Arc::new(AtomicI64::new(now.0))))
+    }
+
+    /// The moment it is.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System { start, start_unix } => Timestamp(*start_unix) + start.elapsed(),
+            Source::Manual(now) => Timestamp(now.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a manual clock to `now`.
+    ///
+    /// # Panics
+    /// When it is the system's clock: only a test sets time.
+    pub fn set(&self, now: Timestamp) {
+        match &self.0 {
+            Source::Manual(cell) => cell.store(now.0, Ordering::SeqCst),
+            Source::System { .. } => panic!("the system's clock cannot be set"),
+        }
+    }
+
+    /// The wall clock's whole seconds since 1970-01-01 UTC, steps and all: for the `Date` header.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
+    pub fn wall_seconds(&self) -> u64 {
+        match &self.0 {
+            Source::System { .. } => {
+                SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+            }
+            Source::Manual(now) => {
+                u64::try_from(now.load(Ordering::SeqCst) / 1_000_000_000).unwrap_or(0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_stands_where_it_is_set() {
+        let clock = Clock::manual(Timestamp::from_unix_nanos(5_000_000_000));
+        assert_eq!(clock.now(), clock.now());
+        clock.set(clock.now() + Duration::from_secs(2));
+        assert_eq!(clock.now().since(Timestamp::from_unix_nanos(5_000_000_000)).as_secs(), 2);
+        assert_eq!(clock.wall_seconds(), 7);
+    }
+
+    #[test]
+    fn the_system_clock_never_steps_back() {
+        let clock = Clock::system();
+        let (first, second) = (clock.now(), clock.now());
+        assert!(first <= second);
+        assert_eq!(first.since(second + Duration::from_secs(1)), Duration::ZERO);
+    }
+}

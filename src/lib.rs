@@ -1,0 +1,5 @@
+//! musterd: a thread-per-core, drop-in replacement for NSQ's nsqlookupd.
+
+pub mod clock;
+pub mod flow;
+pub mod limits;
