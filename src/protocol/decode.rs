@@ -1,0 +1,299 @@
+//! `&[u8]` to a command, or "not all here yet", or the refusal that NSQ's clients expect.
+//!
+//! Must not: hold state; who has identified is the session's to know. Source: nsq
+//! `nsqlookupd/lookup_protocol_v1.go`.
+
+use std::fmt;
+
+use super::names;
+use crate::limits;
+
+/// A complete command, borrowed from the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// A sign of life.
+    Ping,
+    /// Who the nsqd is: the JSON body.
+    Identify(&'a [u8]),
+    /// The nsqd carries this topic and channel. The names are valid.
+    Register(&'a str, Option<&'a str>),
+    /// The nsqd no longer carries this channel; without one, this topic and all its channels.
+    Unregister(&'a str, Option<&'a str>),
+}
+
+/// A command that is not carried out: the error code, and the text behind it. Every one is
+/// fatal: it is sent, then the connection closes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which of NSQ's error codes.
+    pub code: Code,
+    /// What follows the code; may repeat bytes of the peer that are no UTF-8.
+    pub text: Vec<u8>,
+}
+
+/// NSQ's error codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// `E_INVALID`: no such command, or not now.
+    Invalid,
+    /// `E_BAD_TOPIC`: not a topic name.
+    BadTopic,
+    /// `E_BAD_CHANNEL`: not a channel name.
+    BadChannel,
+    /// `E_BAD_BODY`: an IDENTIFY body that cannot be used.
+    BadBody,
+}
+
+impl Code {
+    /// The code as it is sent.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "E_INVALID",
+            Self::BadTopic => "E_BAD_TOPIC",
+            Self::BadChannel => "E_BAD_CHANNEL",
+            Self::BadBody => "E_BAD_BODY",
+        }
+    }
+}
+
+impl Refusal {
+    pub(crate) fn new(code: Code, text: impl Into<Vec<u8>>) -> Self {
+        Self { code, text: text.into() }
+    }
+
+    /// The whole reply: code, space, text.
+    #[must_use]
+    pub fn message(&self) -> Vec<u8> {
+        [self.code.as_str().as_bytes(), b" ", &self.text].concat()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code.as_str(), String::from_utf8_lossy(&self.text))
+    }
+}
+
+/// Takes the first command off `input`: the command and how many bytes it took, or `None` when
+/// it is not complete. `identified`: whether the peer has; `end`: nothing follows `input`.
+///
+/// # Errors
+/// What NSQ refuses, in NSQ's words and order; and lines and bodies longer than
+/// [`limits::COMMAND_LINE`] and [`limits::IDENTIFY_BODY`]. The connection closes.
+pub fn decode(
+    input: &[u8],
+    identified: bool,
+    end: bool,
+) -> Result<Option<(Command<'_>, usize)>, Refusal> {
+    let window = &input[..input.len().min(limits::COMMAND_LINE)];
+    let Some(newline) = window.iter().position(|&byte| byte == b'\n') else {
+        // Divergence: nsqlookupd reads a line of any length.
+        return if window.len() < limits::COMMAND_LINE {
+            Ok(None)
+        } else {
+            let text = format!("command line longer than {} bytes", limits::COMMAND_LINE);
+            Err(Refusal::new(Code::Invalid, text))
+        };
+    };
+    let mut words = trim_space(&input[..newline]).split(|&byte| byte == b' ');
+    let verb = words.next().unwrap_or_default();
+    let rest = newline + 1;
+    match verb {
+        b"PING" => Ok(Some((Command::Ping, rest))),
+        b"IDENTIFY" if identified => Err(Refusal::new(Code::Invalid, "cannot IDENTIFY again")),
+        b"IDENTIFY" => {
+            let body = identify_body(&input[rest..], end)?;
+            Ok(body.map(|body| (Command::Identify(body), rest + LENGTH + body.len())))
+        }
+        b"REGISTER" | b"UNREGISTER" if !identified => {
+            Err(Refusal::new(Code::Invalid, "client must IDENTIFY"))
+        }
+        b"REGISTER" => {
+            let (topic, channel) = topic_and_channel("REGISTER", words)?;
+            Ok(Some((Command::Register(topic, channel), rest)))
+        }
+        b"UNREGISTER" => {
+            let (topic, channel) = topic_and_channel("UNREGISTER", words)?;
+            Ok(Some((Command::Unregister(topic, channel), rest)))
+        }
+        _ => Err(Refusal::new(Code::Invalid, [b"invalid command ", verb].concat())),
+    }
+}
+
+/// Bytes of the length before a body or a reply.
+const LENGTH: usize = 4;
+
+/// The body at the start of `input`, behind its big-endian `int32` length.
+fn identify_body(input: &[u8], end: bool) -> Result<Option<&[u8]>, Refusal> {
+    let incomplete = |what: &str| {
+        if end { Err(Refusal::new(Code::BadBody, what)) } else { Ok(None) }
+    };
+    let Some((length, body)) = input.split_first_chunk::<LENGTH>() else {
+        return incomplete("IDENTIFY failed to read body size");
+    };
+    // Divergence: nsqlookupd dies of a negative length and allocates whatever a positive one says.
+    let length = i32::from_be_bytes(*length);
+    let Ok(length) = usize::try_from(length) else {
+        let text = format!("IDENTIFY invalid body size {length}");
+        return Err(Refusal::new(Code::BadBody, text));
+    };
+    if length > limits::IDENTIFY_BODY {
+        let text = format!("IDENTIFY body too big {length} > {}", limits::IDENTIFY_BODY);
+        return Err(Refusal::new(Code::BadBody, text));
+    }
+    match body.get(..length) {
+        Some(body) => Ok(Some(body)),
+        None => incomplete("IDENTIFY failed to read body"),
+    }
+}
+
+/// The names behind REGISTER and UNREGISTER; further words are ignored, an empty channel is none.
+fn topic_and_channel<'a>(
+    verb: &str,
+    mut words: impl Iterator<Item = &'a [u8]>,
+) -> Result<(&'a str, Option<&'a str>), Refusal> {
+    let Some(topic) = words.next() else {
+        return Err(Refusal::new(Code::Invalid, format!("{verb} insufficient number of params")));
+    };
+    let channel = words.next().filter(|channel| !channel.is_empty());
+    let topic = name(Code::BadTopic, verb, "topic", topic)?;
+    let channel =
+        channel.map(|channel| name(Code::BadChannel, verb, "channel", channel)).transpose()?;
+    Ok((topic, channel))
+}
+
+fn name<'a>(code: Code, verb: &str, what: &str, name: &'a [u8]) -> Result<&'a str, Refusal> {
+    match std::str::from_utf8(name) {
+        Ok(name) if names::is_valid(name.as_bytes()) => Ok(name),
+        _ => {
+            let text =
+                [verb.as_bytes(), b" ", what.as_bytes(), b" name '", name, b"' is not valid"];
+            Err(Refusal::new(code, text.concat()))
+        }
+    }
+}
+
+/// Go's `strings.TrimSpace`, for text that may be no UTF-8: trims while whole characters are
+/// white space.
+fn trim_space(mut line: &[u8]) -> &[u8] {
+    while let Some(space) = leading_space(line) {
+        line = &line[space..];
+    }
+    while let Some(space) = trailing_space(line) {
+        line = &line[..line.len() - space];
+    }
+    line
+}
+
+/// How many bytes the white-space character at the start takes, if there is one.
+fn leading_space(line: &[u8]) -> Option<usize> {
+    (1..=line.len().min(4)).find_map(|length| space(&line[..length]))
+}
+
+/// How many bytes the white-space character at the end takes, if there is one.
+fn trailing_space(line: &[u8]) -> Option<usize> {
+    (1..=line.len().min(4)).find_map(|length| space(&line[line.len() - length..]))
+}
+
+/// The length of `bytes`, if they are one white-space character.
+fn space(bytes: &[u8]) -> Option<usize> {
+    let mut characters = std::str::from_utf8(bytes).ok()?.chars();
+    let first = characters.next()?;
+    (first.is_whitespace() && characters.next().is_none()).then_some(bytes.len())
+}
+
+/// Takes the first reply off what a lookupd sent: its payload and how many bytes it took, or
+/// `None` when it is not complete. For clients.
+#[must_use]
+pub fn reply(input: &[u8]) -> Option<(&[u8], usize)> {
+    let (length, rest) = input.split_first_chunk::<LENGTH>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    Some((rest.get(..length)?, LENGTH + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(input: &[u8], identified: bool, want: Result<Option<(Command<'_>, usize)>, &str>) {
+        let got = decode(input, identified, false);
+        let got = got.map_err(|refusal| String::from_utf8_lossy(&refusal.message()).into_owned());
+        assert_eq!(got, want.map_err(str::to_owned), "{:?}", String::from_utf8_lossy(input));
+    }
+
+    #[test]
+    fn commands() {
+        check(b"PING\n", false, Ok(Some((Command::Ping, 5))));
+        check(b"PIN", false, Ok(None));
+        check(b"", false, Ok(None));
+        check(b"PING a b\r\nPING\n", false, Ok(Some((Command::Ping, 10))));
+        check("\u{a0}\u{2003}PING\u{85}\n".as_bytes(), false, Ok(Some((Command::Ping, 12))));
+        check(b"\xa0PING\n", false, Err("E_INVALID invalid command \u{fffd}PING"));
+        check(b"REGISTER t c extra\n", true, Ok(Some((Command::Register("t", Some("c")), 19))));
+        check(b"REGISTER t  c\n", true, Ok(Some((Command::Register("t", None), 14))));
+        check(b"UNREGISTER t\n", true, Ok(Some((Command::Unregister("t", None), 13))));
+        check(b"IDENTIFY\n\0\0\0\x02{}PING", false, Ok(Some((Command::Identify(b"{}"), 15))));
+        check(b"IDENTIFY\n\0\0\0\0", false, Ok(Some((Command::Identify(b""), 13))));
+        check(b"IDENTIFY\n\0\0\0\x02{", false, Ok(None));
+        check(b"IDENTIFY\n\0\0", false, Ok(None));
+    }
+
+    #[test]
+    fn refusals() {
+        check(b"\n", false, Err("E_INVALID invalid command "));
+        check(b"FOO bar\n", false, Err("E_INVALID invalid command FOO"));
+        check(b"IDENTIFY\n", true, Err("E_INVALID cannot IDENTIFY again"));
+        check(b"REGISTER\n", false, Err("E_INVALID client must IDENTIFY"));
+        check(b"REGISTER\n", true, Err("E_INVALID REGISTER insufficient number of params"));
+        check(b"REGISTER  t\n", true, Err("E_BAD_TOPIC REGISTER topic name '' is not valid"));
+        check(
+            b"UNREGISTER t c!\n",
+            true,
+            Err("E_BAD_CHANNEL UNREGISTER channel name 'c!' is not valid"),
+        );
+        check(
+            b"IDENTIFY\n\xff\xff\xff\xff",
+            false,
+            Err("E_BAD_BODY IDENTIFY invalid body size -1"),
+        );
+        check(
+            b"IDENTIFY\n\0\x01\0\x01",
+            false,
+            Err("E_BAD_BODY IDENTIFY body too big 65537 > 65536"),
+        );
+        let endless = vec![b'x'; limits::COMMAND_LINE];
+        check(&endless[1..], false, Ok(None));
+        check(&endless, false, Err("E_INVALID command line longer than 4096 bytes"));
+    }
+
+    #[test]
+    fn an_end_inside_a_body_is_told() {
+        let refusal = |input| decode(input, false, true).map_err(|refusal| refusal.to_string());
+        let size = "E_BAD_BODY IDENTIFY failed to read body size".to_owned();
+        assert_eq!(refusal(b"IDENTIFY\n\0\0"), Err(size));
+        let body = "E_BAD_BODY IDENTIFY failed to read body".to_owned();
+        assert_eq!(refusal(b"IDENTIFY\n\0\0\0\x05{}"), Err(body));
+        assert_eq!(refusal(b"PING"), Ok(None));
+    }
+
+    proptest! {
+        /// A prefix of a command is incomplete or the same command or refusal, never another one.
+        #[test]
+        fn a_prefix_never_means_something_else(
+            input in prop_oneof![
+                "(PING|IDENTIFY|REGISTER|UNREGISTER|FOO)?[ a-z#!]{0,20}\n.{0,9}".prop_map(String::into_bytes),
+                prop::collection::vec(any::<u8>(), 0..200),
+            ],
+            identified in any::<bool>(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let cut = cut.index(input.len() + 1);
+            let prefix = decode(&input[..cut], identified, false);
+            if prefix != Ok(None) {
+                prop_assert_eq!(prefix, decode(&input, identified, false));
+            }
+        }
+    }
+}

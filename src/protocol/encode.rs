@@ -1,0 +1,97 @@
+//! Replies and commands to bytes.
+//!
+//! Must not: decide what is said. Source: nsq `internal/protocol/protocol.go` `SendResponse`, and
+//! go-nsq `command.go` for the client's side, which only `loadgen` and tests use.
+
+use super::identity::Identity;
+use super::json;
+
+/// The reply to everything but IDENTIFY, framed.
+pub const OK: &[u8] = b"\0\0\0\x02OK";
+
+/// Appends `payload` behind its 4-byte big-endian length.
+///
+/// # Panics
+/// When `payload` is longer than 4 GiB: replies are bounded by the limits on what they repeat.
+pub fn frame(payload: &[u8], out: &mut Vec<u8>) {
+    let length = u32::try_from(payload.len()).expect("a reply is bounded by limits::COMMAND_LINE");
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// The lookupd's answer to IDENTIFY, framed: whom an nsqd asks over HTTP about channels.
+#[must_use]
+pub fn identify_reply(
+    broadcast_address: &str,
+    hostname: &str,
+    tcp_port: u16,
+    http_port: u16,
+) -> Vec<u8> {
+    let mut body = b"{\"broadcast_address\":".to_vec();
+    json::write_string(broadcast_address, &mut body);
+    body.extend_from_slice(b",\"hostname\":");
+    json::write_string(hostname, &mut body);
+    let rest = format!(
+        ",\"http_port\":{http_port},\"tcp_port\":{tcp_port},\"version\":\"{}\"}}",
+        super::NSQ_VERSION
+    );
+    body.extend_from_slice(rest.as_bytes());
+    let mut framed = Vec::with_capacity(4 + body.len());
+    frame(&body, &mut framed);
+    framed
+}
+
+/// An nsqd's IDENTIFY command.
+pub fn identify(identity: &Identity, out: &mut Vec<u8>) {
+    let mut body = b"{".to_vec();
+    identity.write_fields(&mut body);
+    body.push(b'}');
+    out.extend_from_slice(b"IDENTIFY\n");
+    frame(&body, out);
+}
+
+/// An nsqd's PING command.
+pub const PING: &[u8] = b"PING\n";
+
+/// An nsqd's REGISTER command.
+pub fn register(topic: &str, channel: Option<&str>, out: &mut Vec<u8>) {
+    command("REGISTER", topic, channel, out);
+}
+
+/// An nsqd's UNREGISTER command.
+pub fn unregister(topic: &str, channel: Option<&str>, out: &mut Vec<u8>) {
+    command("UNREGISTER", topic, channel, out);
+}
+
+fn command(verb: &str, topic: &str, channel: Option<&str>, out: &mut Vec<u8>) {
+    for word in [Some(verb), Some(topic), channel].into_iter().flatten() {
+        out.extend_from_slice(word.as_bytes());
+        out.push(b' ');
+    }
+    out.pop();
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::decode::{Command, decode};
+
+    #[test]
+    fn what_a_client_sends_is_what_a_lookupd_reads() {
+        let mut bytes = Vec::new();
+        register("t", Some("c"), &mut bytes);
+        assert_eq!(decode(&bytes, true, false), Ok(Some((Command::Register("t", Some("c")), 13))));
+        bytes.clear();
+        unregister("t", None, &mut bytes);
+        assert_eq!(decode(&bytes, true, false), Ok(Some((Command::Unregister("t", None), 13))));
+    }
+
+    #[test]
+    fn the_identify_reply_has_sorted_keys_and_go_s_escapes() {
+        let reply = identify_reply("lookup.example", "<h>", 4160, 4161);
+        let body = br#"{"broadcast_address":"lookup.example","hostname":"\u003ch\u003e","http_port":4161,"tcp_port":4160,"version":"1.3.0"}"#;
+        assert_eq!(&reply[4..], body);
+        assert_eq!(reply[..4], u32::try_from(body.len()).expect("small").to_be_bytes());
+    }
+}

@@ -1,0 +1,324 @@
+//! Who an nsqd is: the IDENTIFY body, read by Go's rules with simd-json, and written again.
+//!
+//! Must not: trust a length, a type or an encoding of the peer. Source: nsq
+//! `nsqlookupd/lookup_protocol_v1.go` `IDENTIFY` and `registration_db.go` `PeerInfo`; Go
+//! `encoding/json`.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use simd_json::{Node, StaticNode};
+
+use super::decode::{Code, Refusal};
+use super::json;
+
+/// What an nsqd says of itself in IDENTIFY.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The machine's name; may be empty.
+    pub hostname: Box<str>,
+    /// The host name or address at which consumers reach it; never empty.
+    pub broadcast_address: Box<str>,
+    /// Its TCP port; never 0. Go's `int`: nobody checks that it is a port.
+    pub tcp_port: i64,
+    /// Its HTTP port; never 0.
+    pub http_port: i64,
+    /// Its version; never empty.
+    pub version: Box<str>,
+    /// Its zone, if it announced one (nsqd after 1.3.0).
+    pub topology_zone: Option<Box<str>>,
+    /// Its region, if it announced one (nsqd after 1.3.0).
+    pub topology_region: Option<Box<str>>,
+}
+
+impl Identity {
+    /// Reads an IDENTIFY body.
+    ///
+    /// # Errors
+    /// `E_BAD_BODY` when it is no JSON object of Go's `PeerInfo`, or lacks an address, a port or
+    /// a version. The connection closes.
+    pub fn decode(body: &[u8]) -> Result<Self, Refusal> {
+        let identity = parse(body)
+            .ok_or_else(|| Refusal::new(Code::BadBody, "IDENTIFY failed to decode JSON body"))?;
+        let complete = !identity.broadcast_address.is_empty()
+            && identity.tcp_port != 0
+            && identity.http_port != 0
+            && !identity.version.is_empty();
+        if !complete {
+            return Err(Refusal::new(Code::BadBody, "IDENTIFY missing fields"));
+        }
+        Ok(identity)
+    }
+
+    /// Appends the fields as the inside of a JSON object, in the order of NSQ's answers:
+    /// `"hostname":…,"broadcast_address":…,"tcp_port":…,"http_port":…,"version":…`, then what
+    /// was announced of `topology_zone` and `topology_region`.
+    pub fn write_fields(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\"hostname\":");
+        json::write_string(&self.hostname, out);
+        out.extend_from_slice(b",\"broadcast_address\":");
+        json::write_string(&self.broadcast_address, out);
+        let mut ports = String::new();
+        write!(ports, ",\"tcp_port\":{},\"http_port\":{}", self.tcp_port, self.http_port)
+            .expect("a String takes what it is given");
+        out.extend_from_slice(ports.as_bytes());
+        out.extend_from_slice(b",\"version\":");
+        json::write_string(&self.version, out);
+        let topology = [("zone", &self.topology_zone), ("region", &self.topology_region)];
+        for (name, value) in topology {
+            if let Some(value) = value {
+                out.extend_from_slice(b",\"topology_");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":");
+                json::write_string(value, out);
+            }
+        }
+    }
+
+    /// Takes over one member of the object. `None`: the value is not of the field's type.
+    fn set(&mut self, key: &str, value: &Node<'_>) -> Option<()> {
+        match fold(key).as_ref() {
+            "hostname" => set_string(&mut self.hostname, value),
+            "broadcast_address" => set_string(&mut self.broadcast_address, value),
+            "version" => set_string(&mut self.version, value),
+            "tcp_port" => set_int(&mut self.tcp_port, value),
+            "http_port" => set_int(&mut self.http_port, value),
+            // Its type is checked, its value is not believed: a peer is its socket's address.
+            "remote_address" => set_string(&mut Box::default(), value),
+            "topology_zone" => set_optional(&mut self.topology_zone, value),
+            "topology_region" => set_optional(&mut self.topology_region, value),
+            _ => Some(()),
+        }
+    }
+}
+
+/// The body's members by Go's rules: keys in any case, the last duplicate wins, null changes
+/// nothing, unknown keys are ignored whatever they hold.
+fn parse(body: &[u8]) -> Option<Identity> {
+    let mut text = go_text(body).into_owned();
+    let tape = simd_json::to_tape(&mut text).ok()?;
+    let mut identity = Identity::default();
+    let (root, mut rest) = tape.0.split_first()?;
+    let members = match root {
+        Node::Object { len, .. } => *len,
+        Node::Static(StaticNode::Null) => 0,
+        _ => return None,
+    };
+    for _ in 0..members {
+        let [Node::String(key), value, ..] = rest else { return None };
+        identity.set(key, value)?;
+        let inside = match value {
+            Node::Object { count, .. } | Node::Array { count, .. } => *count,
+            Node::String(_) | Node::Static(_) => 0,
+        };
+        rest = rest.get(2 + inside..)?;
+    }
+    Some(identity)
+}
+
+fn set_string(field: &mut Box<str>, value: &Node<'_>) -> Option<()> {
+    match value {
+        Node::String(text) => *field = (*text).into(),
+        Node::Static(StaticNode::Null) => {}
+        _ => return None,
+    }
+    Some(())
+}
+
+fn set_int(field: &mut i64, value: &Node<'_>) -> Option<()> {
+    match value {
+        Node::Static(StaticNode::I64(number)) => *field = *number,
+        Node::Static(StaticNode::U64(number)) => *field = i64::try_from(*number).ok()?,
+        Node::Static(StaticNode::Null) => {}
+        _ => return None,
+    }
+    Some(())
+}
+
+/// nsqlookupd 1.3.0 does not know these keys, so that no type is wrong.
+fn set_optional(field: &mut Option<Box<str>>, value: &Node<'_>) -> Option<()> {
+    if let Node::String(text) = value {
+        *field = (!text.is_empty()).then(|| (*text).into());
+    }
+    Some(())
+}
+
+/// The key as Go's decoder compares it: without case, by Unicode's simple folding, which knows
+/// two letters beyond ASCII that fold into it.
+fn fold(key: &str) -> Cow<'_, str> {
+    if key.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return Cow::Borrowed(key);
+    }
+    let folded = key.chars().map(|letter| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        _ => letter.to_ascii_lowercase(),
+    });
+    Cow::Owned(folded.collect())
+}
+
+/// `body` with what Go reads as U+FFFD written as U+FFFD: bytes that are no UTF-8, one for one,
+/// and escapes of lone surrogates. What is left is JSON for simd-json, or for nobody.
+fn go_text(body: &[u8]) -> Cow<'_, [u8]> {
+    if std::str::from_utf8(body).is_ok() && !body.windows(2).any(|pair| pair == b"\\u") {
+        return Cow::Borrowed(body);
+    }
+    let mut text = Vec::with_capacity(body.len() + 16);
+    for chunk in body.utf8_chunks() {
+        text.extend_from_slice(chunk.valid().as_bytes());
+        for _ in chunk.invalid() {
+            text.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    mend_surrogates(&mut text);
+    Cow::Owned(text)
+}
+
+/// Replaces each `\uD800`-like escape that is not half of a pair by `\uFFFD`.
+fn mend_surrogates(text: &mut [u8]) {
+    let mut at = 0;
+    while at + 1 < text.len() {
+        if text[at] != b'\\' {
+            at += 1;
+            continue;
+        }
+        at += match (code_unit(&text[at..]), text.get(at + 6..).and_then(code_unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                text[at..at + 6].copy_from_slice(b"\\uFFFD");
+                6
+            }
+            _ => 2,
+        };
+    }
+}
+
+/// The number of the `\uXXXX` escape at the start of `text`, if one stands there.
+fn code_unit(text: &[u8]) -> Option<u16> {
+    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
+    digits.iter().try_fold(0, |number, digit| {
+        Some(number << 4 | u16::try_from(char::from(*digit).to_digit(16)?).ok()?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BASE: &str = r#""version":"1","tcp_port":1,"http_port":2,"broadcast_address":"b""#;
+
+    /// The body `{BASE, extra}`, read; or the refusal's text.
+    fn with(extra: &[u8]) -> Result<Identity, String> {
+        let body = [b"{", BASE.as_bytes(), b",", extra, b"}"].concat();
+        Identity::decode(&body).map_err(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn go_reads_these() {
+        let hostname = |extra: &[u8]| with(extra).map(|identity| identity.hostname.into_string());
+        let cases: &[(&[u8], &str)] = &[
+            (br#""hostname":"h""#, "h"),
+            (br#""HostName":"h""#, "h"),
+            ("\"ho\u{17f}tname\":\"h\"".as_bytes(), "h"),
+            (br#""hostname":"a","hostname":"b""#, "b"),
+            (br#""hostname":"a","hostname":null"#, "a"),
+            (b"\"hostname\":\"\xff\xe2\x82\"", "\u{fffd}\u{fffd}\u{fffd}"),
+            (br#""hostname":"\ud834\udd1e""#, "\u{1d11e}"),
+            (br#""hostname":"\ud834""#, "\u{fffd}"),
+            (br#""hostname":"\udd1e\ud834x""#, "\u{fffd}\u{fffd}x"),
+            (br#""hostname":"\\ud834""#, "\\ud834"),
+            (br#""x":{"y":[1,{"hostname":"no"}],"z":{}},"hostname":"h""#, "h"),
+            (br#""x":99999999999999999999,"hostname":"h""#, "h"),
+            (br#""remote_address":"9.9.9.9:9""#, ""),
+            (br#""topology_zone":5"#, ""),
+        ];
+        for (extra, want) in cases {
+            let shown = String::from_utf8_lossy(extra);
+            assert_eq!(hostname(extra).as_deref(), Ok(*want), "{shown}");
+        }
+        let zoned = with(br#""topology_zone":"z","topology_region":"""#).expect("valid");
+        assert_eq!((zoned.topology_zone.as_deref(), zoned.topology_region), (Some("z"), None));
+        let odd = with(br#""tcp_port":-1,"http_port":70000"#).expect("valid");
+        assert_eq!((odd.tcp_port, odd.http_port), (-1, 70000));
+    }
+
+    #[test]
+    fn go_refuses_these() {
+        let undecodable = "E_BAD_BODY IDENTIFY failed to decode JSON body";
+        let missing = "E_BAD_BODY IDENTIFY missing fields";
+        let bodies: &[(&[u8], &str)] = &[
+            (b"", undecodable),
+            (b"[]", undecodable),
+            (b"5", undecodable),
+            (b"{} x", undecodable),
+            (b"{,}", undecodable),
+            (b"\"x\"", undecodable),
+            (b"{}", missing),
+            (b"null", missing),
+            (br#"{"tcp_port":1,"http_port":2,"broadcast_address":"b"}"#, missing),
+        ];
+        for (body, want) in bodies {
+            let got = Identity::decode(body).map_err(|refusal| refusal.to_string());
+            assert_eq!(got, Err((*want).to_owned()), "{}", String::from_utf8_lossy(body));
+        }
+        let members: &[&[u8]] = &[
+            br#""tcp_port":"1""#,
+            br#""tcp_port":1.5"#,
+            br#""tcp_port":1e3"#,
+            br#""tcp_port":true"#,
+            br#""tcp_port":99999999999999999999"#,
+            br#""tcp_port":9223372036854775808"#,
+            br#""version":5"#,
+            br#""remote_address":5"#,
+            b"\"hostname\":\"a\nb\"",
+            br#""hostname":"\x""#,
+            br#""a":01"#,
+            br#""a":[1,]"#,
+        ];
+        for extra in members {
+            assert_eq!(
+                with(extra),
+                Err(undecodable.to_owned()),
+                "{}",
+                String::from_utf8_lossy(extra)
+            );
+        }
+    }
+
+    proptest! {
+        /// simd-json agrees with another reader on what is JSON at all (whole numbers that fit no
+        /// 64 bits and lone surrogates apart, which Go reads and that one does not).
+        #[test]
+        fn what_is_json_is_nobody_s_opinion(
+            extra in r#"("[a-z\\"\n/u0d]{0,6}":)?[0-9.eE+\-]{0,5}|("[a-z]{0,3}":)?[\[\]{}:,"tfn 1a]{0,12}"#,
+        ) {
+            let body = format!("{{{BASE},{extra}}}");
+            let other = serde_json::from_str::<serde_json::Value>(&body).is_ok();
+            prop_assert_eq!(Identity::decode(body.as_bytes()).is_ok(), other, "{}", body);
+        }
+
+        /// Whatever is read is written so that it is read again.
+        #[test]
+        fn it_survives_its_own_encoding(hostname in any::<String>(), zone in proptest::option::of(".+")) {
+            let identity = Identity {
+                hostname: hostname.into(),
+                broadcast_address: "b".into(),
+                tcp_port: 4150,
+                http_port: 4151,
+                version: "1.3.0".into(),
+                topology_zone: zone.map(Into::into),
+                topology_region: None,
+            };
+            let mut body = b"{".to_vec();
+            identity.write_fields(&mut body);
+            body.push(b'}');
+            prop_assert_eq!(Identity::decode(&body), Ok(identity));
+        }
+
+        #[test]
+        fn no_body_breaks_it(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Identity::decode(&body);
+        }
+    }
+}

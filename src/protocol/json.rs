@@ -1,0 +1,83 @@
+//! JSON strings as Go's `encoding/json` writes them.
+//!
+//! Must not: know what the strings mean.
+
+/// The digits of `\u00XX`.
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends `text` as a JSON string, quotes included, with Go's escapes: `<`, `>`, `&`, U+2028 and
+/// U+2029 too, and control characters but `\n`, `\r` and `\t` as `\u00XX` (Go 1.21).
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut plain = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        let taken = escape(&bytes[at..], |escaped| {
+            out.extend_from_slice(&bytes[plain..at]);
+            out.extend_from_slice(escaped);
+        });
+        at += taken.unwrap_or(1);
+        if taken.is_some() {
+            plain = at;
+        }
+    }
+    out.extend_from_slice(&bytes[plain..]);
+    out.push(b'"');
+}
+
+/// Hands the escape of the first character of `bytes` to `write`, if it needs one, and returns
+/// how many bytes that character takes.
+fn escape(bytes: &[u8], write: impl FnOnce(&[u8])) -> Option<usize> {
+    match bytes {
+        [b'"', ..] => write(b"\\\""),
+        [b'\\', ..] => write(b"\\\\"),
+        [b'\n', ..] => write(b"\\n"),
+        [b'\r', ..] => write(b"\\r"),
+        [b'\t', ..] => write(b"\\t"),
+        &[byte @ (0..=0x1f | b'<' | b'>' | b'&'), ..] => {
+            let [high, low] = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+            write(&[b'\\', b'u', b'0', b'0', high, low]);
+        }
+        &[0xe2, 0x80, last @ (0xa8 | 0xa9), ..] => {
+            write(if last == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+            return Some(3);
+        }
+        _ => return None,
+    }
+    Some(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(text: &str) -> String {
+        let mut out = Vec::new();
+        write_string(text, &mut out);
+        String::from_utf8(out).expect("escapes are ASCII")
+    }
+
+    #[test]
+    fn as_go_writes_it() {
+        let cases = [
+            ("", r#""""#),
+            ("plain é ÿ 𝄞 \u{fffd}\u{7f}", "\"plain é ÿ 𝄞 \u{fffd}\u{7f}\""),
+            ("a\"b\\c/", r#""a\"b\\c/""#),
+            ("\n\r\t\u{8}\u{c}\0\u{1f}", r#""\n\r\t\u0008\u000c\u0000\u001f""#),
+            ("<&>", r#""\u003c\u0026\u003e""#),
+            ("b\u{2028}\u{2029}\u{2027}x", "\"b\\u2028\\u2029\u{2027}x\""),
+        ];
+        for (text, want) in cases {
+            assert_eq!(written(text), want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_reader_gets_the_text_back(text in any::<String>()) {
+            prop_assert_eq!(serde_json::from_str::<String>(&written(&text)).expect("valid"), text);
+        }
+    }
+}
