@@ -3,3 +3,6 @@
 pub mod clock;
 pub mod flow;
 pub mod limits;
+pub mod protocol;
+pub mod published;
+pub mod sorted;

@@ -1,0 +1,129 @@
+//! [`Published<T>`]: one value that a writer replaces whole and readers read without waiting.
+//!
+//! The only door to crossbeam-epoch. Must not: hand a guard or a reference out of the closure of
+//! [`Published::read`], so that no pin can live across a yield of either runtime. Any thread may
+//! read and publish; writers that must not overwrite each other order themselves.
+
+use std::sync::atomic::Ordering;
+
+use crossbeam::epoch::{self, Atomic, Owned};
+
+/// A value published as a whole: a reader sees the old one or the new one, never a mixture.
+#[derive(Debug)]
+pub struct Published<T> {
+    current: Atomic<T>,
+}
+
+#[allow(unsafe_code, reason = "the one door to epoch-based reclamation")]
+impl<T: Send + Sync + 'static> Published<T> {
+    /// Publishes the first value.
+    #[must_use]
+    pub fn new(value: T) -> Self {
+        Self { current: Atomic::new(value) }
+    }
+
+    /// Replaces the value. Readers that hold the old one keep it until they return.
+    pub fn publish(&self, value: T) {
+        let guard = epoch::pin();
+        // Release pairs with the Acquire of `read`: whoever sees the pointer sees the value.
+        // Acquire, because the old value's fields are dropped later by this thread.
+        let old = self.current.swap(Owned::new(value), Ordering::AcqRel, &guard);
+        // SAFETY: `old` is unlinked by the swap above, so that no reader that pins from now on
+        // can reach it, and swapped out exactly once, so that it is destroyed once. It is never
+        // null: `new` stored a value and only `publish` and `drop` replace it.
+        unsafe { guard.defer_destroy(old) };
+    }
+
+    /// Reads the value. The closure must be short: while it runs nothing retired since can be freed.
+    pub fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
+        let guard = epoch::pin();
+        let current = self.current.load(Ordering::Acquire, &guard);
+        // SAFETY: never null (see `publish`); loaded under `guard`, which lives until `read`
+        // has returned, so that a writer that retires the value now cannot free it before.
+        read(unsafe { current.deref() })
+    }
+}
+
+impl<T> Drop for Published<T> {
+    #[allow(unsafe_code, reason = "the one door to epoch-based reclamation")]
+    fn drop(&mut self) {
+        let current = std::mem::replace(&mut self.current, Atomic::null());
+        // SAFETY: `&mut self` proves that no reader and no writer is left, so that the last
+        // value is ours alone; it is not null (see `publish`).
+        drop(unsafe { current.into_owned() });
+    }
+}
+
+/// Gives values retired by this thread to the collector, so that their memory comes back even if
+/// the thread publishes nothing more for a long time.
+pub fn flush() {
+    epoch::pin().flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
+
+    /// Counts the living, and dies visibly: its payload is only whole between `new` and `drop`.
+    struct Canary {
+        payload: [usize; 4],
+        alive: Arc<AtomicUsize>,
+    }
+
+    impl Canary {
+        fn new(value: usize, alive: &Arc<AtomicUsize>) -> Self {
+            alive.fetch_add(1, Ordering::SeqCst);
+            Self { payload: [value; 4], alive: Arc::clone(alive) }
+        }
+    }
+
+    impl Drop for Canary {
+        fn drop(&mut self) {
+            self.payload = [usize::MAX, 1, 2, 3];
+            self.alive.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn readers_see_whole_values_in_order_while_writers_replace_them() {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let published = Arc::new(Published::new(Canary::new(0, &alive)));
+        const ROUNDS: usize = if cfg!(miri) { 50 } else { 20_000 };
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let published = Arc::clone(&published);
+                thread::spawn(move || {
+                    let mut last = 0;
+                    while last < ROUNDS {
+                        let seen = published.read(|canary| canary.payload);
+                        assert!(
+                            seen.iter().all(|&part| part == seen[0]),
+                            "torn or freed: {seen:?}"
+                        );
+                        assert!(seen[0] >= last, "went back from {last} to {}", seen[0]);
+                        last = seen[0];
+                    }
+                })
+            })
+            .collect();
+        for round in 1..=ROUNDS {
+            published.publish(Canary::new(round, &alive));
+        }
+        for reader in readers {
+            reader.join().expect("a reader saw a broken value");
+        }
+        drop(published);
+        // What was retired is freed once enough pins have moved the epoch on.
+        for _ in 0..10_000 {
+            if alive.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            flush();
+            thread::yield_now();
+        }
+        panic!("{} retired values were never freed", alive.load(Ordering::SeqCst));
+    }
+}
