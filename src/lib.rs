@@ -1,8 +1,10 @@
 //! musterd: a thread-per-core, drop-in replacement for NSQ's nsqlookupd.
 
 pub mod clock;
+pub mod directory;
 pub mod flow;
 pub mod limits;
 pub mod protocol;
 pub mod published;
+pub mod registry;
 pub mod sorted;

@@ -1,0 +1,385 @@
+//! The truth: which nsqd carries which topic and channel, and what of it is published.
+//!
+//! A sharded DashMap keyed by topic; a writer locks the one topic it changes and no other. Changes
+//! collect in a [`Batch`] and [`Registry::commit`] publishes each changed topic once. Must not: know
+//! sockets, sessions' bytes or HTTP; or let a DashMap guard out of a function. Any thread may call.
+
+mod admin;
+mod batch;
+mod client;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ahash::RandomState;
+use dashmap::DashMap;
+use dashmap::mapref::one::RefMut;
+
+pub use admin::NoSuchChannel;
+pub use batch::Batch;
+pub use client::Client;
+
+use crate::clock::Timestamp;
+use crate::directory::{Directory, Peer, Slot, Topic};
+use crate::limits;
+use crate::protocol::identity::Identity;
+use crate::protocol::names::{ChannelName, TopicName};
+use client::Registration;
+
+/// Shards of the map of topics: enough that writers seldom meet.
+const SHARDS: usize = 256;
+
+/// How much the registry takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Registrations of all nsqds; topics and channels in all.
+    pub registrations: usize,
+    /// Registrations of one nsqd.
+    pub per_peer: usize,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { registrations: limits::REGISTRATIONS, per_peer: limits::REGISTRATIONS_PER_PEER }
+    }
+}
+
+/// A change that was refused because the registry, or the nsqd's share of it, is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// This nsqd has [`Capacity::per_peer`] registrations.
+    Peer,
+    /// All nsqds together have [`Capacity::registrations`], or there are as many names.
+    Registry,
+}
+
+/// What a REGISTER or UNREGISTER changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The peer came to, or left, the topic.
+    pub topic: bool,
+    /// How many channels of the topic it came to, or left.
+    pub channels: usize,
+}
+
+/// All registrations.
+#[derive(Debug)]
+pub struct Registry {
+    topics: DashMap<TopicName, Entry, RandomState>,
+    directory: Arc<Directory>,
+    capacity: Capacity,
+    /// Topics and channels that exist. Relaxed, like the other: bounds, exact when all is quiet.
+    names: AtomicUsize,
+    /// Registrations that nsqds hold.
+    registrations: AtomicUsize,
+}
+
+/// A topic in the truth.
+#[derive(Debug)]
+struct Entry {
+    /// The topic with every change.
+    topic: Topic,
+    /// Where it is published.
+    slot: Arc<Slot>,
+    /// Whether the directory lists the slot.
+    listed: bool,
+    /// Whether `topic` has a change that the slot does not show.
+    dirty: bool,
+}
+
+impl Registry {
+    /// An empty registry that publishes into `directory`, which nobody else publishes into.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>, capacity: Capacity) -> Self {
+        Self {
+            topics: DashMap::with_hasher_and_shard_amount(RandomState::new(), SHARDS),
+            directory,
+            capacity,
+            names: AtomicUsize::new(0),
+            registrations: AtomicUsize::new(0),
+        }
+    }
+
+    /// What readers see of it.
+    #[must_use]
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// How many topics and channels there are.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.names.load(Ordering::Relaxed)
+    }
+
+    /// How many registrations nsqds hold.
+    #[must_use]
+    pub fn registrations(&self) -> usize {
+        self.registrations.load(Ordering::Relaxed)
+    }
+
+    /// An nsqd identified itself. It must [`Registry::leave`] in the end.
+    #[must_use]
+    pub fn identify(
+        &self,
+        batch: &mut Batch,
+        address: SocketAddr,
+        identity: Identity,
+        now: Timestamp,
+    ) -> Client {
+        let peer = Peer::new(address, identity, now);
+        self.directory.clients().add(&peer, &mut batch.clients);
+        Client::new(peer)
+    }
+
+    /// The nsqd carries a topic, and a channel of it. The names are valid.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing has changed.
+    ///
+    /// # Panics
+    /// When a name is not valid: the decoder gives none that is not.
+    pub fn register(
+        &self,
+        batch: &mut Batch,
+        client: &mut Client,
+        topic: &str,
+        channel: Option<&str>,
+    ) -> Result<Changed, Full> {
+        let mut guard = self.entry(topic)?;
+        let entry = &mut *guard;
+        if let Err(full) = self.make_room(entry, client, channel) {
+            drop(guard);
+            self.drop_leftover(topic);
+            return Err(full);
+        }
+        let mut changed = Changed::default();
+        if let Some(channel) = channel {
+            let name = match entry.topic.channel(channel) {
+                Some(known) => known.name().clone(),
+                None => {
+                    let name = ChannelName::new(channel).expect("the decoder gives valid names");
+                    entry.topic.add_channel(&name);
+                    name
+                }
+            };
+            changed.channels =
+                usize::from(entry.topic.add_channel_producer(channel, client.peer()));
+            if changed.channels > 0 {
+                self.hold(client, Registration::channel(entry.slot.name(), name));
+            }
+        }
+        changed.topic = entry.topic.add_producer(client.peer());
+        if changed.topic {
+            self.hold(client, Registration::topic(entry.slot.name()));
+        }
+        if changed != Changed::default() || !entry.listed {
+            entry.mark(batch);
+        }
+        Ok(changed)
+    }
+
+    /// The nsqd no longer carries a channel, or without one a topic and all its channels. An
+    /// ephemeral channel or topic that this leaves without producers goes.
+    pub fn unregister(
+        &self,
+        batch: &mut Batch,
+        client: &mut Client,
+        topic: &str,
+        channel: Option<&str>,
+    ) -> Changed {
+        let Some(mut guard) = self.topics.get_mut(topic) else { return Changed::default() };
+        let entry = &mut *guard;
+        let mut changed = Changed::default();
+        let channels: Vec<ChannelName> = match channel {
+            Some(name) => {
+                entry.topic.channel(name).map(|known| known.name().clone()).into_iter().collect()
+            }
+            None => entry.topic.channels().iter().map(|known| known.name().clone()).collect(),
+        };
+        for name in channels {
+            let left = entry.topic.remove_channel_producer(name.as_str(), client.peer());
+            if self.drop_empty_channel(entry, name.as_str()) || left {
+                entry.mark(batch);
+            }
+            changed.channels += usize::from(left);
+            self.release(client, &Registration::channel(entry.slot.name(), name));
+        }
+        if channel.is_none() {
+            changed.topic = entry.topic.remove_producer(client.peer());
+            self.release(client, &Registration::topic(entry.slot.name()));
+            if changed.topic {
+                entry.mark(batch);
+            }
+            let gone = entry.is_leftover();
+            drop(guard);
+            if gone {
+                self.drop_leftover(topic);
+            }
+        }
+        changed
+    }
+
+    /// The nsqd is gone: it leaves everything it registered. `left` is told each topic (and
+    /// channel) it left.
+    pub fn leave(
+        &self,
+        batch: &mut Batch,
+        client: Client,
+        mut left: impl FnMut(&TopicName, Option<&ChannelName>),
+    ) {
+        let (peer, registrations) = client.into_parts();
+        self.registrations.fetch_sub(registrations.len(), Ordering::Relaxed);
+        for Registration { topic, channel } in registrations {
+            let Some(mut guard) = self.topics.get_mut(&topic) else { continue };
+            let entry = &mut *guard;
+            let was_there = match &channel {
+                Some(channel) => entry.topic.remove_channel_producer(channel.as_str(), &peer),
+                None => entry.topic.remove_producer(&peer),
+            };
+            if !was_there {
+                continue;
+            }
+            entry.mark(batch);
+            if let Some(channel) = &channel {
+                self.drop_empty_channel(entry, channel.as_str());
+            }
+            let gone = channel.is_none() && entry.is_leftover();
+            drop(guard);
+            if gone {
+                self.drop_leftover(topic.as_str());
+            }
+            left(&topic, channel.as_ref());
+        }
+        self.directory.clients().remove(&peer, &mut batch.clients);
+    }
+
+    /// Publishes what has changed in the batch. From here on every lookup sees it.
+    pub fn commit(&self, batch: &mut Batch) {
+        for name in batch.topics.drain(..) {
+            if let Some(mut entry) = self.topics.get_mut(&name) {
+                entry.publish(&self.directory);
+            }
+        }
+        self.directory.clients().publish(&mut batch.clients);
+    }
+
+    /// The locked entry of a topic, made if there is none.
+    fn entry(&self, topic: &str) -> Result<RefMut<'_, TopicName, Entry>, Full> {
+        if let Some(entry) = self.topics.get_mut(topic) {
+            return Ok(entry);
+        }
+        let name = TopicName::new(topic).expect("the decoder and the routes give valid names");
+        match self.topics.entry(name.clone()) {
+            dashmap::Entry::Occupied(entry) => Ok(entry.into_ref()),
+            dashmap::Entry::Vacant(place) => {
+                self.take_names(1)?;
+                Ok(place.insert(Entry::new(name)))
+            }
+        }
+    }
+
+    /// Takes an ephemeral channel without producers out of its topic. Returns whether it did.
+    fn drop_empty_channel(&self, entry: &mut Entry, name: &str) -> bool {
+        // Divergence: nsqlookupd keeps ephemeral channels whose nsqd went without UNREGISTER.
+        let gone = entry
+            .topic
+            .channel(name)
+            .is_some_and(|channel| channel.name().is_ephemeral() && channel.producers().is_empty());
+        if gone {
+            entry.topic.remove_channel(name);
+            self.names.fetch_sub(1, Ordering::Relaxed);
+        }
+        gone
+    }
+
+    /// Removes a topic that nothing keeps, looked at again under its lock.
+    fn drop_leftover(&self, topic: &str) {
+        // Divergence: nsqlookupd keeps ephemeral topics whose nsqd went without UNREGISTER.
+        let removed = self.topics.remove_if_mut(topic, |_, entry| {
+            let gone = entry.is_leftover();
+            if gone {
+                self.directory.unlist(topic);
+            }
+            gone
+        });
+        if let Some((_, entry)) = removed {
+            self.names.fetch_sub(entry.names(), Ordering::Relaxed);
+        }
+    }
+
+    /// Checks that what a REGISTER would add fits, and counts a new channel's name.
+    fn make_room(&self, entry: &Entry, client: &Client, channel: Option<&str>) -> Result<(), Full> {
+        let known = channel.map(|name| entry.topic.channel(name));
+        let new_channel =
+            known.is_some_and(|known| known.is_none_or(|known| !known.has_producer(client.peer())));
+        let new = usize::from(!entry.topic.has_producer(client.peer())) + usize::from(new_channel);
+        if new > 0 && client.registrations() + new > self.capacity.per_peer {
+            return Err(Full::Peer);
+        }
+        if new > 0 && self.registrations() + new > self.capacity.registrations {
+            return Err(Full::Registry);
+        }
+        if known.is_some_and(|known| known.is_none()) { self.take_names(1) } else { Ok(()) }
+    }
+
+    /// Counts `count` more topics and channels, if they fit.
+    fn take_names(&self, count: usize) -> Result<(), Full> {
+        if self.names.fetch_add(count, Ordering::Relaxed) + count > self.capacity.registrations {
+            self.names.fetch_sub(count, Ordering::Relaxed);
+            return Err(Full::Registry);
+        }
+        Ok(())
+    }
+
+    fn hold(&self, client: &mut Client, registration: Registration) {
+        if client.hold(registration) {
+            self.registrations.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn release(&self, client: &mut Client, registration: &Registration) {
+        if client.release(registration) {
+            self.registrations.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Entry {
+    fn new(name: TopicName) -> Self {
+        Self { topic: Topic::default(), slot: Slot::new(name), listed: false, dirty: false }
+    }
+
+    /// Notes that `batch` must publish it before its replies are sent.
+    fn mark(&mut self, batch: &mut Batch) {
+        self.dirty = true;
+        batch.note(self.slot.name());
+    }
+
+    /// Shows every change, whoever made it. Under the topic's lock, so that an older topic never
+    /// follows a newer one.
+    fn publish(&mut self, directory: &Directory) {
+        if std::mem::take(&mut self.dirty) {
+            self.slot.publish(self.topic.clone());
+        }
+        if !self.listed {
+            self.listed = true;
+            directory.list(Arc::clone(&self.slot));
+        }
+    }
+
+    /// Whether nothing keeps it: an ephemeral topic without producers, or one that was made for
+    /// a change that was then refused.
+    fn is_leftover(&self) -> bool {
+        let unused = !self.listed && !self.dirty;
+        (unused || self.slot.name().is_ephemeral()) && self.topic.producers().is_empty()
+    }
+
+    /// How many names go with it.
+    fn names(&self) -> usize {
+        1 + self.topic.channels().len()
+    }
+}

@@ -1,0 +1,325 @@
+//! The registry against a plain model: what the directory shows after each commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+
+type Peers = BTreeSet<SocketAddr>;
+
+/// What a reader can see of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    producers: Peers,
+    channels: BTreeMap<String, Peers>,
+    tombstoned: BTreeMap<SocketAddr, Timestamp>,
+}
+
+/// NSQ's rules, written down a second time in the plainest way.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    topics: BTreeMap<String, Seen>,
+    clients: Peers,
+}
+
+fn ephemeral(name: &str) -> bool {
+    name.ends_with("#ephemeral")
+}
+
+impl Model {
+    fn register(&mut self, peer: SocketAddr, topic: &str, channel: Option<&str>) {
+        let seen = self.topics.entry(topic.to_owned()).or_default();
+        seen.producers.insert(peer);
+        if let Some(channel) = channel {
+            seen.channels.entry(channel.to_owned()).or_default().insert(peer);
+        }
+    }
+
+    fn unregister(&mut self, peer: SocketAddr, topic: &str, channel: Option<&str>) {
+        let Some(seen) = self.topics.get_mut(topic) else { return };
+        for (name, peers) in &mut seen.channels {
+            if channel.is_none_or(|channel| channel == name) {
+                peers.remove(&peer);
+            }
+        }
+        seen.channels.retain(|name, peers| {
+            !(peers.is_empty() && ephemeral(name) && channel.is_none_or(|channel| channel == name))
+        });
+        if channel.is_none() {
+            seen.producers.remove(&peer);
+            seen.tombstoned.remove(&peer);
+            if seen.producers.is_empty() && ephemeral(topic) {
+                self.topics.remove(topic);
+            }
+        }
+    }
+
+    fn leave(&mut self, peer: SocketAddr) {
+        self.clients.remove(&peer);
+        for (topic, mut seen) in std::mem::take(&mut self.topics) {
+            let was_there = seen.producers.remove(&peer);
+            seen.tombstoned.remove(&peer);
+            seen.channels.retain(|name, peers| {
+                !(peers.remove(&peer) && peers.is_empty() && ephemeral(name))
+            });
+            if !(was_there && seen.producers.is_empty() && ephemeral(&topic)) {
+                self.topics.insert(topic, seen);
+            }
+        }
+    }
+
+    fn tombstone(&mut self, topic: &str, peer: SocketAddr, now: Timestamp) {
+        for (name, seen) in &mut self.topics {
+            if (topic == "*" || topic == name) && seen.producers.contains(&peer) {
+                seen.tombstoned.insert(peer, now);
+            }
+        }
+    }
+}
+
+fn seen(directory: &Directory) -> BTreeMap<String, Seen> {
+    let peers = |peers: &crate::sorted::Sorted<Arc<Peer>>| {
+        peers.iter().map(|peer| peer.address()).collect::<Peers>()
+    };
+    let mut topics = BTreeMap::new();
+    directory.each_topic(|name, topic| {
+        let channels = topic.channels().iter();
+        let tombstoned = topic
+            .producers()
+            .iter()
+            .filter_map(|peer| Some((peer.address(), topic.tombstoned_at(peer)?)));
+        let seen = Seen {
+            producers: peers(topic.producers()),
+            channels: channels.map(|c| (c.name().to_string(), peers(c.producers()))).collect(),
+            tombstoned: tombstoned.collect(),
+        };
+        assert!(topics.insert(name.to_string(), seen).is_none(), "{name} is listed twice");
+    });
+    topics
+}
+
+fn identity(number: u16) -> Identity {
+    Identity {
+        broadcast_address: format!("node-{number}").into(),
+        tcp_port: 4150,
+        http_port: 4151,
+        version: "1.3.0".into(),
+        ..Identity::default()
+    }
+}
+
+fn address(number: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1000 + number))
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Register(u16, String, Option<String>),
+    Unregister(u16, String, Option<String>),
+    Leave(u16),
+    Create(String, Option<String>),
+    DeleteTopic(String),
+    DeleteChannel(String, String),
+    Tombstone(String, u16),
+    Commit,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let peer = 0u16..70;
+    let topic = prop::sample::select(vec!["a", "b", "c#ephemeral", "d"]).prop_map(str::to_owned);
+    let channel = prop::sample::select(vec!["x", "y#ephemeral", "z"]).prop_map(str::to_owned);
+    let some = prop::option::of(channel.clone());
+    prop_oneof![
+        12 => (peer.clone(), topic.clone(), some.clone()).prop_map(|(p, t, c)| Step::Register(p, t, c)),
+        4 => (peer.clone(), topic.clone(), some.clone()).prop_map(|(p, t, c)| Step::Unregister(p, t, c)),
+        2 => peer.clone().prop_map(Step::Leave),
+        1 => (topic.clone(), some).prop_map(|(t, c)| Step::Create(t, c)),
+        1 => prop_oneof![9 => topic.clone(), 1 => Just("*".to_owned())].prop_map(Step::DeleteTopic),
+        1 => (topic.clone(), channel).prop_map(|(t, c)| Step::DeleteChannel(t, c)),
+        1 => (prop_oneof![topic, Just("*".to_owned())], peer).prop_map(|(t, p)| Step::Tombstone(t, p)),
+        4 => Just(Step::Commit),
+    ]
+}
+
+/// The registry and the model, kept in step.
+struct Pair {
+    registry: Registry,
+    batch: Batch,
+    clients: BTreeMap<u16, Client>,
+    model: Model,
+    now: Timestamp,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let directory = Arc::new(Directory::default());
+        Self {
+            registry: Registry::new(directory, Capacity::default()),
+            batch: Batch::default(),
+            clients: BTreeMap::new(),
+            model: Model::default(),
+            now: Timestamp::from_unix_nanos(1),
+        }
+    }
+
+    fn client(&mut self, number: u16) -> &mut Client {
+        let Self { registry, batch, clients, model, now } = self;
+        clients.entry(number).or_insert_with(|| {
+            model.clients.insert(address(number));
+            registry.identify(batch, address(number), identity(number), *now)
+        })
+    }
+
+    fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Register(peer, topic, channel) => {
+                self.client(*peer);
+                let client = self.clients.get_mut(peer).expect("just made");
+                let done =
+                    self.registry.register(&mut self.batch, client, topic, channel.as_deref());
+                done.expect("far from full");
+                self.model.register(address(*peer), topic, channel.as_deref());
+            }
+            Step::Unregister(peer, topic, channel) => {
+                self.client(*peer);
+                let client = self.clients.get_mut(peer).expect("just made");
+                self.registry.unregister(&mut self.batch, client, topic, channel.as_deref());
+                self.model.unregister(address(*peer), topic, channel.as_deref());
+            }
+            Step::Leave(peer) => {
+                if let Some(client) = self.clients.remove(peer) {
+                    self.registry.leave(&mut self.batch, client, |_, _| {});
+                    self.model.leave(address(*peer));
+                }
+            }
+            Step::Commit => self.registry.commit(&mut self.batch),
+            admin => self.administrate(admin),
+        }
+    }
+
+    /// Admin changes; they concern the published topics, so that all is committed first.
+    fn administrate(&mut self, step: &Step) {
+        self.registry.commit(&mut self.batch);
+        match step {
+            Step::Create(topic, channel) => {
+                let name = TopicName::new(topic).expect("valid");
+                match channel.as_deref().and_then(ChannelName::new) {
+                    None => self.registry.create_topic(&name),
+                    Some(channel) => self.registry.create_channel(&name, &channel),
+                }
+                .expect("far from full");
+                let seen = self.model.topics.entry(topic.clone()).or_default();
+                if let Some(channel) = channel {
+                    seen.channels.entry(channel.clone()).or_default();
+                }
+            }
+            Step::DeleteTopic(topic) => {
+                self.registry.delete_topic(topic);
+                self.model.topics.retain(|name, _| topic != "*" && topic != name);
+            }
+            Step::DeleteChannel(topic, channel) => {
+                let found = self.model.topics.get_mut(topic);
+                let found = found.is_some_and(|seen| seen.channels.remove(channel).is_some());
+                assert_eq!(self.registry.delete_channel(topic, channel).is_ok(), found);
+            }
+            Step::Tombstone(topic, peer) => {
+                self.now = self.now + std::time::Duration::from_secs(1);
+                self.registry.tombstone(topic, &format!("node-{peer}:4151"), self.now);
+                self.model.tombstone(topic, address(*peer), self.now);
+            }
+            _ => unreachable!("not an admin's"),
+        }
+    }
+
+    fn check(&mut self) {
+        self.registry.commit(&mut self.batch);
+        assert_eq!(seen(self.registry.directory()), self.model.topics);
+        let mut clients = Peers::new();
+        self.registry.directory().each_client(|peer| assert!(clients.insert(peer.address())));
+        assert_eq!(clients, self.model.clients);
+        let names = self.model.topics.values().map(|seen| 1 + seen.channels.len()).sum::<usize>();
+        assert_eq!(self.registry.names(), names);
+        let held = self.clients.values().map(Client::registrations).sum::<usize>();
+        assert_eq!(self.registry.registrations(), held);
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_directory_shows_what_the_model_says(steps in prop::collection::vec(step(), 1..400)) {
+        let mut pair = Pair::new();
+        for step in &steps {
+            pair.apply(step);
+            if matches!(step, Step::Commit) {
+                pair.check();
+            }
+        }
+        pair.check();
+        for peer in 0..70 {
+            pair.apply(&Step::Leave(peer));
+        }
+        pair.check();
+        assert_eq!(pair.registry.registrations(), 0);
+    }
+}
+
+#[test]
+fn nothing_is_seen_before_the_commit_and_everything_after() {
+    let mut pair = Pair::new();
+    pair.apply(&Step::Register(1, "a".into(), Some("x".into())));
+    assert!(seen(pair.registry.directory()).is_empty());
+    pair.check();
+    assert_eq!(
+        pair.registry.register(
+            &mut pair.batch,
+            pair.clients.get_mut(&1).expect("made"),
+            "a",
+            Some("x")
+        ),
+        Ok(Changed::default())
+    );
+    assert!(pair.batch.topics.is_empty(), "a known REGISTER publishes nothing");
+}
+
+#[test]
+fn many_changes_of_one_topic_are_one_publication() {
+    let mut pair = Pair::new();
+    (0..60).for_each(|peer| pair.apply(&Step::Register(peer, "a".into(), None)));
+    assert_eq!(pair.batch.topics.len(), 1);
+    pair.check();
+}
+
+#[test]
+fn a_full_registry_refuses_and_changes_nothing() {
+    let check = |capacity: Capacity, want: Full, refused: (&str, Option<&str>)| {
+        let registry = Registry::new(Arc::new(Directory::default()), capacity);
+        let mut batch = Batch::default();
+        let mut client =
+            registry.identify(&mut batch, address(1), identity(1), Timestamp::default());
+        let mut register =
+            |topic, channel| registry.register(&mut batch, &mut client, topic, channel);
+        register("a", Some("x")).expect("there is room for two");
+        assert_eq!(register(refused.0, refused.1), Err(want), "{refused:?}");
+        assert_eq!(register("a", Some("x")), Ok(Changed::default()));
+        registry.commit(&mut batch);
+        let topics = seen(registry.directory());
+        assert_eq!(topics.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(
+            (registry.names(), registry.registrations(), topics["a"].channels.len()),
+            (2, 2, 1)
+        );
+        if want == Full::Registry {
+            let names =
+                (TopicName::new("b").expect("valid"), ChannelName::new("y").expect("valid"));
+            assert_eq!(registry.create_channel(&names.0, &names.1), Err(Full::Registry));
+            assert_eq!(registry.create_topic(&names.0), Err(Full::Registry));
+            assert_eq!((registry.names(), seen(registry.directory())), (2, topics));
+        }
+    };
+    for refused in [("b", None), ("a", Some("y")), ("b", Some("y"))] {
+        check(Capacity { per_peer: 2, registrations: 100 }, Full::Peer, refused);
+        check(Capacity { per_peer: 100, registrations: 2 }, Full::Registry, refused);
+    }
+}
