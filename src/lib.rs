@@ -7,4 +7,5 @@ pub mod limits;
 pub mod protocol;
 pub mod published;
 pub mod registry;
+pub mod session;
 pub mod sorted;

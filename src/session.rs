@@ -1,0 +1,437 @@
+//! One nsqd's dialogue without sockets: bytes and `now` in, replies and a [`Turn`] out.
+//!
+//! Must not: read a clock, log, or name a runtime; what happened is told to an [`Observer`]. Runs
+//! on the thread of the table that pumps it. Source: nsq `nsqlookupd/tcp.go` and
+//! `lookup_protocol_v1.go`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::directory::Peer;
+use crate::flow::{Ended, Input, Next, Service, Turn};
+use crate::limits;
+use crate::protocol::decode::{Code, Command, Refusal, decode};
+use crate::protocol::identity::Identity;
+use crate::protocol::{MAGIC, encode};
+use crate::registry::{Batch, Changed, Client, Full, Registry};
+
+/// What happens in a session, for the log and the counters.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The peer connected.
+    Connected,
+    /// It sent these four bytes: the magic, or something that ends the session.
+    Magic(&'a [u8]),
+    /// It identified itself.
+    Identified(&'a Peer),
+    /// It pinged, this long after it was last heard.
+    Pinged(Duration),
+    /// It came to a topic, or to a channel of it.
+    Registered(&'a str, Option<&'a str>, Changed),
+    /// It left a topic, or a channel of it, by command.
+    Unregistered(&'a str, Option<&'a str>, Changed),
+    /// It left a topic or a channel because its connection ended.
+    Left(&'a str, Option<&'a str>),
+    /// Its command was refused; the connection closes.
+    Refused(&'a Refusal),
+    /// Its REGISTER was refused for want of room. [`Event::Refused`] follows.
+    Full(Full),
+    /// The connection ended. The flag: it had identified itself.
+    Ended(Ended, bool),
+}
+
+/// Whoever logs and counts.
+pub trait Observer {
+    /// Something happened to the peer at `address`.
+    fn observe(&mut self, address: SocketAddr, event: Event<'_>);
+}
+
+/// How long a session may take over things.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From connect to a complete IDENTIFY.
+    pub handshake: Duration,
+    /// From a command's first byte to its last.
+    pub command: Duration,
+    /// Between two commands of an identified nsqd.
+    pub silence: Duration,
+}
+
+impl Patience {
+    /// The limits' patience, for an inactive-producer-timeout of `inactive`.
+    #[must_use]
+    pub fn with_inactive_timeout(inactive: Duration) -> Self {
+        Self {
+            handshake: limits::HANDSHAKE,
+            command: limits::COMMAND,
+            silence: inactive.saturating_mul(limits::SILENCE_TIMEOUTS),
+        }
+    }
+}
+
+/// The sessions of one table: what they share.
+#[derive(Debug)]
+pub struct Sessions<O> {
+    registry: Arc<Registry>,
+    batch: Batch,
+    patience: Patience,
+    /// The answer to IDENTIFY, framed.
+    greeting: Arc<[u8]>,
+    observer: O,
+}
+
+/// One nsqd's dialogue, as far as it has come.
+#[derive(Debug)]
+pub struct Session {
+    address: SocketAddr,
+    /// When the handshake must be over.
+    handshake: Timestamp,
+    /// When the command that has begun must be complete; never, if none has begun.
+    command: Timestamp,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Magic,
+    Stranger,
+    Identified(Box<Client>),
+}
+
+/// What became of the start of the input.
+enum Step {
+    Took(usize),
+    Incomplete,
+    Close,
+}
+
+impl<O: Observer> Sessions<O> {
+    /// Sessions that change `registry` and answer IDENTIFY with `greeting` (see
+    /// [`encode::identify_reply`]).
+    pub fn new(
+        registry: Arc<Registry>,
+        patience: Patience,
+        greeting: Arc<[u8]>,
+        observer: O,
+    ) -> Self {
+        Self { registry, batch: Batch::default(), patience, greeting, observer }
+    }
+
+    fn step(
+        &mut self,
+        session: &mut Session,
+        input: Input<'_>,
+        now: Timestamp,
+        output: &mut Vec<u8>,
+    ) -> Step {
+        let identified = match session.stage {
+            Stage::Magic => return self.magic(session, input.bytes, output),
+            Stage::Stranger => false,
+            Stage::Identified(_) => true,
+        };
+        let done = match decode(input.bytes, identified, input.end) {
+            Ok(None) => return Step::Incomplete,
+            Ok(Some((command, taken))) => {
+                self.execute(session, command, now, output).map(|()| taken)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match done {
+            Ok(taken) => Step::Took(taken),
+            Err(refusal) => {
+                self.observer.observe(session.address, Event::Refused(&refusal));
+                encode::frame(&refusal.message(), output);
+                Step::Close
+            }
+        }
+    }
+
+    fn magic(&mut self, session: &mut Session, bytes: &[u8], output: &mut Vec<u8>) -> Step {
+        let Some(magic) = bytes.first_chunk::<{ MAGIC.len() }>() else { return Step::Incomplete };
+        self.observer.observe(session.address, Event::Magic(magic));
+        if magic != MAGIC {
+            encode::frame(b"E_BAD_PROTOCOL", output);
+            return Step::Close;
+        }
+        session.stage = Stage::Stranger;
+        Step::Took(MAGIC.len())
+    }
+
+    fn execute(
+        &mut self,
+        session: &mut Session,
+        command: Command<'_>,
+        now: Timestamp,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let address = session.address;
+        match (command, &mut session.stage) {
+            (Command::Ping, Stage::Identified(client)) => {
+                let peer = client.peer();
+                self.observer.observe(address, Event::Pinged(now.since(peer.last_update())));
+                peer.update(now);
+            }
+            (Command::Identify(body), stage @ Stage::Stranger) => {
+                let identity = Identity::decode(body)?;
+                let client = self.registry.identify(&mut self.batch, address, identity, now);
+                self.observer.observe(address, Event::Identified(client.peer()));
+                *stage = Stage::Identified(Box::new(client));
+                output.extend_from_slice(&self.greeting);
+                return Ok(());
+            }
+            (Command::Register(topic, channel), Stage::Identified(client)) => {
+                let done = self.registry.register(&mut self.batch, client, topic, channel);
+                let changed = done.map_err(|full| self.refuse_full(address, full))?;
+                self.observer.observe(address, Event::Registered(topic, channel, changed));
+            }
+            (Command::Unregister(topic, channel), Stage::Identified(client)) => {
+                let changed = self.registry.unregister(&mut self.batch, client, topic, channel);
+                self.observer.observe(address, Event::Unregistered(topic, channel, changed));
+            }
+            // A PING of a stranger; the decoder refuses strangers' other commands.
+            _ => {}
+        }
+        output.extend_from_slice(encode::OK);
+        Ok(())
+    }
+
+    fn refuse_full(&mut self, address: SocketAddr, full: Full) -> Refusal {
+        self.observer.observe(address, Event::Full(full));
+        let text = match full {
+            Full::Peer => "REGISTER too many registrations of this nsqd",
+            Full::Registry => "REGISTER too many registrations in all",
+        };
+        Refusal::new(Code::Invalid, text)
+    }
+
+    /// What the session waits for, with `left` bytes of an incomplete command at hand.
+    fn deadline(&self, session: &Session, now: Timestamp) -> Timestamp {
+        let idle = match session.stage {
+            Stage::Identified(_) => now + self.patience.silence,
+            Stage::Magic | Stage::Stranger => session.handshake,
+        };
+        idle.min(session.command)
+    }
+}
+
+impl<O: Observer> Service for Sessions<O> {
+    type Connection = Session;
+
+    fn open(&mut self, peer: SocketAddr, now: Timestamp) -> (Session, Timestamp) {
+        // A dual-stack listener's IPv4 peers are IPv4 peers.
+        let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        self.observer.observe(address, Event::Connected);
+        let handshake = now + self.patience.handshake;
+        let session =
+            Session { address, handshake, command: Timestamp::NEVER, stage: Stage::Magic };
+        (session, handshake)
+    }
+
+    fn turn(
+        &mut self,
+        session: &mut Session,
+        input: Input<'_>,
+        now: Timestamp,
+        output: &mut Vec<u8>,
+        budget: usize,
+    ) -> Turn {
+        let full = output.len() + budget;
+        let mut consumed = 0;
+        loop {
+            if output.len() >= full {
+                return Turn { consumed, next: Next::Write };
+            }
+            let rest = Input { bytes: &input.bytes[consumed..], end: input.end };
+            match self.step(session, rest, now, output) {
+                Step::Took(taken) => {
+                    consumed += taken;
+                    session.command = Timestamp::NEVER;
+                }
+                Step::Incomplete if input.end => return Turn { consumed, next: Next::Close },
+                Step::Incomplete => break,
+                Step::Close => return Turn { consumed: input.bytes.len(), next: Next::Close },
+            }
+        }
+        if consumed < input.bytes.len() {
+            session.command = session.command.min(now + self.patience.command);
+        }
+        Turn { consumed, next: Next::Read { deadline: self.deadline(session, now) } }
+    }
+
+    fn expired(&mut self, _session: &mut Session, _now: Timestamp, _output: &mut Vec<u8>) {}
+
+    fn commit(&mut self, _now: Timestamp) {
+        self.registry.commit(&mut self.batch);
+    }
+
+    fn closed(&mut self, session: Session, why: Ended, _now: Timestamp) {
+        let address = session.address;
+        let identified = matches!(session.stage, Stage::Identified(_));
+        self.observer.observe(address, Event::Ended(why, identified));
+        if let Stage::Identified(client) = session.stage {
+            let observer = &mut self.observer;
+            self.registry.leave(&mut self.batch, *client, |topic, channel| {
+                let channel = channel.map(|channel| channel.as_str());
+                observer.observe(address, Event::Left(topic.as_str(), channel));
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Directory;
+    use crate::registry::Capacity;
+
+    const GREETING: &[u8] = b"\0\0\0\x02HI";
+    const IDENTIFY: &[u8] = b"IDENTIFY\n\0\0\0\x44{\"broadcast_address\":\"b\",\"tcp_port\":1,\"http_port\":2,\"version\":\"1.3\"}";
+
+    /// Remembers what happened, shortly.
+    #[derive(Debug, Default)]
+    struct Diary(Vec<String>);
+
+    impl Observer for Diary {
+        fn observe(&mut self, _address: SocketAddr, event: Event<'_>) {
+            self.0.push(match event {
+                Event::Identified(peer) => format!("Identified({})", peer.identity().version),
+                Event::Refused(refusal) => refusal.to_string(),
+                other => format!("{other:?}"),
+            });
+        }
+    }
+
+    fn sessions(capacity: Capacity) -> Sessions<Diary> {
+        let registry = Arc::new(Registry::new(Arc::new(Directory::default()), capacity));
+        let patience = Patience::with_inactive_timeout(Duration::from_secs(300));
+        Sessions::new(registry, patience, GREETING.into(), Diary::default())
+    }
+
+    fn second(number: i64) -> Timestamp {
+        Timestamp::from_unix_nanos(number * 1_000_000_000)
+    }
+
+    fn open(sessions: &mut Sessions<Diary>) -> Session {
+        sessions.open(([127, 0, 0, 1], 5).into(), second(0)).0
+    }
+
+    /// Sends `bytes` in pieces of `step`, keeping what is not consumed, as a table does.
+    fn send(bytes: &[u8], step: usize, end: bool) -> (Vec<u8>, Next) {
+        let mut sessions = sessions(Capacity::default());
+        let mut session = open(&mut sessions);
+        let (mut output, mut kept) = (Vec::new(), Vec::new());
+        let mut next = Next::Read { deadline: second(10) };
+        let pieces = bytes.chunks(step).map(|piece| (piece, false));
+        for (piece, end) in pieces.chain(end.then_some((&[][..], true))) {
+            kept.extend_from_slice(piece);
+            let input = Input { bytes: &kept, end };
+            let turn = sessions.turn(&mut session, input, second(1), &mut output, usize::MAX / 2);
+            kept.drain(..turn.consumed);
+            next = turn.next;
+            if next == Next::Close {
+                break;
+            }
+        }
+        (output, next)
+    }
+
+    #[test]
+    fn a_dialogue_is_the_same_however_it_is_cut() {
+        let hello = [b"  V1", IDENTIFY].concat();
+        let ok = [GREETING, encode::OK, encode::OK, encode::OK].concat();
+        let script = [&hello[..], b"REGISTER t c\nPING\nUNREGISTER t\n"].concat();
+        let quiet = Next::Read { deadline: second(601) };
+        let refused = [GREETING, b"\0\0\0\x1fE_INVALID cannot IDENTIFY again"].concat();
+        let cases: &[(&[u8], bool, &[u8], Next)] = &[
+            (&script, false, &ok, quiet),
+            (&script, true, &ok, Next::Close),
+            (
+                b"  V1PING\nPING\n",
+                false,
+                b"\0\0\0\x02OK\0\0\0\x02OK",
+                Next::Read { deadline: second(10) },
+            ),
+            (b"  V2", false, b"\0\0\0\x0eE_BAD_PROTOCOL", Next::Close),
+            (b"  V", true, b"", Next::Close),
+            (&[&hello[..], IDENTIFY].concat(), false, &refused, Next::Close),
+            (
+                b"  V1IDENTIFY\n\xff\xff\xff\xff",
+                false,
+                b"\0\0\0\x28E_BAD_BODY IDENTIFY invalid body size -1",
+                Next::Close,
+            ),
+        ];
+        for (bytes, end, want, next) in cases {
+            for step in [1, 2, 7, 1000] {
+                let (output, got) = send(bytes, step, *end);
+                let shown = String::from_utf8_lossy(bytes);
+                assert_eq!(
+                    String::from_utf8_lossy(&output),
+                    String::from_utf8_lossy(want),
+                    "{shown}"
+                );
+                assert_eq!(got, *next, "{shown} in steps of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn deadlines_are_the_handshake_s_the_command_s_or_silence() {
+        let mut sessions = sessions(Capacity::default());
+        let mut session = open(&mut sessions);
+        let mut turn = |bytes: &[u8], at: i64| {
+            let input = Input { bytes, end: false };
+            sessions.turn(&mut session, input, second(at), &mut Vec::new(), 1000).next
+        };
+        let until = |at| Next::Read { deadline: second(at) };
+        assert_eq!(turn(b"  V1PING\n", 3), until(10));
+        assert_eq!(turn(b"IDEN", 4), until(10));
+        assert_eq!(turn(IDENTIFY, 5), until(605));
+        assert_eq!(turn(b"REG", 20), until(30));
+        assert_eq!(turn(b"REGI", 25), until(30), "more of it does not buy time");
+        assert_eq!(turn(b"REGISTER t\n", 26), until(626));
+        assert_eq!(turn(b"PING\nPI", 27), until(37));
+    }
+
+    #[test]
+    fn it_stops_when_the_budget_is_used_and_goes_on_later() {
+        let mut sessions = sessions(Capacity::default());
+        let mut session = open(&mut sessions);
+        let input = [b"  V1", &b"PING\n".repeat(10)[..]].concat();
+        let mut output = b"of others".to_vec();
+        let input = Input { bytes: &input, end: false };
+        let turn = sessions.turn(&mut session, input, second(0), &mut output, 10);
+        assert_eq!((turn.consumed, turn.next, output.len()), (14, Next::Write, 9 + 12));
+    }
+
+    #[test]
+    fn a_connection_that_ends_leaves_everything_and_all_of_it_is_told() {
+        let mut sessions = sessions(Capacity { registrations: 100, per_peer: 3 });
+        let mut session = open(&mut sessions);
+        let input = [b"  V1", IDENTIFY, b"REGISTER t c\nREGISTER u\nREGISTER v\nPING\n"].concat();
+        let mut output = Vec::new();
+        let input = Input { bytes: &input, end: false };
+        let turn = sessions.turn(&mut session, input, second(2), &mut output, 1000);
+        assert_eq!(turn.next, Next::Close);
+        sessions.commit(second(2));
+        let directory = Arc::clone(sessions.registry.directory());
+        let producers = || directory.topic("t", |t| t.map_or(9, |t| t.producers().len()));
+        assert_eq!((producers(), sessions.registry.registrations()), (1, 3));
+        sessions.closed(session, Ended::Finished, second(3));
+        sessions.commit(second(3));
+        assert_eq!((producers(), sessions.registry.registrations()), (0, 0));
+        let mut diary = sessions.observer.0;
+        diary[7..].sort();
+        assert_eq!(diary[5], "Full(Peer)");
+        assert_eq!(diary[6], "E_INVALID REGISTER too many registrations of this nsqd");
+        let left = [
+            "Ended(Finished, true)",
+            "Left(\"t\", None)",
+            "Left(\"t\", Some(\"c\"))",
+            "Left(\"u\", None)",
+        ];
+        assert_eq!(diary[7..], left);
+    }
+}
