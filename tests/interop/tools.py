@@ -1,0 +1,100 @@
+"""What the matrix needs of the machine, and building it once.
+
+Everything built lands in the target directory (git ignores it): Go programs in
+`interop/bin`, Python clients in `interop/venv`, Node clients in `interop/node`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+CLIENTS = os.path.join(HERE, "clients")
+TARGET = os.path.abspath(os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target"))
+BUILT = os.path.join(TARGET, "interop")
+BUILD_TIMEOUT = 900
+
+
+class Missing(Exception):
+    """A tool the machine does not have; the part that needs it is skipped."""
+
+
+def _need(program):
+    if shutil.which(program) is None:
+        raise Missing(f"{program} is not installed")
+
+
+def _run(argv, **options):
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=BUILD_TIMEOUT, check=False, **options,
+    )
+    if done.returncode != 0:
+        tail = "\n".join(done.stdout.splitlines()[-20:])
+        raise RuntimeError(f"{' '.join(argv)} ended with {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def _once(directory, fingerprint, make):
+    """Calls `make` on an empty `directory` unless that was done for `fingerprint`."""
+    stamp = os.path.join(directory, ".fingerprint")
+    try:
+        with open(stamp, encoding="utf-8") as file:
+            if file.read() == fingerprint:
+                return
+    except OSError:
+        pass
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
+    make()
+    with open(stamp, "w", encoding="utf-8") as file:
+        file.write(fingerprint)
+
+
+def _pinned(name):
+    with open(os.path.join(CLIENTS, name), encoding="utf-8") as file:
+        return file.read()
+
+
+class Tools:
+    """Paths and command prefixes of everything a scenario starts."""
+
+    def __init__(self, lookupd, lookupd_args):
+        self._lookupd_args = lookupd_args
+        self.lookupd = [lookupd, *lookupd_args]
+        self.python = os.path.join(BUILT, "venv", "bin", "python")
+        self.node_modules = os.path.join(BUILT, "node", "node_modules")
+
+    def go(self, program):
+        return os.path.join(BUILT, "bin", program)
+
+    def prepare_go(self):
+        _need("go")
+        _run([os.path.join(HERE, "build")])
+
+    def prepare_python(self):
+        """A virtual environment with the versions requirements.txt pins."""
+        venv = os.path.join(BUILT, "venv")
+
+        def make():
+            _run([sys.executable, "-m", "venv", venv])
+            requirements = os.path.join(CLIENTS, "requirements.txt")
+            pip = [self.python, "-m", "pip", "--disable-pip-version-check"]
+            _run([*pip, "install", "--quiet", "-r", requirements])
+
+        _once(venv, sys.version + _pinned("requirements.txt"), make)
+
+    def prepare_node(self):
+        """node_modules as package-lock.json pins it; no package's scripts run."""
+        _need("node")
+        _need("npm")
+        node = os.path.join(BUILT, "node")
+
+        def make():
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(os.path.join(CLIENTS, name), node)
+            _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=node)
+
+        _once(node, _run(["node", "--version"]) + _pinned("package-lock.json"), make)
