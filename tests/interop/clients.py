@@ -22,8 +22,8 @@ class Client(NamedTuple):
     command: Callable
     # What is appended to each lookupd address.
     suffix: str = ""
-    # Asks another lookupd when the first is down. asyncnsq 1.2 picks one at
-    # random, once, and gives up with an UnboundLocalError.
+    # Whether it works at all while the first lookupd it asks is down. The three
+    # that do not are named in README.md with the reason.
     fails_over: bool = True
 
 
@@ -67,12 +67,12 @@ def _nsqjs(tools, topic, channel, lookupds, _):
 
 ALL = [
     Client("nsq_tail (go-nsq)", "go", _nsq_tail),
-    Client("nsq_tail, query in the lookupd URL", "go", _nsq_tail, suffix="/lookup?zone=a"),
-    Client("nsq_to_file", "go", _nsq_to_file),
+    Client("nsq_tail, query in the lookupd URL", "go", _nsq_tail, "/lookup?zone=a"),
+    Client("nsq_to_file", "go", _nsq_to_file, fails_over=False),
     Client("pynsq", "python", _python("pynsq_tail.py")),
-    Client("pynsq, query in the lookupd URL", "python", _python("pynsq_tail.py"), suffix="/lookup?zone=a"),
+    Client("pynsq, query in the lookupd URL", "python", _python("pynsq_tail.py"), "/lookup?zone=a"),
     Client("asyncnsq", "python", _python("asyncnsq_tail.py"), fails_over=False),
     Client("ansq", "python", _python("ansq_tail.py")),
-    Client("gnsq", "python", _python("gnsq_tail.py")),
+    Client("gnsq", "python", _python("gnsq_tail.py"), fails_over=False),
     Client("nsqjs", "node", _nsqjs),
 ]

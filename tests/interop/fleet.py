@@ -38,7 +38,7 @@ def expect(what, seen, wanted):
 
 
 def eventually(what, probe, wanted, timeout=PATIENCE):
-    """Polls until `probe()` equals `wanted`; returns the seconds it took.
+    """Polls until `probe()` equals `wanted`.
 
     A refused or broken connection counts as "not yet"; a malformed answer
     (ValueError, KeyError) does not and ends the check at once.
@@ -49,10 +49,9 @@ def eventually(what, probe, wanted, timeout=PATIENCE):
             seen = probe()
         except (OSError, http.client.HTTPException) as error:
             seen = error
-        took = time.monotonic() - begun
         if seen == wanted:
-            return took
-        if took > timeout:
+            return
+        if time.monotonic() - begun > timeout:
             raise Failed(f"{what}: wanted {wanted!r}, still {seen!r} after {timeout:.0f} s")
         time.sleep(POLL_EVERY)
 
@@ -161,7 +160,7 @@ class Process:
         except Failed:
             pass
 
-    def log_tail(self, lines=15):
+    def log_tail(self, lines=10):
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return file.read().splitlines()[-lines:]
 
@@ -187,10 +186,17 @@ class Daemon(Process):
 class Lookupd(Daemon):
     """The daemon under test (or the control), and what its HTTP side says."""
 
-    def __init__(self, name, argv, log, tcp_port, http_port):
-        ports = [f"--tcp-address={HOST}:{tcp_port}", f"--http-address={HOST}:{http_port}"]
-        super().__init__(name, [*argv, *ports, f"--broadcast-address={HOST}"], log, http_port)
+    def __init__(self, tools, name, log):
+        tcp_port, http_port = free_port(), free_port()
         self.tcp_address = f"{HOST}:{tcp_port}"
+        argv = [
+            tools.lookupd,
+            f"--tcp-address={self.tcp_address}",
+            f"--http-address={HOST}:{http_port}",
+            f"--broadcast-address={HOST}",
+            *tools.lookupd_args,
+        ]
+        super().__init__(name, argv, log, http_port)
 
     def topics(self):
         return set(get_json(self.http, "/topics")["topics"])
@@ -228,11 +234,12 @@ class Nsqd(Daemon):
             *(f"--lookupd-tcp-address={lookupd.tcp_address}" for lookupd in lookupds),
         ]
         super().__init__(name, argv, log, http_port)
+        self._metadata = os.path.join(data, "nsqd.dat")
 
     def publish(self, topic, messages):
         for message in messages:
-            command_status, _ = request("POST", self.http, "/pub", {"topic": topic}, message)
-            expect(f"POST /pub on {self.name}", command_status, 200)
+            status, _ = request("POST", self.http, "/pub", {"topic": topic}, message)
+            expect(f"POST /pub on {self.name}", status, 200)
 
     def create_channel(self, topic, channel):
         command("POST", self.http, "/topic/create", {"topic": topic})
@@ -245,6 +252,12 @@ class Nsqd(Daemon):
             topic["topic_name"]: {c["channel_name"]: c["depth"] for c in topic["channels"]}
             for topic in topics
         }
+
+    def saved(self):
+        """{topic: its channels} as nsqd finds them on its disk when it starts again."""
+        with open(self._metadata, encoding="utf-8") as file:
+            topics = json.load(file)["topics"]
+        return {topic["name"]: {c["name"] for c in topic["channels"] or ()} for topic in topics}
 
 
 class Consumer(Process):
@@ -284,8 +297,7 @@ class Fleet:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def lookupd(self, name="lookupd"):
-        log = self._path(name + ".log")
-        return self._begin(Lookupd(name, self.tools.lookupd, log, free_port(), free_port()))
+        return self._begin(Lookupd(self.tools, name, self._path(name + ".log")))
 
     def nsqd(self, name, *lookupds):
         """Starts an nsqd and waits until every lookupd lists it."""
@@ -314,10 +326,11 @@ class Fleet:
         argv, env = client.command(self.tools, topic, channel, lookupd_addresses, messages)
         return self._begin(Consumer(client.name, argv, directory, env))
 
-    def logs(self):
-        """The last lines of every process, for the report of a failure."""
+    def logs(self, consumer=None):
+        """The last lines of every daemon and of `consumer`, to report a failure with."""
         for process in self._processes:
-            yield process.name, process.log_tail()
+            if isinstance(process, Daemon) or process is consumer:
+                yield process.name, process.log_tail()
 
     def _begin(self, process):
         self._processes.append(process)

@@ -14,12 +14,18 @@ import sys
 import time
 import traceback
 
-from checks import discovery
+from checks import admin, discovery, outages, precreation
 from clients import ALL
 from fleet import Failed, Fleet
 from tools import ROOT, TARGET, Missing, Tools
 
-SCENARIOS = {"discovery": discovery.run}
+SCENARIOS = {
+    "discovery": discovery.run,
+    "precreation": precreation.run,
+    "admin": admin.run,
+    "dead-nsqd": outages.dead_nsqd,
+    "dead-lookupd": outages.dead_lookupd,
+}
 
 
 class Report:
@@ -42,14 +48,17 @@ class Report:
         sys.stdout.flush()
 
     @contextlib.contextmanager
-    def check(self, what, fleet):
-        """Prints PASS when the block ends and FAIL when it raises; goes on either way."""
+    def check(self, what, fleet, consumer=None):
+        """Prints PASS when the block ends and FAIL when it raises; goes on either way.
+
+        A failure shows the logs of the daemons and of `consumer`.
+        """
         begun = time.monotonic()
         try:
             yield
         except Exception as error:
             why = str(error) if isinstance(error, Failed) else traceback.format_exc()
-            self.fail(what, why, fleet.logs())
+            self.fail(what, why, fleet.logs(consumer))
         else:
             self.passed += 1
             print(f"PASS  {what}  ({time.monotonic() - begun:.2f} s)", flush=True)
@@ -78,22 +87,41 @@ def arguments():
 def prepare(tools, report):
     """Builds what can be built; returns the parts (go, python, node) that are there."""
     ready = set()
-    for part in ("go", "python", "node"):
+    builds = {"go": tools.build_go, "python": tools.build_python, "node": tools.build_node}
+    for part, build in builds.items():
         try:
-            getattr(tools, f"prepare_{part}")()
+            build()
             ready.add(part)
         except Missing as missing:
             report.skip(f"everything that needs {part}", missing)
         except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
             report.fail(f"building what needs {part}", error)
+        if "go" not in ready:
+            break  # without nsqd there is nothing to look up
     return ready
+
+
+def version_of(lookupd):
+    """What `lookupd --version` prints; None, with the remedy printed, when it cannot run."""
+    try:
+        asked = subprocess.run([lookupd, "--version"], stdout=subprocess.PIPE, text=True,
+                               timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"cannot run {lookupd}: {error}\n"
+              f"Build it first (cargo build --release in {ROOT}) or name another with --lookupd.")
+        return None
+    return asked.stdout.strip()
 
 
 def scenario(name, tools, report, clients):
     """One scenario on a fleet of its own; what it raises outside a check fails it as a whole."""
     with Fleet(tools) as fleet:
+
+        def check(what, consumer=None):
+            return report.check(f"{name}: {what}", fleet, consumer)
+
         try:
-            SCENARIOS[name](fleet, lambda what: report.check(f"{name}: {what}", fleet), clients)
+            SCENARIOS[name](fleet, check, clients)
         except Exception as error:
             why = str(error) if isinstance(error, Failed) else traceback.format_exc()
             report.fail(f"{name}: setting the scene", why, fleet.logs())
@@ -102,22 +130,16 @@ def scenario(name, tools, report, clients):
 def main():
     options = arguments()
     report = Report()
-    lookupd = options.lookupd
-    tools = Tools(lookupd, options.lookupd_arg)
+    tools = Tools(options.lookupd, options.lookupd_arg)
     if options.control:
-        tools.lookupd[0] = tools.go("nsqlookupd")
+        tools.lookupd = tools.go("nsqlookupd")
     ready = prepare(tools, report)
     if "go" not in ready:
-        # Without nsqd there is nothing to look up.
         return report.finish()
-    try:
-        version = subprocess.run([tools.lookupd[0], "--version"], capture_output=True, text=True,
-                                 timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError) as error:
-        print(f"cannot run {tools.lookupd[0]}: {error}\n"
-              f"Build it first (cargo build --release in {ROOT}) or name another with --lookupd.")
+    version = version_of(tools.lookupd)
+    if version is None:
         return 2
-    print(f"against {version} ({' '.join(tools.lookupd)})", flush=True)
+    print(f"against {version} ({' '.join([tools.lookupd, *tools.lookupd_args])})", flush=True)
 
     clients = [client for client in ALL if client.needs in ready]
     for name in options.only or SCENARIOS:
@@ -126,6 +148,7 @@ def main():
 
 
 if __name__ == "__main__":
-    # As with Ctrl-C, so that every `with Fleet` ends its processes.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Exits as Ctrl-C does, so that every `with Fleet` ends its processes.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

@@ -62,19 +62,19 @@ class Tools:
     """Paths and command prefixes of everything a scenario starts."""
 
     def __init__(self, lookupd, lookupd_args):
-        self._lookupd_args = lookupd_args
-        self.lookupd = [lookupd, *lookupd_args]
+        self.lookupd = lookupd
+        self.lookupd_args = lookupd_args
         self.python = os.path.join(BUILT, "venv", "bin", "python")
         self.node_modules = os.path.join(BUILT, "node", "node_modules")
 
     def go(self, program):
         return os.path.join(BUILT, "bin", program)
 
-    def prepare_go(self):
+    def build_go(self):
         _need("go")
         _run([os.path.join(HERE, "build")])
 
-    def prepare_python(self):
+    def build_python(self):
         """A virtual environment with the versions requirements.txt pins."""
         venv = os.path.join(BUILT, "venv")
 
@@ -86,7 +86,7 @@ class Tools:
 
         _once(venv, sys.version + _pinned("requirements.txt"), make)
 
-    def prepare_node(self):
+    def build_node(self):
         """node_modules as package-lock.json pins it; no package's scripts run."""
         _need("node")
         _need("npm")

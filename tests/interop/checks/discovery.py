@@ -14,14 +14,14 @@ def run(fleet, check, clients):
     nsqds = [fleet.nsqd("nsqd-a", lookupd), fleet.nsqd("nsqd-b", lookupd)]
     started = []
     for client in clients:
-        topic = re.sub(r"[^a-z0-9]+", "-", client.name.lower()).strip("-")
+        topic = topic_of(client)
         waiting = publish(nsqds, topic, "waiting")
         eventually(f"producers of {topic}", lambda: lookupd.producers(topic), ports(nsqds))
         address = lookupd.http_address + client.suffix
         started.append((client, topic, waiting, fleet.consumer(client, topic, CHANNEL, [address])))
 
     for client, topic, waiting, consumer in started:
-        with check(f"{client.name}: discovers two nsqds and receives both's messages"):
+        with check(f"{client.name}: discovers two nsqds and receives both's messages", consumer):
             eventually("messages published before it came", lambda: consumer.received(topic), waiting)
             eventually("its channel on the lookupd", lambda: lookupd.channels(topic), {CHANNEL})
             live = publish(nsqds, topic, "live")
@@ -29,6 +29,11 @@ def run(fleet, check, clients):
 
     with check("the lookupd stops on SIGTERM with exit code 0 while nsqds and consumers are there"):
         expect("exit code", lookupd.terminate(), 0)
+
+
+def topic_of(client):
+    """A topic name for this client alone."""
+    return re.sub(r"[^a-z0-9]+", "-", client.name.lower()).strip("-")
 
 
 def publish(nsqds, topic, kind):
