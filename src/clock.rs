@@ -96,18 +96,23 @@ impl Clock {
         }
     }
 
-    /// The wall clock's whole seconds since 1970-01-01 UTC, steps and all: for the `Date` header.
+    /// The wall clock's time, steps and all: for what people read, never for a decision.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
-    pub fn wall_seconds(&self) -> u64 {
+    pub fn wall(&self) -> Timestamp {
         match &self.0 {
             Source::System { .. } => {
-                SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp::default() + since_epoch
             }
-            Source::Manual(now) => {
-                u64::try_from(now.load(Ordering::SeqCst) / 1_000_000_000).unwrap_or(0)
-            }
+            Source::Manual(_) => self.now(),
         }
+    }
+
+    /// The wall clock's whole seconds since 1970-01-01 UTC: for the `Date` header.
+    #[must_use]
+    pub fn wall_seconds(&self) -> u64 {
+        u64::try_from(self.wall().0 / 1_000_000_000).unwrap_or(0)
     }
 }
 
