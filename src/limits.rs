@@ -61,6 +61,13 @@ pub const SHUTDOWN: Duration = Duration::from_secs(5);
 /// From SIGTERM to the end of what was in flight; the rest of [`SHUTDOWN`] is for the log.
 pub const DRAIN: Duration = Duration::from_secs(3);
 
+/// Log lines that wait to be written. Past it: new ones are dropped, counted, and reported once a
+/// minute.
+pub const LOG_LINES: usize = 8 * 1024;
+/// The text of one log line, in bytes before control characters are escaped (which takes up to six
+/// bytes for two). Past it: cut.
+pub const LOG_LINE: usize = 1024;
+
 const _: () = assert!(COMMAND_LINE > "UNREGISTER".len() + 2 * (1 + NAME) + 1);
 const _: () = assert!(IDENTIFY_BODY + COMMAND_LINE <= QUEUED_OUTPUT);
 const _: () = assert!(HTTP_URI < HTTP_HEAD);
