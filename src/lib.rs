@@ -4,6 +4,7 @@ pub mod clock;
 pub mod directory;
 pub mod flow;
 pub mod limits;
+pub mod logging;
 pub mod protocol;
 pub mod published;
 pub mod registry;

@@ -1,0 +1,128 @@
+//! How much is logged: NSQ's five levels.
+//!
+//! Must not: know where lines go. Any thread may use it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+
+/// The target that makes an error event a FATAL line; [`fatal!`](crate::fatal) sets it.
+pub const FATAL: &str = "fatal";
+
+/// The least severe line that is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Level {
+    /// Everything, request lines included.
+    Debug,
+    /// What the daemon does.
+    #[default]
+    Info,
+    /// What an operator should look at.
+    Warn,
+    /// What went wrong.
+    Error,
+    /// Only why the process ends.
+    Fatal,
+}
+
+impl Level {
+    /// The most verbose tracing level that can pass.
+    pub(super) fn filter(self) -> LevelFilter {
+        match self {
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Info => LevelFilter::INFO,
+            Self::Warn => LevelFilter::WARN,
+            Self::Error | Self::Fatal => LevelFilter::ERROR,
+        }
+    }
+
+    /// Whether an event is printed at this level; the same for every event of one call site.
+    pub(super) fn lets_through(self, event: &Metadata<'_>) -> bool {
+        Self::of(event) >= self
+    }
+
+    /// The level of an event; tracing has no FATAL of its own.
+    pub(super) fn of(event: &Metadata<'_>) -> Self {
+        match *event.level() {
+            tracing::Level::ERROR if event.target() == FATAL => Self::Fatal,
+            tracing::Level::ERROR => Self::Error,
+            tracing::Level::WARN => Self::Warn,
+            tracing::Level::INFO => Self::Info,
+            _ => Self::Debug,
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    /// As it stands in a log line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARNING",
+            Self::Error => "ERROR",
+            Self::Fatal => "FATAL",
+        })
+    }
+}
+
+/// A text that names no level; shown in NSQ's words (`internal/lg`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownLevel(String);
+
+impl fmt::Display for UnknownLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid log level '{}' (debug, info, warn, error, fatal)", self.0)
+    }
+}
+
+impl std::error::Error for UnknownLevel {}
+
+impl FromStr for Level {
+    type Err = UnknownLevel;
+
+    /// Reads a level's name in any case; `WARNING` is none, as in NSQ.
+    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
+        match name.to_lowercase().as_str() {
+            "debug" => Ok(Self::Debug),
+            "info" => Ok(Self::Info),
+            "warn" => Ok(Self::Warn),
+            "error" => Ok(Self::Error),
+            "fatal" => Ok(Self::Fatal),
+            _ => Err(UnknownLevel(name.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Level {
+    type Error = UnknownLevel;
+
+    fn try_from(name: String) -> Result<Self, UnknownLevel> {
+        name.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_in_any_case() {
+        for (name, want) in [
+            ("debug", Some(Level::Debug)),
+            ("InFo", Some(Level::Info)),
+            ("WARN", Some(Level::Warn)),
+            ("error", Some(Level::Error)),
+            ("Fatal", Some(Level::Fatal)),
+            ("warning", None),
+            ("", None),
+            (" info", None),
+        ] {
+            assert_eq!(name.parse().ok(), want, "{name:?}");
+        }
+    }
+}
