@@ -1,6 +1,7 @@
 //! musterd: a thread-per-core, drop-in replacement for NSQ's nsqlookupd.
 
 pub mod clock;
+pub mod config;
 pub mod directory;
 pub mod flow;
 pub mod limits;

@@ -1,0 +1,120 @@
+//! Go's listen addresses: `:4160`, `host:4160`, `[::1]:4160`.
+//!
+//! Must not: open a socket; `preflight` does.
+//! Runs on the main thread, at start, and may ask the resolver.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+
+/// Why an address cannot be listened on, in the words of NSQ and Go's `net` package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressError {
+    text: String,
+    why: String,
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listen ({}) failed - listen tcp: {}", self.text, self.why)
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+/// What `text` means to a listener. Without a host it is every address, without a port any port;
+/// of a name's addresses the first IPv4 one is taken, as Go does.
+///
+/// # Errors
+/// When the text is no address or its host has none.
+pub(super) fn resolve(text: &str) -> Result<SocketAddr, AddressError> {
+    let failed = |why| AddressError { text: text.to_owned(), why };
+    if text.is_empty() {
+        return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
+    }
+    let (host, port) = split(text).map_err(|why| failed(format!("address {text}: {why}")))?;
+    let port = number(port).map_err(failed)?;
+    if host.is_empty() {
+        return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    }
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::from((ip, port)));
+    }
+    let lookup = |why: &dyn fmt::Display| failed(format!("lookup {host}: {why}"));
+    let found: Vec<_> = (host, port).to_socket_addrs().map_err(|error| lookup(&error))?.collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| lookup(&"no such host"))
+}
+
+/// Splits at the port's colon, and takes the brackets off an IPv6 host.
+fn split(text: &str) -> Result<(&str, &str), &'static str> {
+    let (host, port) = text.rsplit_once(':').ok_or("missing port in address")?;
+    if let Some(inner) = text.strip_prefix('[') {
+        let (host, after) = inner.split_once(']').ok_or("missing ']' in address")?;
+        return match after.strip_prefix(':') {
+            Some(port) if port.contains(':') => Err("too many colons in address"),
+            Some(port) => Ok((host, port)),
+            None => Err("missing port in address"),
+        };
+    }
+    match host {
+        _ if host.contains(':') => Err("too many colons in address"),
+        _ if host.contains(['[', ']']) => Err("unexpected bracket in address"),
+        _ => Ok((host, port)),
+    }
+}
+
+/// Reads a port. Divergence: a service's name (`:http`) is none.
+fn number(text: &str) -> Result<u16, String> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("lookup tcp/{text}: unknown port; give its number"));
+    }
+    text.parse().map_err(|_| format!("address {text}: invalid port"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_gos() {
+        for (text, want) in [
+            ("127.0.0.1:4160", Ok("127.0.0.1:4160")),
+            ("0.0.0.0:4160", Ok("0.0.0.0:4160")),
+            (":4160", Ok("[::]:4160")),
+            ("", Ok("[::]:0")),
+            ("[::1]:0", Ok("[::1]:0")),
+            ("[127.0.0.1]:0", Ok("127.0.0.1:0")),
+            ("127.0.0.1:", Ok("127.0.0.1:0")),
+            (":+5", Ok("[::]:5")),
+            ("localhost:7", Ok("127.0.0.1:7")),
+            ("-version", Err("address -version: missing port in address")),
+            ("127.0.0.1", Err("address 127.0.0.1: missing port in address")),
+            ("127.0.0.1:99999", Err("address 99999: invalid port")),
+            (":-1", Err("address -1: invalid port")),
+            ("127.0.0.1:abc", Err("lookup tcp/abc: unknown port; give its number")),
+            ("::1:5", Err("address ::1:5: too many colons in address")),
+            ("[::1:5", Err("address [::1:5: missing ']' in address")),
+            ("[::1]5:", Err("address [::1]5:: missing port in address")),
+            ("a]:5", Err("address a]:5: unexpected bracket in address")),
+        ] {
+            let got = resolve(text).map(|address| address.to_string());
+            let want = want
+                .map(str::to_owned)
+                .map_err(|why| AddressError { text: text.to_owned(), why: why.to_owned() });
+            assert_eq!(got, want);
+        }
+    }
+
+    #[test]
+    fn the_error_names_the_address() {
+        let error = resolve("127.0.0.1").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "listen (127.0.0.1) failed - listen tcp: address 127.0.0.1: missing port in address"
+        );
+    }
+}
