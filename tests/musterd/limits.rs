@@ -1,0 +1,229 @@
+//! Every limit from outside: what is sent past it, what is answered, and that the daemon stands.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use musterd::limits;
+
+use crate::support::{Daemon, Http, Nsqd, PATIENCE, eventually};
+
+/// Short enough to wait for, long enough for a slow machine's handshake.
+const HANDSHAKE: &str = "--handshake-timeout=1s";
+
+fn frame(payload: &str) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
+    [&length[..], payload.as_bytes()].concat()
+}
+
+/// Writes until the daemon has closed; it may do so in the middle.
+fn flood(stream: &mut TcpStream, block: &[u8], times: usize) -> usize {
+    (0..times).take_while(|_| stream.write_all(block).is_ok()).count()
+}
+
+#[test]
+fn what_is_too_long_for_the_tcp_port_is_refused() {
+    let daemon = Daemon::start(&["--log-level=error"]);
+    let check = |sent: &[u8], want: &str| {
+        let mut nsqd = Nsqd::connect(daemon.tcp);
+        nsqd.send(sent);
+        assert_eq!(nsqd.rest(), frame(want), "{want}");
+    };
+    let line = [b"  V1", &b"x".repeat(limits::COMMAND_LINE)[..]].concat();
+    check(&line, "E_INVALID command line longer than 4096 bytes");
+    check(b"  V1IDENTIFY\n\xff\xff\xff\xff", "E_BAD_BODY IDENTIFY invalid body size -1");
+    check(b"  V1IDENTIFY\n\x7f\xff\xff\xff", "E_BAD_BODY IDENTIFY body too big 2147483647 > 65536");
+    // The longest of each passes.
+    let mut nsqd = Nsqd::connect(daemon.tcp);
+    nsqd.send(&[b"  V1PING", &b" ".repeat(limits::COMMAND_LINE - 5)[..], b"\n"].concat());
+    assert_eq!(nsqd.reply(), "OK");
+    let body = r#"{"version":"1","tcp_port":1,"http_port":2,"broadcast_address":"b"}"#;
+    let padding = " ".repeat(limits::IDENTIFY_BODY - body.len());
+    nsqd.send(&[b"IDENTIFY\n\0\x01\0\0", padding.as_bytes(), body.as_bytes()].concat());
+    assert!(nsqd.reply().contains("broadcast_address"));
+}
+
+#[test]
+fn floods_and_giants_leave_memory_where_it_was() {
+    let daemon = Daemon::start(&["--log-level=error"]);
+    Http::connect(daemon.http).get("/ping");
+    let before = daemon.resident();
+    let block = vec![b'a'; 1 << 20];
+    let gib = 1 << 10;
+    flood(&mut Nsqd::connect(daemon.tcp).stream, &block, gib);
+    let mut line = Nsqd::connect(daemon.tcp);
+    line.send(b"  V1");
+    assert!(flood(&mut line.stream, &block, gib) < gib, "a 1 GiB line is cut short");
+    let mut head = Http::connect(daemon.http);
+    head.send(b"GET /ping HTTP/1.1\r\nX: ");
+    assert!(flood(head.stream(), &block, gib) < gib, "a 1 GiB head is cut short");
+    let mut body = Http::connect(daemon.http);
+    body.send(
+        b"POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n",
+    );
+    assert!(flood(body.stream(), &block, gib) < gib, "a 1 GiB body is cut short");
+    assert_eq!(Http::connect(daemon.http).get("/ping"), "OK");
+    let grown = daemon.resident().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB more");
+}
+
+#[test]
+fn who_does_not_shake_hands_is_shown_the_door() {
+    let daemon = Daemon::start(&["--log-level=error", HANDSHAKE]);
+    let starts: [&[u8]; 4] = [b"", b"  V", b"  V1", b"  V1IDENTIFY\n\0\0\0\x50{"];
+    let mut waiting: Vec<_> = starts.map(|_| Nsqd::connect(daemon.tcp)).into();
+    for (nsqd, start) in waiting.iter_mut().zip(starts) {
+        nsqd.send(start);
+    }
+    let mut patient = Nsqd::identified(daemon.tcp, "patient");
+    for nsqd in &mut waiting {
+        assert_eq!(nsqd.rest(), b"", "closed without a word");
+    }
+    patient.command("PING");
+}
+
+#[test]
+fn a_thousand_dripping_peers_are_closed_and_cost_nothing() {
+    let daemon = Daemon::start(&["--log-level=error", HANDSHAKE]);
+    let before = daemon.resident();
+    let mut peers: Vec<_> = (0..1000).map(|_| Nsqd::connect(daemon.tcp)).collect();
+    for byte in b"  V1IDEN" {
+        for peer in &mut peers {
+            let _ = peer.stream.write_all(&[*byte]);
+        }
+    }
+    for peer in &mut peers {
+        assert_eq!(peer.rest(), b"");
+    }
+    let grown = daemon.resident().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB more");
+}
+
+#[test]
+fn a_silent_nsqd_is_closed_and_forgotten() {
+    let daemon = Daemon::start(&["--log-level=error", "--inactive-producer-timeout=500ms"]);
+    let mut nsqd = Nsqd::identified(daemon.tcp, "silent");
+    nsqd.command("REGISTER t");
+    let mut http = Http::connect(daemon.http);
+    assert_eq!(nsqd.rest(), b"");
+    eventually("it is gone", || http.get("/debug").eq("{}").then_some(()));
+    assert_eq!(http.get("/topics"), r#"{"topics":["t"]}"#);
+}
+
+#[test]
+fn registrations_are_bounded_for_one_and_for_all() {
+    let check = |flag: &str, want: &str| {
+        let daemon = Daemon::start(&[flag]);
+        let mut nsqd = Nsqd::identified(daemon.tcp, "greedy");
+        nsqd.command("REGISTER t c");
+        nsqd.send(b"REGISTER u\n");
+        assert_eq!(nsqd.rest(), frame(want));
+        daemon.line_with("WARNING: DB: client(");
+        let mut next = Nsqd::identified(daemon.tcp, "next");
+        next.command("PING");
+    };
+    check(
+        "--max-registrations-per-nsqd=2",
+        "E_INVALID REGISTER too many registrations of this nsqd",
+    );
+    check("--max-registrations=2", "E_INVALID REGISTER too many registrations in all");
+    let daemon = Daemon::start(&["--max-registrations=1"]);
+    let mut http = Http::connect(daemon.http);
+    assert_eq!(http.ask("POST", "/topic/create?topic=t").status, "HTTP/1.1 200 OK");
+    let refused = http.ask("POST", "/topic/create?topic=u");
+    assert_eq!(refused.status, "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(refused.body, r#"{"message":"REGISTRY_FULL"}"#);
+}
+
+#[test]
+fn connections_over_the_cap_are_refused_politely() {
+    let flags = ["--max-tcp-connections=2", "--max-http-connections=2"];
+    let daemon = Daemon::start(&flags);
+    let mut nsqds = [Nsqd::identified(daemon.tcp, "a"), Nsqd::identified(daemon.tcp, "b")];
+    assert_eq!(Nsqd::connect(daemon.tcp).rest(), b"");
+    let mut clients = [Http::connect(daemon.http), Http::connect(daemon.http)];
+    clients.iter_mut().for_each(|client| drop(client.get("/ping")));
+    let refused = Http::connect(daemon.http).answer(false);
+    assert_eq!(refused.status, "HTTP/1.1 503 Service Unavailable");
+    daemon.line_with("WARNING");
+    nsqds.iter_mut().for_each(|nsqd| nsqd.command("PING"));
+    clients.iter_mut().for_each(|client| drop(client.get("/ping")));
+    // There is room again once one has gone.
+    drop(clients);
+    eventually("there is room", || {
+        let mut client = Http::connect(daemon.http);
+        client.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
+        (client.answer(false).status == "HTTP/1.1 200 OK").then_some(())
+    });
+}
+
+#[test]
+fn what_is_too_long_for_the_http_port_is_refused() {
+    let daemon = Daemon::start(&["--log-level=error"]);
+    let check = |sent: &str, want: &str| {
+        let mut client = Http::connect(daemon.http);
+        let _ = client.stream().write_all(sent.as_bytes());
+        let answer = client.answer(false);
+        assert!(answer.status.contains(want), "{want}: {}", answer.status);
+        assert!(answer.headers.contains(&("Connection".to_owned(), "close".to_owned())));
+        client.rest();
+    };
+    let host = "Host: x\r\n";
+    let uri = "a".repeat(limits::HTTP_URI);
+    check(&format!("GET /{uri} HTTP/1.1\r\n{host}\r\n"), " 414 ");
+    let head = "a".repeat(limits::HTTP_HEAD);
+    check(&format!("GET /ping HTTP/1.1\r\n{host}X: {head}\r\n\r\n"), " 431 ");
+    let headers = "X: a\r\n".repeat(limits::HTTP_HEADERS);
+    check(&format!("GET /ping HTTP/1.1\r\n{host}{headers}\r\n"), " 431 ");
+    let length = limits::HTTP_BODY + 1;
+    check(&format!("POST /ping HTTP/1.1\r\n{host}Content-Length: {length}\r\n\r\n"), " 413 ");
+}
+
+/// A topic whose lookup is far larger than what a socket takes.
+fn wide_topic(daemon: &Daemon, producers: usize) -> Vec<Nsqd> {
+    let join = |number| {
+        let mut nsqd = Nsqd::identified(daemon.tcp, &format!("{number:0200}"));
+        nsqd.command("REGISTER wide");
+        nsqd
+    };
+    (0..producers).map(join).collect()
+}
+
+#[test]
+fn a_reader_that_never_reads_is_held_back_and_harms_nobody() {
+    let daemon = Daemon::start(&["--log-level=error"]);
+    let _fleet = wide_topic(&daemon, 200);
+    let mut http = Http::connect(daemon.http);
+    let body = http.get("/lookup?topic=wide");
+    assert!(body.len() > 100_000);
+    let before = daemon.resident();
+    let request = b"GET /lookup?topic=wide HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000);
+    let mut greedy = Http::connect(daemon.http);
+    greedy.stream().set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    // The daemon stops reading it; the rest of what it asks does not even arrive.
+    let _ = greedy.stream().write_all(&request);
+    assert_eq!(http.get("/lookup?topic=wide"), body, "others are served");
+    let grown = daemon.resident().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB more");
+    // Once it reads, it gets what it asked for, whole and in order.
+    greedy.stream().set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    for _ in 0..20 {
+        assert_eq!(greedy.answer(false).body, body);
+    }
+}
+
+#[test]
+fn a_nsqd_that_never_reads_is_held_back() {
+    let daemon = Daemon::start(&["--log-level=error"]);
+    let mut nsqd = Nsqd::identified(daemon.tcp, "deaf");
+    nsqd.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    let before = daemon.resident();
+    let sent = flood(&mut nsqd.stream, &b"PING\n".repeat(20_000), 400);
+    assert!(sent < 400, "40 MB of PINGs are not read from somebody who reads no reply");
+    let grown = daemon.resident().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB more");
+    Nsqd::identified(daemon.tcp, "other").command("PING");
+    let mut replies = [0; 6000];
+    nsqd.stream.read_exact(&mut replies).expect("replies");
+    assert!(replies.chunks(6).all(|reply| reply == b"\0\0\0\x02OK"));
+}

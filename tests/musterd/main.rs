@@ -1,0 +1,9 @@
+//! The daemon from outside: a process, its two ports, its log and its exit code.
+//!
+//! One binary, so that it links once. Must not: reach into the library where a socket would do.
+
+mod conformance;
+mod limits;
+mod process;
+mod shutdown;
+mod support;

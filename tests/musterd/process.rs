@@ -1,0 +1,95 @@
+//! The daemon as a process: what it prints, and how it ends when it cannot start.
+
+use std::io::Read;
+use std::net::TcpListener;
+
+use crate::support::{Daemon, Http, command};
+
+/// Runs the daemon to its end: exit code, stdout, stderr.
+fn run(flags: &[&str]) -> (Option<i32>, String, String) {
+    let mut child = command(flags).spawn().expect("the daemon's binary runs");
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    let piped = "both are piped";
+    child.stdout.take().expect(piped).read_to_string(&mut stdout).expect("text");
+    child.stderr.take().expect(piped).read_to_string(&mut stderr).expect("text");
+    (child.wait().expect("it is our child").code(), stdout, stderr)
+}
+
+#[test]
+fn version_names_both() {
+    let (code, stdout, stderr) = run(&["-version"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.contains(env!("CARGO_PKG_VERSION")) && stdout.contains("1.3.0"), "{stdout}");
+}
+
+#[test]
+fn a_wrong_command_line_is_go_s_exit_2() {
+    let (code, _, stderr) = run(&["-nope"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.starts_with("flag provided but not defined: -nope\n"), "{stderr}");
+}
+
+#[test]
+fn what_cannot_start_says_why_in_one_line_and_exits_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().expect("bound").to_string();
+    let free = "127.0.0.1:0";
+    let cases = [
+        (["-tcp-address", &taken, "-http-address", free], taken.as_str()),
+        (["-tcp-address", free, "-http-address", &taken], taken.as_str()),
+        (["-tcp-address", "192.0.2.1:4160", "-http-address", free], "192.0.2.1:4160"),
+        (["-tcp-address", "nowhere", "-http-address", free], "nowhere"),
+        (["-config", "/nonexistent.toml", "-http-address", free], "/nonexistent.toml"),
+    ];
+    for (flags, named) in cases {
+        let (code, stdout, stderr) = run(&flags);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{flags:?}: {stderr}");
+        let fatal: Vec<_> = stderr.lines().filter(|line| line.contains("FATAL: ")).collect();
+        assert!(matches!(fatal[..], [line] if line.contains(named)), "{flags:?}: {stderr}");
+        assert!(!stderr.contains("listening on"), "nothing is half-started: {stderr}");
+    }
+}
+
+#[test]
+fn it_runs_on_without_a_stderr() {
+    let mut child = command(&["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"]);
+    let mut child = child.spawn().expect("the daemon's binary runs");
+    // journald has gone: whoever reads the log closes it.
+    drop(child.stderr.take());
+    let pid = child.id();
+    let ports = || crate::support::listening_ports(pid);
+    let ports = crate::support::eventually("it listens", || Some(ports()).filter(|p| p.len() == 2));
+    let pong = ports.iter().any(|&port| {
+        let mut http = Http::connect(([127, 0, 0, 1], port).into());
+        http.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
+        http.stream().shutdown(std::net::Shutdown::Write).expect("open");
+        http.rest().ends_with(b"OK")
+    });
+    assert!(pong, "one of {ports:?} is the HTTP port");
+    child.kill().expect("it runs");
+    child.wait().expect("it is our child");
+}
+
+#[test]
+fn the_log_is_nsqlookupd_s() {
+    let daemon = Daemon::start(&["-log-prefix=[x] "]);
+    let mut nsqd = crate::support::Nsqd::identified(daemon.tcp, "a");
+    nsqd.command("REGISTER t c");
+    let client = nsqd.address;
+    let identify = "IDENTIFY Address:nsqd-a.example TCP:4150 HTTP:4151 Version:1.3.0";
+    let lines = [
+        format!("INFO: TCP: new client({client})"),
+        format!("INFO: CLIENT({client}): desired protocol magic '  V1'"),
+        format!("INFO: CLIENT({client}): {identify}"),
+        format!("INFO: DB: client({client}) REGISTER category:client key: subkey:"),
+        format!("INFO: DB: client({client}) REGISTER category:channel key:t subkey:c"),
+        format!("INFO: DB: client({client}) REGISTER category:topic key:t subkey:"),
+    ];
+    for line in lines {
+        assert!(daemon.line_with(&line).starts_with("[x] "));
+    }
+    nsqd.send(b"\x1b[2J\n");
+    nsqd.rest();
+    let refused = daemon.line_with("E_INVALID");
+    assert!(refused.contains("ERROR: [") && !refused.contains('\x1b'), "{refused}");
+}

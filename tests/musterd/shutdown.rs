@@ -1,0 +1,78 @@
+//! How the daemon stops: at once, in order, with exit code 0, whatever its peers do.
+
+use rustix::process::Signal;
+
+use crate::support::{Daemon, Http, Nsqd, eventually};
+
+/// Peers that say nothing, half of something, or read nothing.
+fn difficult_peers(daemon: &Daemon) -> (Vec<Nsqd>, Vec<Http>) {
+    let mut nsqds: Vec<_> = (0..4).map(|_| Nsqd::connect(daemon.tcp)).collect();
+    nsqds[1].send(b"  V");
+    nsqds[2].send(b"  V1IDENTIFY\n\0\0\0\x50{");
+    nsqds[3].finish();
+    nsqds.push(Nsqd::identified(daemon.tcp, "idle"));
+    let mut clients: Vec<_> = (0..3).map(|_| Http::connect(daemon.http)).collect();
+    clients[1].send(b"GET /ping HTTP/1.1\r\nHos");
+    clients[2]
+        .send(b"POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12");
+    clients.push(Http::connect(daemon.http));
+    clients[3].get("/ping");
+    (nsqds, clients)
+}
+
+fn check(signal: Signal, flags: &[&str]) {
+    let mut daemon = Daemon::start(flags);
+    let (mut nsqds, mut clients) = difficult_peers(&daemon);
+    daemon.signal(signal);
+    assert_eq!(daemon.wait().code(), Some(0), "{signal:?} {flags:?}");
+    nsqds.iter_mut().for_each(|nsqd| drop(nsqd.rest()));
+    clients.iter_mut().for_each(|client| drop(client.rest()));
+}
+
+#[test]
+fn term_and_int_end_it_in_order_whatever_the_peers_do() {
+    for shards in ["--shards=1", "--shards=2"] {
+        check(Signal::TERM, &[shards]);
+        check(Signal::INT, &[shards]);
+    }
+}
+
+#[test]
+fn hup_does_not_end_it() {
+    let daemon = Daemon::start(&[]);
+    daemon.signal(Signal::HUP);
+    daemon.line_with("SIGHUP");
+    assert_eq!(Http::connect(daemon.http).get("/ping"), "OK");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut daemon = Daemon::start(&[]);
+    // Half a request keeps the first signal waiting.
+    let mut client = Http::connect(daemon.http);
+    client.send(b"GET /ping HTTP/1.1\r\nHos");
+    daemon.signal(Signal::TERM);
+    daemon.line_with("TCP: closing");
+    daemon.signal(Signal::TERM);
+    daemon.wait();
+}
+
+#[test]
+fn what_is_in_flight_is_finished() {
+    let mut daemon = Daemon::start(&[]);
+    let mut nsqd = Nsqd::identified(daemon.tcp, "a");
+    let mut client = Http::connect(daemon.http);
+    client.send(b"GET /ping HTTP/1.1\r\nHos");
+    nsqd.send(b"REGISTER ");
+    // Both halves have arrived once another connection, made later, is served.
+    eventually("both are here", || Some(Http::connect(daemon.http).get("/ping")));
+    Nsqd::identified(daemon.tcp, "b").command("PING");
+    daemon.signal(Signal::TERM);
+    daemon.line_with("TCP: closing");
+    client.send(b"t: x\r\n\r\n");
+    assert_eq!(client.answer(false).body, "OK");
+    nsqd.send(b"t\n");
+    assert_eq!(nsqd.reply(), "OK");
+    assert_eq!((client.rest(), nsqd.rest()), (vec![], vec![]));
+    assert_eq!(daemon.wait().code(), Some(0));
+}

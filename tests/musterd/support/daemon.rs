@@ -1,0 +1,121 @@
+//! A musterd process on ports of its own, ended when it is dropped.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+
+use musterd::clock::Clock;
+
+use super::{PATIENCE, eventually};
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    child: Child,
+    /// Where nsqds connect.
+    pub(crate) tcp: SocketAddr,
+    /// Where consumers ask.
+    pub(crate) http: SocketAddr,
+    lines: Receiver<String>,
+}
+
+/// The daemon's binary with its standard streams closed or piped.
+pub(crate) fn command(flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_musterd"));
+    command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Daemon {
+    /// Starts a daemon on free ports of 127.0.0.1 and waits until it listens.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        let addresses = ["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"];
+        let mut child =
+            command(&[&addresses, flags].concat()).spawn().expect("the daemon's binary runs");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let (send, lines) = channel();
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // Nobody may be listening any more; the pipe is drained all the same.
+                let _ = send.send(line);
+            }
+        });
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut daemon = Self { child, tcp: unknown, http: unknown, lines };
+        daemon.tcp = daemon.listening("TCP: listening on ");
+        daemon.http = daemon.listening("HTTP: listening on ");
+        daemon
+    }
+
+    fn listening(&self, mark: &str) -> SocketAddr {
+        let line = self.line_with(mark);
+        let (_, address) = line.split_once(mark).expect("line_with found it");
+        address.parse().expect("an address is logged")
+    }
+
+    /// The next log line that contains `mark`, skipping others.
+    pub(crate) fn line_with(&self, mark: &str) -> String {
+        let clock = Clock::system();
+        let deadline = clock.now() + PATIENCE;
+        let mut skipped = Vec::new();
+        loop {
+            match self.lines.recv_timeout(deadline.since(clock.now())) {
+                Ok(line) if line.contains(mark) => return line,
+                Ok(line) => skipped.push(line),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("no line with {mark:?} in {skipped:#?}")
+                }
+            }
+        }
+    }
+
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("a pid"), signal).expect("it is our child");
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        eventually("the daemon ends", || self.child.try_wait().expect("it is our child"))
+    }
+
+    /// Resident memory, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the daemon runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux has it");
+        line.split_whitespace().nth(1).expect("a number").parse().expect("in KiB")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The TCP ports of 127.0.0.1 on which the process `pid` listens.
+pub(crate) fn listening_ports(pid: u32) -> Vec<u16> {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let sockets: Vec<String> = descriptors
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect();
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let port = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let listens = words.get(3) == Some(&"0A");
+        let socket = format!("socket:[{}]", words.get(9)?);
+        let (_, port) = words[1].split_once(':')?;
+        (listens && sockets.contains(&socket)).then(|| u16::from_str_radix(port, 16).ok())?
+    };
+    table.lines().skip(1).filter_map(port).collect()
+}
