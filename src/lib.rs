@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod directory;
 pub mod flow;
+pub mod http;
 pub mod journal;
 pub mod limits;
 pub mod logging;

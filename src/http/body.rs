@@ -1,0 +1,247 @@
+//! A request's body: where it ends. Its bytes are discarded as they come; no route reads them.
+//!
+//! Must not: keep bytes, or know requests. Pure; any thread. Source: Go `net/http/transfer.go` and
+//! `net/http/internal/chunked.go`, whose strictness about line ends is kept.
+
+use crate::limits;
+
+/// The longest line that tells a chunk's size, with its extensions. Go's bound.
+const CHUNK_LINE: usize = 4096;
+/// The longest trailer, in bytes. Go's bound, its reader's buffer.
+const TRAILER: usize = 4096;
+/// Fields of a trailer.
+const TRAILER_FIELDS: usize = 16;
+
+/// How a request's head says that its body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// This many bytes follow, often none.
+    Length(u64),
+    /// Chunks follow, then a trailer.
+    Chunked,
+}
+
+/// Why a body is not read to its end. The connection closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The chunks or the trailer are malformed.
+    Malformed,
+    /// It is longer than [`limits::HTTP_BODY`]; the framing of chunks counts.
+    TooLarge,
+}
+
+/// A body on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Body {
+    state: State,
+    /// How many more bytes the peer may send.
+    allowance: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// This many bytes are left of a body of known length.
+    Length(u64),
+    /// A chunk's size comes next.
+    Size,
+    /// This many bytes are left of a chunk.
+    Chunk(u64),
+    /// The line end behind a chunk comes next.
+    ChunkEnd,
+    /// The last chunk is through.
+    Trailer,
+    Done,
+}
+
+impl Body {
+    /// The body that a head announces.
+    ///
+    /// # Errors
+    /// [`Fault::TooLarge`] when the announced length is.
+    pub fn new(framing: Framing) -> Result<Self, Fault> {
+        let allowance = limits::HTTP_BODY as u64;
+        let state = match framing {
+            Framing::Length(0) => State::Done,
+            Framing::Length(length) if length > allowance => return Err(Fault::TooLarge),
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Size,
+        };
+        Ok(Self { state, allowance })
+    }
+
+    /// Whether nothing more belongs to it.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Discards what belongs to the body at the start of `input`: how many bytes that is.
+    ///
+    /// # Errors
+    /// The first [`Fault`].
+    pub fn drain(&mut self, input: &[u8]) -> Result<usize, Fault> {
+        let mut used = 0;
+        while !self.is_done() {
+            let taken = self.step(&input[used..])?;
+            if taken == 0 {
+                break;
+            }
+            self.allowance = self.allowance.checked_sub(taken as u64).ok_or(Fault::TooLarge)?;
+            used += taken;
+        }
+        Ok(used)
+    }
+
+    /// Takes the next piece off `input`; zero bytes when it is not all there.
+    fn step(&mut self, input: &[u8]) -> Result<usize, Fault> {
+        match self.state {
+            State::Length(left) => Ok(self.take(input, left, State::Length, State::Done)),
+            State::Chunk(left) => Ok(self.take(input, left, State::Chunk, State::ChunkEnd)),
+            State::Size => self.size(input),
+            State::ChunkEnd => match input {
+                [b'\r', b'\n', ..] => {
+                    self.state = State::Size;
+                    Ok(2)
+                }
+                [] | [b'\r'] => Ok(0),
+                _ => Err(Fault::Malformed),
+            },
+            State::Trailer => self.trailer(input),
+            State::Done => Ok(0),
+        }
+    }
+
+    /// Takes up to `left` bytes.
+    fn take(&mut self, input: &[u8], left: u64, more: fn(u64) -> State, then: State) -> usize {
+        let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+        let left = left - taken as u64;
+        self.state = if left == 0 { then } else { more(left) };
+        taken
+    }
+
+    /// Takes a chunk's size line: hexadecimal digits, perhaps `;` and extensions.
+    fn size(&mut self, input: &[u8]) -> Result<usize, Fault> {
+        let window = &input[..input.len().min(CHUNK_LINE)];
+        let Some(newline) = memchr::memchr(b'\n', window) else {
+            return if window.len() == CHUNK_LINE { Err(Fault::Malformed) } else { Ok(0) };
+        };
+        let line = window[..newline].strip_suffix(b"\r").ok_or(Fault::Malformed)?;
+        self.state = match chunk_size(line).ok_or(Fault::Malformed)? {
+            0 => State::Trailer,
+            size if size > self.allowance => return Err(Fault::TooLarge),
+            size => State::Chunk(size),
+        };
+        Ok(newline + 1)
+    }
+
+    /// Takes the trailer, whole: an empty line, or fields that nobody reads before one.
+    fn trailer(&mut self, input: &[u8]) -> Result<usize, Fault> {
+        let window = &input[..input.len().min(TRAILER)];
+        let length = match window {
+            [b'\r', b'\n', ..] => 2,
+            [] | [b'\r'] => return Ok(0),
+            _ => match memchr::memmem::find(window, b"\r\n\r\n") {
+                Some(at) => at + 4,
+                None if window.len() == TRAILER => return Err(Fault::Malformed),
+                None => return Ok(0),
+            },
+        };
+        let mut fields = [httparse::EMPTY_HEADER; TRAILER_FIELDS];
+        match httparse::parse_headers(&window[..length], &mut fields) {
+            Ok(httparse::Status::Complete((parsed, _))) if parsed == length => {
+                self.state = State::Done;
+                Ok(length)
+            }
+            _ => Err(Fault::Malformed),
+        }
+    }
+}
+
+/// The size that a chunk's line tells, if it is well formed.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let end = line.iter().rposition(|byte| !b" \t".contains(byte)).map_or(0, |at| at + 1);
+    let digits = line[..end].split(|&byte| byte == b';').next()?;
+    // A sign would pass `from_str_radix`; a CR inside is the mark of a smuggler.
+    if digits.len() > 16 || line.contains(&b'\r') || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Drains `input` whole and byte by byte; both must see the same.
+    fn check(framing: Framing, input: &str, want: Result<(usize, bool), Fault>) {
+        let mut body = Body::new(framing).expect("small");
+        let whole = body.drain(input.as_bytes()).map(|used| (used, body.is_done()));
+        assert_eq!(whole, want, "{input:?}");
+        let mut body = Body::new(framing).expect("small");
+        let mut used = 0;
+        for end in 0..=input.len() {
+            match body.drain(&input.as_bytes()[used..end]) {
+                Ok(taken) => used += taken,
+                Err(fault) => return assert_eq!(Err(fault), want, "{input:?}, byte by byte"),
+            }
+        }
+        assert_eq!(Ok((used, body.is_done())), want, "{input:?}, byte by byte");
+    }
+
+    #[test]
+    fn bodies_end_where_they_say() {
+        check(Framing::Length(0), "GET", Ok((0, true)));
+        check(Framing::Length(3), "abcGET", Ok((3, true)));
+        check(Framing::Length(3), "ab", Ok((2, false)));
+        check(Framing::Chunked, "0\r\n\r\nGET", Ok((5, true)));
+        check(Framing::Chunked, "3\r\nabc\r\n0\r\n\r\nGET", Ok((13, true)));
+        check(Framing::Chunked, "3;name=value \t\r\nabc\r\n00\r\n\r\n", Ok((27, true)));
+        check(Framing::Chunked, "A\r\n0123456789\r\n0\r\nX: y\r\nZ:\r\n\r\n", Ok((30, true)));
+        check(Framing::Chunked, "3\r\nabc", Ok((6, false)));
+        check(Framing::Chunked, "0\r\nX: y\r\n", Ok((3, false)));
+    }
+
+    #[test]
+    fn malformed_chunks_are_refused() {
+        let bodies = [
+            "\r\n",
+            "3\nabc",
+            "x\r\n",
+            "-1\r\n",
+            "+3\r\nabc\r\n",
+            "0x3\r\nabc\r\n",
+            "3 ;a\r\nabc\r\n",
+            " 3\r\nabc\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n0\r\n\r\n",
+            "3\r\r\nabc",
+            "3;\r;\r\nabc",
+            "00000000000000003\r\nabc\r\n",
+            "0\r\nno colon\r\n\r\n",
+            "0\r\n folded: x\r\n\r\n",
+            "0\r\nX : y\r\n\r\n",
+            "0\r\nX: \0\r\n\r\n",
+            "0\r\nA: b\nno\n\nC: d\r\n\r\n",
+            ";a\r\n\r\n\r\n",
+        ];
+        for body in bodies {
+            check(Framing::Chunked, body, Err(Fault::Malformed));
+        }
+        let fields = "X: y\r\n".repeat(TRAILER_FIELDS + 1);
+        check(Framing::Chunked, &format!("0\r\n{fields}\r\n"), Err(Fault::Malformed));
+        check(Framing::Chunked, &format!("0\r\nX: {}", "y".repeat(TRAILER)), Err(Fault::Malformed));
+        check(Framing::Chunked, &format!("3;{}", "y".repeat(CHUNK_LINE)), Err(Fault::Malformed));
+    }
+
+    #[test]
+    fn bodies_are_bounded() {
+        let limit = limits::HTTP_BODY;
+        assert!(Body::new(Framing::Length(limit as u64)).is_ok());
+        assert_eq!(Body::new(Framing::Length(limit as u64 + 1)), Err(Fault::TooLarge));
+        check(Framing::Chunked, "7fffffffffffffff\r\n", Err(Fault::TooLarge));
+        check(Framing::Chunked, "ffffffffffffffff\r\n", Err(Fault::TooLarge));
+        // One byte a chunk: the framing counts, so that it cannot go on for ever.
+        let mut body = Body::new(Framing::Chunked).expect("of unknown length");
+        assert_eq!(body.drain("1\r\nx\r\n".repeat(limit / 6 + 1).as_bytes()), Err(Fault::TooLarge));
+    }
+}
