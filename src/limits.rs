@@ -44,8 +44,8 @@ pub const REGISTRATIONS: usize = 5_000_000;
 pub const HTTP_HEAD: usize = 16 * 1024;
 /// Header lines of one HTTP request. Past it: 431, close.
 pub const HTTP_HEADERS: usize = 100;
-/// An HTTP request's target, in bytes. Past it: 414, close.
-pub const HTTP_URI: usize = 8 * 1024;
+/// An HTTP request's target, in bytes: a parameter of 8 KiB, and its path. Past it: 414, close.
+pub const HTTP_URI: usize = 8 * 1024 + 64;
 /// An HTTP request's body, in bytes; bodies are discarded as they come. Past it: 413, close.
 pub const HTTP_BODY: usize = 1024 * 1024;
 /// From an HTTP request's first byte to the end of its head, and from accept to the first head.
