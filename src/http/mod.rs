@@ -1,11 +1,34 @@
-//! The HTTP side without sockets: a connection's dialogue ([`turn`]) and what each route says
-//! ([`router`]).
+//! The HTTP side without sockets: a connection's dialogue ([`turn()`]) and what each route says
+//! ([`routes`]).
 //!
-//! Must not: name a runtime or a socket (only `server` and `minihttp` do), or take a lock of the
-//! registry to answer a reader. Each connection belongs to one thread at a time.
+//! In reading order: [`request`] (of [`target`] and [`query`]), [`body`], [`turn()`], [`router`],
+//! [`routes`], [`response`]. Must not: name a runtime or a socket (only `server` and `minihttp` do),
+//! or take a lock of the registry to answer a reader. Each connection belongs to one thread at a time.
 
 pub mod body;
+mod listing;
 mod percent;
 pub mod query;
+pub mod request;
+pub mod response;
 pub mod router;
+pub mod routes;
 pub mod target;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+pub use response::{Date, Refusal, Respond};
+pub use routes::Routes;
+pub use turn::{App, Connection, turn};
+
+use target::Target;
+
+/// A request as the routes see it, whichever engine read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The method.
+    pub method: &'a [u8],
+    /// What is asked for.
+    pub target: &'a Target<'a>,
+}

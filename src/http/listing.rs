@@ -1,0 +1,198 @@
+//! The answers that walk the whole directory: `/topics`, `/nodes`, `/debug`, and `topic=*`.
+//!
+//! Each is linear in its answer. Must not: be asked by what polls (consumers ask `/lookup` of one
+//! topic). Any thread. Source: nsq `nsqlookupd/http.go` `doTopics`, `doNodes`, `doDebug`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use ahash::RandomState;
+
+use super::routes::{Commas, Routes, write_channels, write_name};
+use crate::clock::Timestamp;
+use crate::directory::{Directory, Peer, Topic};
+use crate::protocol::json;
+use crate::protocol::names::TopicName;
+
+/// `{"topics":[…]}`
+pub(super) fn topics(directory: &Directory, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"topics\":[");
+    let mut comma = Commas::default();
+    directory.each_topic(|name, _| {
+        comma.write(out);
+        write_name(name.as_str(), out);
+    });
+    out.extend_from_slice(b"]}");
+}
+
+/// What `/lookup?topic=*` says: the channels of all topics, one by one, and each producer once.
+/// `None`, with `begin` not called, when there is no topic.
+pub(super) fn lookup_every<'o>(
+    routes: &Routes,
+    now: Timestamp,
+    begin: impl FnOnce() -> &'o mut Vec<u8>,
+) -> Option<()> {
+    let (mut channels, mut producers) = (Vec::new(), Vec::new());
+    let (mut channel_comma, mut producer_comma) = (Commas::default(), Commas::default());
+    let mut seen: HashSet<_, RandomState> = HashSet::default();
+    let mut any = false;
+    routes.directory().each_topic(|_, topic| {
+        any = true;
+        write_channels(topic, &mut channel_comma, &mut channels);
+        for peer in topic.producers().iter() {
+            // As in Go, the first topic that has the producer decides on its tombstone.
+            if seen.insert(Arc::as_ptr(peer))
+                && peer.is_active(now, routes.inactive_producer_timeout)
+                && !topic.is_tombstoned(peer, now, routes.tombstone_lifetime)
+            {
+                producer_comma.write(&mut producers);
+                producers.extend_from_slice(peer.json());
+                producers.push(b'}');
+            }
+        }
+    });
+    let parts = [&b"{\"channels\":["[..], &channels, b"],\"producers\":[", &producers, b"]}"];
+    any.then(|| {
+        parts.iter().for_each({
+            let out = begin();
+            |part| out.extend_from_slice(part)
+        })
+    })
+}
+
+/// A line of `/nodes` in the making.
+struct Node {
+    peer: Arc<Peer>,
+    /// Its topics, as indices into their names, and whether it is tombstoned there.
+    topics: Vec<(usize, bool)>,
+}
+
+/// `{"producers":[{…,"tombstones":[bool],"topics":[…]}]}`: every active nsqd, tombstoned or not.
+/// One pass over all topics' producers, since nobody publishes what one nsqd carries.
+pub(super) fn nodes(routes: &Routes, now: Timestamp, out: &mut Vec<u8>) {
+    let mut nodes = Vec::new();
+    routes.directory().each_client(|peer| {
+        if peer.is_active(now, routes.inactive_producer_timeout) {
+            nodes.push(Node { peer: Arc::clone(peer), topics: Vec::new() });
+        }
+    });
+    let places: HashMap<_, _, RandomState> =
+        nodes.iter().enumerate().map(|(place, node)| (Arc::as_ptr(&node.peer), place)).collect();
+    let mut names: Vec<TopicName> = Vec::new();
+    routes.directory().each_topic(|name, topic| {
+        for peer in topic.producers().iter() {
+            if let Some(&place) = places.get(&Arc::as_ptr(peer)) {
+                let hidden = topic.is_tombstoned(peer, now, routes.tombstone_lifetime);
+                nodes[place].topics.push((names.len(), hidden));
+            }
+        }
+        names.push(name.clone());
+    });
+    out.extend_from_slice(b"{\"producers\":[");
+    let mut comma = Commas::default();
+    for node in &nodes {
+        comma.write(out);
+        node.write(&names, out);
+    }
+    out.extend_from_slice(b"]}");
+}
+
+impl Node {
+    fn write(&self, names: &[TopicName], out: &mut Vec<u8>) {
+        out.extend_from_slice(self.peer.json());
+        out.extend_from_slice(b",\"tombstones\":[");
+        let mut comma = Commas::default();
+        for &(_, hidden) in &self.topics {
+            comma.write(out);
+            out.extend_from_slice(if hidden { b"true" } else { b"false" });
+        }
+        out.extend_from_slice(b"],\"topics\":[");
+        let mut comma = Commas::default();
+        for &(name, _) in &self.topics {
+            comma.write(out);
+            write_name(names[name].as_str(), out);
+        }
+        out.extend_from_slice(b"]}");
+    }
+}
+
+/// What Go prints for the time of a tombstone that was never set: `time.Time{}.UnixNano()`.
+const NEVER_TOMBSTONED: i64 = -6_795_364_578_871_345_152;
+
+/// `{"channel:t:c":[{…}],"client::":[{…}],"topic:t:":[{…}]}`: every registration that has
+/// producers, with its key, in the order of the keys.
+pub(super) fn debug(directory: &Directory, out: &mut Vec<u8>) {
+    let mut topics: Vec<(TopicName, Topic)> = Vec::new();
+    directory.each_topic(|name, topic| topics.push((name.clone(), topic.clone())));
+    let mut comma = Commas::default();
+    out.push(b'{');
+    let mut channels = Vec::new();
+    for (name, topic) in &topics {
+        for channel in topic.channels().iter() {
+            channels.push((format!("channel:{name}:{}", channel.name()), channel));
+        }
+    }
+    channels.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    for (key, channel) in &channels {
+        registration(key, channel.producers().iter(), |_| None, &mut comma, out);
+    }
+    let mut clients = Vec::new();
+    directory.each_client(|peer| clients.push(Arc::clone(peer)));
+    registration("client::", clients.iter(), |_| None, &mut comma, out);
+    let mut keys: Vec<_> =
+        topics.iter().map(|(name, topic)| (format!("topic:{name}:"), topic)).collect();
+    keys.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    for (key, topic) in keys {
+        let tombstone = |peer: &Peer| topic.tombstoned_at(peer);
+        registration(&key, topic.producers().iter(), tombstone, &mut comma, out);
+    }
+    out.push(b'}');
+}
+
+/// Writes one registration, if it has producers.
+fn registration<'p>(
+    key: &str,
+    producers: impl Iterator<Item = &'p Arc<Peer>>,
+    tombstoned_at: impl Fn(&Peer) -> Option<Timestamp>,
+    keys: &mut Commas,
+    out: &mut Vec<u8>,
+) {
+    let mut producers = producers.peekable();
+    if producers.peek().is_none() {
+        return;
+    }
+    keys.write(out);
+    write_name(key, out);
+    out.extend_from_slice(b":[");
+    let mut comma = Commas::default();
+    for peer in producers {
+        comma.write(out);
+        debug_producer(peer, tombstoned_at(peer), out);
+    }
+    out.push(b']');
+}
+
+fn debug_producer(peer: &Peer, tombstoned_at: Option<Timestamp>, out: &mut Vec<u8>) {
+    let identity = peer.identity();
+    out.extend_from_slice(b"{\"broadcast_address\":");
+    json::write_string(&identity.broadcast_address, out);
+    out.extend_from_slice(b",\"hostname\":");
+    json::write_string(&identity.hostname, out);
+    number(",\"http_port\":", identity.http_port, out);
+    out.extend_from_slice(b",\"id\":");
+    json::write_string(&peer.address().to_string(), out);
+    number(",\"last_update\":", peer.last_update().unix_nanos(), out);
+    number(",\"tcp_port\":", identity.tcp_port, out);
+    out.extend_from_slice(b",\"tombstoned\":");
+    out.extend_from_slice(if tombstoned_at.is_some() { b"true" } else { b"false" });
+    let at = tombstoned_at.map_or(NEVER_TOMBSTONED, Timestamp::unix_nanos);
+    number(",\"tombstoned_at\":", at, out);
+    out.extend_from_slice(b",\"version\":");
+    json::write_string(&identity.version, out);
+    out.push(b'}');
+}
+
+fn number(key: &str, value: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}

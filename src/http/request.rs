@@ -1,0 +1,307 @@
+//! A request's head, borrowed from the input: judged as Go's server judges it, once and whole.
+//!
+//! Must not: allocate in the common case, or know routes. Pure; any thread. Source: Go
+//! `net/http/request.go` `readRequest`, `server.go` `conn.readRequest`, `transfer.go` `readTransfer`.
+
+use super::body::Framing;
+use super::response::Refusal;
+use super::target::Target;
+use crate::limits;
+
+/// A complete head.
+#[derive(Clone, Debug)]
+pub struct Head<'a> {
+    /// The method, a token.
+    pub method: &'a [u8],
+    /// What is asked for.
+    pub target: Target<'a>,
+    /// HTTP/1.1 or later; otherwise HTTP/1.0.
+    pub is_http11: bool,
+    /// The client wants the connection kept.
+    pub persistent: bool,
+    /// Where the body ends.
+    pub framing: Framing,
+    /// What the client expects before it sends the body.
+    pub expect: Expect,
+    /// Bytes of the head, with the empty line that ends it.
+    pub length: usize,
+}
+
+/// The `Expect` header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Nothing,
+    /// `100 Continue` before the body.
+    Continue,
+    /// Something that nobody knows: 417.
+    Unknown,
+}
+
+/// How far an incomplete head was looked at, so that one that drips in is looked at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Bytes of the request line with its line end; 0 before that has come.
+    line: u16,
+    /// Bytes searched for the empty line.
+    searched: u16,
+}
+
+const _: () = assert!(limits::HTTP_HEAD <= u16::MAX as usize);
+
+/// Takes a head off `input`, `None` when it is not complete. `progress` is that of the same head's
+/// earlier calls, with a shorter `input` each.
+///
+/// # Errors
+/// What Go refuses, with its words; and heads past [`limits::HTTP_HEAD`], [`limits::HTTP_HEADERS`]
+/// and [`limits::HTTP_URI`]. The connection closes.
+pub fn parse<'a>(input: &'a [u8], progress: &mut Progress) -> Result<Option<Head<'a>>, Refusal> {
+    let window = &input[..input.len().min(limits::HTTP_HEAD)];
+    let searched = usize::from(progress.searched);
+    let mut line = None;
+    for newline in memchr::memchr_iter(b'\n', &window[searched..]) {
+        let end = searched + newline + 1;
+        if progress.line == 0 {
+            // Judged as soon as it is there: who speaks no HTTP is told at once.
+            line = Some(RequestLine::parse(&window[..end])?);
+            progress.line = short(end);
+        } else if window[..end].ends_with(b"\n\n") || window[..end].ends_with(b"\n\r\n") {
+            let start = usize::from(progress.line);
+            let line = line.map_or_else(|| RequestLine::parse(&window[..start]), Ok)?;
+            return fields(&window[start..end])?.judge(line, end).map(Some);
+        }
+    }
+    progress.searched = short(window.len());
+    if progress.line == 0 && target_so_far(window).len() > limits::HTTP_URI {
+        return Err(Refusal::UriTooLong);
+    }
+    if window.len() == limits::HTTP_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(None) }
+}
+
+/// A position within a head.
+fn short(position: usize) -> u16 {
+    u16::try_from(position).expect("a head is bounded by limits::HTTP_HEAD")
+}
+
+/// The target of a request line that may not be complete.
+fn target_so_far(line: &[u8]) -> &[u8] {
+    line.splitn(3, |&byte| byte == b' ').nth(1).unwrap_or_default()
+}
+
+#[derive(Clone)]
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: Target<'a>,
+    major: u8,
+    minor: u8,
+}
+
+impl<'a> RequestLine<'a> {
+    fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if target_so_far(line).len() > limits::HTTP_URI {
+            return Err(Refusal::UriTooLong);
+        }
+        let mut words = line.splitn(3, |&byte| byte == b' ');
+        let (Some(method), Some(raw), Some(version)) = (words.next(), words.next(), words.next())
+        else {
+            return Err(Refusal::BAD_REQUEST);
+        };
+        let [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] =
+            version
+        else {
+            return Err(Refusal::BAD_REQUEST);
+        };
+        if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
+            return Err(Refusal::BAD_REQUEST);
+        }
+        let target = Target::parse(method, raw).ok_or(Refusal::BAD_REQUEST)?;
+        Ok(Self { method, target, major: major - b'0', minor: minor - b'0' })
+    }
+
+    /// `PRI * HTTP/2.0`, with which an HTTP/2 client finds out that this is none.
+    fn is_http2_preface(&self) -> bool {
+        (self.major, self.minor, self.method, self.target.raw) == (2, 0, b"PRI", b"*")
+    }
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What a head's fields say about the connection. All others are ignored.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fields<'a> {
+    hosts: usize,
+    host: &'a [u8],
+    lengths: usize,
+    length: &'a [u8],
+    lengths_differ: bool,
+    encodings: usize,
+    encoding: &'a [u8],
+    close: bool,
+    keep_alive: bool,
+    expect: Option<&'a [u8]>,
+    trailer_is_bad: bool,
+}
+
+/// Most requests have fewer fields than this; those with more are parsed again.
+const USUAL_FIELDS: usize = 24;
+
+/// Reads the lines behind the request line.
+fn fields(lines: &[u8]) -> Result<Fields<'_>, Refusal> {
+    match parse_fields::<USUAL_FIELDS>(lines) {
+        Err(httparse::Error::TooManyHeaders) => {}
+        result => return result.map_err(|_| fault_in_fields(lines)),
+    }
+    parse_fields::<{ limits::HTTP_HEADERS }>(lines).map_err(|error| match error {
+        httparse::Error::TooManyHeaders => Refusal::HeadTooLarge,
+        _ => fault_in_fields(lines),
+    })
+}
+
+fn parse_fields<const N: usize>(lines: &[u8]) -> Result<Fields<'_>, httparse::Error> {
+    let mut headers = [httparse::EMPTY_HEADER; N];
+    match httparse::parse_headers(lines, &mut headers)? {
+        httparse::Status::Complete((length, headers)) if length == lines.len() => {
+            let mut fields = Fields::default();
+            for header in headers {
+                fields.add(header.name.as_bytes(), header.value);
+            }
+            Ok(fields)
+        }
+        // The caller found the empty line where it must be.
+        _ => Err(httparse::Error::NewLine),
+    }
+}
+
+/// Which 400 a malformed field deserves. Go has words of its own for a space in a name.
+/// Divergence: a line that starts with white space (obs-fold) is refused, Go joins it to the last.
+fn fault_in_fields(lines: &[u8]) -> Refusal {
+    let unspaced = |line: &[u8]| {
+        let name = line.iter().position(|&byte| byte == b':').unwrap_or(0);
+        let mut unspaced: Vec<u8> =
+            line[..name].iter().copied().filter(|&byte| byte != b' ').collect();
+        unspaced.extend_from_slice(&line[name..]);
+        unspaced
+    };
+    let is_good = |line: &[u8]| {
+        let mut header = [httparse::EMPTY_HEADER; 1];
+        let line = [line, b"\n\n"].concat();
+        httparse::parse_headers(&line, &mut header).is_ok_and(|status| status.is_complete())
+    };
+    let mut lines = lines.split(|&byte| byte == b'\n');
+    if lines.all(|line| !line.starts_with(b" ") && is_good(&unspaced(line))) {
+        Refusal::BadRequest(Some("invalid header name"))
+    } else {
+        Refusal::BAD_REQUEST
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn add(&mut self, name: &[u8], value: &'a [u8]) {
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                self.hosts += 1;
+                self.host = value;
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expect.get_or_insert(value);
+            }
+            7 if name.eq_ignore_ascii_case(b"trailer") => {
+                let bad = ["transfer-encoding", "trailer", "content-length"];
+                self.trailer_is_bad |= bad.iter().any(|bad| has_token(value, bad));
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.close |= has_token(value, "close");
+                self.keep_alive |= has_token(value, "keep-alive");
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.lengths_differ |= self.lengths > 0 && self.length != value;
+                self.lengths += 1;
+                self.length = value;
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.encodings += 1;
+                self.encoding = value;
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts the fields beside the request line, in Go's order of checks.
+    fn judge(self, line: RequestLine<'a>, length: usize) -> Result<Head<'a>, Refusal> {
+        if self.hosts > 1 {
+            return Err(Refusal::BAD_REQUEST);
+        }
+        let is_preface = line.is_http2_preface();
+        let is_http11 = line.major > 1 || (line.major == 1 && line.minor >= 1);
+        let framing = self.framing(is_http11)?;
+        if line.major != 1 && !is_preface {
+            return Err(Refusal::VersionNotSupported);
+        }
+        let needs_host = is_http11 && line.method != b"CONNECT" && !is_preface;
+        if needs_host && self.hosts == 0 {
+            return Err(Refusal::BadRequest(Some("missing required Host header")));
+        }
+        if !self.host.iter().all(|&byte| is_host_byte(byte)) {
+            return Err(Refusal::BadRequest(Some("malformed Host header")));
+        }
+        let persistent = match is_http11 {
+            true => !self.close && !is_preface,
+            // Divergence: Go keeps an HTTP/1.0 connection whose request names an encoding that
+            // HTTP/1.0 does not know, and then takes the body for the next request.
+            false => self.keep_alive && self.encodings == 0,
+        };
+        let expect = self.expect(is_http11, framing);
+        let RequestLine { method, target, .. } = line;
+        Ok(Head { method, target, is_http11, persistent, framing, expect, length })
+    }
+
+    /// Where the body ends. An encoding outweighs a length, which must be valid all the same.
+    fn framing(&self, is_http11: bool) -> Result<Framing, Refusal> {
+        let is_encoded = is_http11 && self.encodings > 0;
+        if is_encoded && (self.encodings > 1 || !self.encoding.eq_ignore_ascii_case(b"chunked")) {
+            return Err(Refusal::UnsupportedTransferEncoding);
+        }
+        let length = match self.lengths {
+            0 => 0,
+            _ if self.lengths_differ => return Err(Refusal::BAD_REQUEST),
+            _ => content_length(self.length).ok_or(Refusal::BAD_REQUEST)?,
+        };
+        if !is_encoded {
+            return Ok(Framing::Length(length));
+        }
+        if self.trailer_is_bad { Err(Refusal::BAD_REQUEST) } else { Ok(Framing::Chunked) }
+    }
+
+    fn expect(&self, is_http11: bool, framing: Framing) -> Expect {
+        match self.expect {
+            None | Some(b"") => Expect::Nothing,
+            Some(value) if !has_token(value, "100-continue") => Expect::Unknown,
+            Some(_) if is_http11 && framing != Framing::Length(0) => Expect::Continue,
+            Some(_) => Expect::Nothing,
+        }
+    }
+}
+
+/// The value of a `Content-Length`: digits alone, below 2^63.
+fn content_length(value: &[u8]) -> Option<u64> {
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let length: i64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    u64::try_from(length).ok()
+}
+
+/// Whether the comma-separated list `value` has `token`, in any case.
+fn has_token(value: &[u8], token: &str) -> bool {
+    let mut elements = value.split(|&byte| byte == b',');
+    elements.any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Go's lenient check of a `Host`: no byte that could not stand in any kind of host.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!$%&()*+,-.:;=['_~]".contains(&byte)
+}

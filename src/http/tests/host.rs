@@ -1,0 +1,146 @@
+//! A host for one connection, as a table of sockets would be: it keeps what is not consumed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::directory::Directory;
+use crate::flow::{Input, Next};
+use crate::http::{App, Call, Connection, Date, Refusal, Respond, Routes, turn};
+use crate::protocol::identity::Identity;
+use crate::registry::{Batch, Capacity, Client, Registry};
+
+/// When every test begins.
+pub(super) const START: Timestamp = Timestamp::from_unix_nanos(784_111_777_000_000_000);
+
+/// The daemon around the conversations.
+pub(super) struct Daemon {
+    pub(super) routes: Routes,
+    pub(super) now: Timestamp,
+    /// The statuses of what was answered and refused.
+    pub(super) statuses: Vec<u16>,
+}
+
+impl Daemon {
+    pub(super) fn new() -> Self {
+        let directory = Arc::new(Directory::default());
+        let routes = Routes {
+            registry: Arc::new(Registry::new(directory, Capacity::default())),
+            inactive_producer_timeout: Duration::from_secs(300),
+            tombstone_lifetime: Duration::from_secs(45),
+        };
+        Self { routes, now: START, statuses: Vec::new() }
+    }
+
+    /// An nsqd called `host-NAME` joins from `address` and registers.
+    pub(super) fn join(
+        &self,
+        name: &str,
+        address: &str,
+        registrations: &[(&str, Option<&str>)],
+    ) -> Client {
+        let identity = Identity {
+            hostname: format!("host-{name}").into(),
+            broadcast_address: format!("nsqd-{name}.example").into(),
+            tcp_port: 4150,
+            http_port: 4151,
+            version: "1.3.0".into(),
+            ..Identity::default()
+        };
+        let address: SocketAddr = address.parse().expect("an address");
+        let mut batch = Batch::default();
+        let registry = &self.routes.registry;
+        let mut client = registry.identify(&mut batch, address, identity, self.now);
+        for (topic, channel) in registrations {
+            registry.register(&mut batch, &mut client, topic, *channel).expect("there is room");
+        }
+        registry.commit(&mut batch);
+        client
+    }
+
+    pub(super) fn unregister(&self, client: &mut Client, topic: &str, channel: Option<&str>) {
+        let mut batch = Batch::default();
+        self.routes.registry.unregister(&mut batch, client, topic, channel);
+        self.routes.registry.commit(&mut batch);
+    }
+
+    pub(super) fn leave(&self, client: Client) {
+        let mut batch = Batch::default();
+        self.routes.registry.leave(&mut batch, client, |_, _| {});
+        self.routes.registry.commit(&mut batch);
+    }
+}
+
+impl App for Daemon {
+    fn date(&mut self) -> Date {
+        Date::new(784_111_777)
+    }
+
+    fn answer(&mut self, call: &Call<'_>, now: Timestamp, response: &mut impl Respond) {
+        self.routes.answer(call, now, response);
+    }
+
+    fn answered(&mut self, _: &Call<'_>, status: u16) {
+        self.statuses.push(status);
+    }
+
+    fn refused(&mut self, refusal: Refusal) {
+        self.statuses.push(refusal.status());
+    }
+}
+
+/// One connection to a daemon.
+pub(super) struct Peer {
+    pub(super) connection: Connection,
+    kept: Vec<u8>,
+    pub(super) output: Vec<u8>,
+    pub(super) closed: bool,
+    pub(super) budget: usize,
+}
+
+impl Peer {
+    pub(super) fn new() -> Self {
+        Self {
+            connection: Connection::new(START),
+            kept: Vec::new(),
+            output: Vec::new(),
+            closed: false,
+            budget: 64 * 1024,
+        }
+    }
+
+    /// Sends `bytes`, as one read of the host.
+    pub(super) fn send(&mut self, daemon: &mut Daemon, bytes: &[u8]) {
+        self.kept.extend_from_slice(bytes);
+        self.pump(daemon, false);
+    }
+
+    /// Closes the sending side.
+    pub(super) fn end(&mut self, daemon: &mut Daemon) {
+        self.pump(daemon, true);
+    }
+
+    fn pump(&mut self, daemon: &mut Daemon, end: bool) {
+        while !self.closed {
+            let input = Input { bytes: &self.kept, end };
+            let before = self.output.len();
+            let now = daemon.now;
+            let done =
+                turn(&mut self.connection, input, now, &mut self.output, self.budget, daemon);
+            self.kept.drain(..done.consumed);
+            match done.next {
+                Next::Write => {
+                    assert!(self.output.len() >= before + self.budget, "stopped too early");
+                    assert!(!self.kept.is_empty(), "nothing is left to go on with");
+                }
+                Next::Read { deadline } => {
+                    assert_eq!(deadline, self.connection.deadline());
+                    assert!(deadline > now, "a wait that is over before it begins");
+                    return;
+                }
+                Next::Close => self.closed = true,
+            }
+        }
+    }
+}
