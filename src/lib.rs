@@ -9,6 +9,7 @@ pub mod journal;
 pub mod limits;
 pub mod logging;
 pub mod metrics;
+pub mod preflight;
 pub mod protocol;
 pub mod published;
 pub mod registry;
