@@ -68,6 +68,10 @@ pub trait Service {
 
     /// Deals with `input`, appending its replies to `output` and touching none of the bytes that
     /// stand there already. Stops with [`Next::Write`] once it has appended `budget` bytes or more.
+    ///
+    /// The host may offer what was offered before, or nothing at all: output that had to wait for
+    /// the peer is written now, and the deadline, which did not count meanwhile, is asked again;
+    /// or a deadline has passed and the host makes sure.
     fn turn(
         &mut self,
         connection: &mut Self::Connection,

@@ -33,6 +33,10 @@ pub const WRITE_STALL: Duration = Duration::from_secs(30);
 pub const LINGER: Duration = Duration::from_secs(2);
 /// Bytes read from one connection in one turn; the next connection must not wait for a flood.
 pub const TURN_BYTES: usize = 64 * 1024;
+/// Input that a conversation may leave unconsumed after a turn, in bytes: an IDENTIFY body or an
+/// HTTP head that is still to be completed. A conversation ends its connection long before; one
+/// that does not is taken for broken.
+pub const UNCONSUMED_INPUT: usize = 128 * 1024;
 
 /// Registrations (topics and channels) of one nsqd. Past it: `E_INVALID`, close.
 pub const REGISTRATIONS_PER_PEER: usize = 100_000;
@@ -70,5 +74,7 @@ pub const LOG_LINE: usize = 1024;
 
 const _: () = assert!(COMMAND_LINE > "UNREGISTER".len() + 2 * (1 + NAME) + 1);
 const _: () = assert!(IDENTIFY_BODY + COMMAND_LINE <= QUEUED_OUTPUT);
+const _: () = assert!(IDENTIFY_BODY + COMMAND_LINE <= UNCONSUMED_INPUT);
+const _: () = assert!(HTTP_HEAD + TURN_BYTES <= UNCONSUMED_INPUT);
 const _: () = assert!(HTTP_URI < HTTP_HEAD);
 const _: () = assert!(DRAIN.as_secs() < SHUTDOWN.as_secs());
