@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod directory;
 pub mod flow;
 pub mod http;

@@ -1,0 +1,123 @@
+//! A listening socket: who is let in, which table gets the connection, and what happens when the
+//! process has no descriptor left.
+//!
+//! Must not: block, or spin on an error. Runs on the thread of the table that listens.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
+
+use super::deadlines::Tick;
+use super::mailbox::{Handle, Mail};
+
+/// Connections that wait for an accept; the kernel cuts it to net.core.somaxconn. A fleet that
+/// reconnects at once must not meet a full queue, since a lost SYN costs its sender a second.
+const BACKLOG: i32 = 4096;
+/// Connections accepted in one turn; those accepted before must not wait for a herd.
+pub(super) const BATCH: usize = 64;
+/// How long the listener rests when there is no descriptor or memory for an accept.
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
+/// Refused connections that may still read their refusal; more than those are just closed. They
+/// stand beside the cap: a process needs that many descriptors to spare.
+pub(super) const REFUSALS: usize = 64;
+
+/// Which table a peer's connection belongs to: an index into the handles.
+pub type Route = Box<dyn FnMut(SocketAddr) -> usize + Send>;
+
+/// A listener, and the tables that its connections go to.
+pub struct Acceptor {
+    listener: OwnedFd,
+    tables: Vec<Handle>,
+    own: usize,
+    route: Route,
+    /// When a listener that is not watched will be again.
+    pub(super) paused: Option<Tick>,
+    /// Refused connections that linger.
+    pub(super) refusals: usize,
+}
+
+/// What one accept brought.
+pub(super) enum Accepted {
+    Connection(OwnedFd, SocketAddr),
+    /// Nobody waits.
+    Nobody,
+    /// Somebody came and is gone, or has no address we know.
+    Lost,
+    /// The process or the kernel has run out of something: the next try would fail as well.
+    Exhausted,
+}
+
+impl Acceptor {
+    /// Takes over a bound listener. Connections go to `tables[route(peer)]`; `own` is the index of
+    /// the table that will be given this acceptor. With `keepalive`, the kernel probes a peer that
+    /// was silent for so long.
+    ///
+    /// # Errors
+    /// When the socket refuses an option.
+    pub fn new(
+        listener: TcpListener,
+        tables: Vec<Handle>,
+        own: usize,
+        route: Route,
+        keepalive: Option<Duration>,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        listen(&listener, BACKLOG)?;
+        // An accepted socket inherits these, which saves system calls on each.
+        sockopt::set_tcp_nodelay(&listener, true)?;
+        if let Some(silence) = keepalive {
+            sockopt::set_socket_keepalive(&listener, true)?;
+            sockopt::set_tcp_keepidle(&listener, silence)?;
+            sockopt::set_tcp_keepintvl(&listener, silence)?;
+        }
+        Ok(Self { listener: listener.into(), tables, own, route, paused: None, refusals: 0 })
+    }
+
+    pub(super) fn accept(&self) -> Accepted {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match acceptfrom_with(&self.listener, flags) {
+            Ok((socket, Some(peer))) => match SocketAddr::try_from(peer) {
+                Ok(peer) => Accepted::Connection(socket, peer),
+                Err(_) => Accepted::Lost,
+            },
+            Err(Errno::AGAIN) => Accepted::Nobody,
+            // A connection that died in the queue, or met a firewall: accept(2).
+            Ok((_, None)) | Err(Errno::CONNABORTED | Errno::INTR | Errno::PERM | Errno::PROTO) => {
+                Accepted::Lost
+            }
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and whatever else would come back at once.
+            Err(_) => Accepted::Exhausted,
+        }
+    }
+
+    /// Hands a connection to the table it belongs to; gives it back when that is the own one.
+    pub(super) fn hand_over(
+        &mut self,
+        socket: OwnedFd,
+        peer: SocketAddr,
+    ) -> Option<(OwnedFd, SocketAddr)> {
+        let table = (self.route)(peer);
+        if table == self.own {
+            return Some((socket, peer));
+        }
+        self.tables[table].send(Mail::Open { socket, peer });
+        None
+    }
+}
+
+impl AsFd for Acceptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}

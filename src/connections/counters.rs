@@ -1,0 +1,105 @@
+//! What the tables of one listener have seen, for metrics and for the connection cap.
+//!
+//! Must not: order anything: every access is relaxed, and each figure is exact only by itself.
+//! Written by the tables, read by any thread.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::flow::Ended;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Figures shared by all tables of one listener.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($name: AtomicU64,)*
+        }
+
+        impl Counters {
+            $($(#[$doc])* #[must_use] pub fn $name(&self) -> u64 {
+                self.$name.load(Ordering::Relaxed)
+            })*
+        }
+    };
+}
+
+counters! {
+    /// Connections that are open now, from accept to the close of the descriptor.
+    open,
+    /// Connections accepted, those refused included.
+    accepted,
+    /// Connections refused because as many as allowed were open.
+    refused,
+    /// Accepts that failed. Those for want of descriptors or memory pause the listener.
+    accept_errors,
+    /// Connections that their conversation ended, or the peer.
+    finished,
+    /// Connections ended by a deadline.
+    expired,
+    /// Connections ended because their peer did not read.
+    stalled,
+    /// Connections that failed.
+    broken,
+    /// Connections ended by the daemon's stop.
+    shutdown,
+    /// Connections that a panic of their conversation ended.
+    panicked,
+    /// Bytes received.
+    received,
+    /// Bytes sent.
+    sent,
+    /// Bytes of output that peers have not taken yet, now.
+    queued_output,
+}
+
+impl Counters {
+    /// Counts one more open connection, or refuses it because `most` are open.
+    pub(super) fn enter(&self, most: u64) -> bool {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        // Only the one acceptor of the listener enters, so that nobody overtakes this check.
+        let enters = self.open.load(Ordering::Relaxed) < most;
+        let figure = if enters { &self.open } else { &self.refused };
+        figure.fetch_add(1, Ordering::Relaxed);
+        enters
+    }
+
+    /// A connection that entered is closed.
+    pub(super) fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn accept_failed(&self) {
+        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A conversation is over.
+    pub(super) fn ended(&self, why: Ended) {
+        let figure = match why {
+            Ended::Finished => &self.finished,
+            Ended::Expired => &self.expired,
+            Ended::Stalled => &self.stalled,
+            Ended::Broken => &self.broken,
+            Ended::Shutdown => &self.shutdown,
+            Ended::Panicked => &self.panicked,
+        };
+        figure.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A turn has moved that many bytes; one addition for all its sockets.
+    pub(super) fn moved(&self, received: u64, sent: u64) {
+        if received > 0 {
+            self.received.fetch_add(received, Ordering::Relaxed);
+        }
+        if sent > 0 {
+            self.sent.fetch_add(sent, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn queued(&self, bytes: usize) {
+        self.queued_output.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn unqueued(&self, bytes: usize) {
+        self.queued_output.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,160 @@
+//! Deadlines as coarse ticks, and the one timer that wakes a table for the earliest of them.
+//!
+//! Must not: read the time; it is handed `now`. Belongs to the thread that runs the table.
+//!
+//! No slot has a timer of its own. The timer is set for the earliest deadline noted since the last
+//! sweep; the sweep walks all slots and finds the next. Deadlines mostly move later, so that a
+//! table of quiet peers sweeps a few times a minute.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+
+use crate::clock::Timestamp;
+
+/// The length of a tick, and so how late a deadline may be kept.
+pub(super) const PERIOD: Duration = Duration::from_millis(250);
+
+/// A moment in ticks since the table was made; it lasts for 34 years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tick(u32);
+
+impl Tick {
+    pub(super) const NEVER: Self = Self(u32::MAX);
+
+    /// The next one.
+    pub(super) const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// The timer of a table and what it is set for.
+pub(super) struct Deadlines {
+    start: Timestamp,
+    timer: OwnedFd,
+    earliest: Tick,
+    armed: Tick,
+}
+
+impl Deadlines {
+    pub(super) fn new() -> io::Result<Self> {
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        let start = Timestamp::default();
+        Ok(Self { start, timer, earliest: Tick::NEVER, armed: Tick::NEVER })
+    }
+
+    /// Counts ticks from `now` on. Called once, before any other method.
+    pub(super) fn start(&mut self, now: Timestamp) {
+        self.start = now;
+    }
+
+    /// The tick that has begun at `now`.
+    pub(super) fn tick(&self, now: Timestamp) -> Tick {
+        let ticks = now.since(self.start).as_nanos() / PERIOD.as_nanos();
+        Tick(u32::try_from(ticks).unwrap_or(u32::MAX - 1))
+    }
+
+    /// The first tick at which `deadline` has passed; noted, so that the table wakes for it.
+    pub(super) fn note(&mut self, deadline: Timestamp) -> Tick {
+        let tick = if deadline == Timestamp::NEVER {
+            Tick::NEVER
+        } else {
+            let ticks = deadline.since(self.start).as_nanos().div_ceil(PERIOD.as_nanos());
+            Tick(u32::try_from(ticks).unwrap_or(u32::MAX))
+        };
+        self.earliest = self.earliest.min(tick);
+        tick
+    }
+
+    /// Whether a sweep may find something at `now`.
+    pub(super) fn due(&self, now: Tick) -> bool {
+        self.earliest <= now
+    }
+
+    /// Whether the timer will wake the table.
+    #[cfg(test)]
+    pub(super) fn is_armed(&self) -> bool {
+        self.armed != Tick::NEVER
+    }
+
+    /// A sweep found that nothing ends before `earliest`.
+    pub(super) fn swept(&mut self, earliest: Tick) {
+        self.earliest = earliest;
+    }
+
+    /// The timer has fired, and is no longer set.
+    pub(super) fn fired(&mut self) {
+        self.armed = Tick::NEVER;
+    }
+
+    /// Sets the timer for the earliest deadline, when that has changed.
+    pub(super) fn arm(&mut self, now: Timestamp) -> io::Result<()> {
+        if self.earliest == self.armed {
+            return Ok(());
+        }
+        let wait = if self.earliest == Tick::NEVER {
+            Duration::ZERO // which unsets it
+        } else {
+            let moment = self.start + PERIOD.saturating_mul(self.earliest.0);
+            moment.since(now).max(Duration::from_nanos(1))
+        };
+        let value = Itimerspec {
+            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: Timespec::try_from(wait).map_err(|_| io::ErrorKind::InvalidInput)?,
+        };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &value)?;
+        self.armed = self.earliest;
+        Ok(())
+    }
+}
+
+impl AsFd for Deadlines {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_kept_late_by_less_than_a_tick_and_never_early() {
+        let mut deadlines = Deadlines::new().unwrap();
+        let start = Timestamp::from_unix_nanos(1_000_000_007);
+        deadlines.start(start);
+        for millis in [0, 1, 249, 250, 251, 10_000] {
+            let deadline = start + Duration::from_millis(millis);
+            let tick = deadlines.note(deadline);
+            let early = deadline + Duration::from_nanos(1);
+            assert!(millis == 0 || deadlines.tick(start) < tick, "{millis}");
+            assert!(deadlines.tick(early + PERIOD) >= tick, "{millis}: too late");
+            let before = start + Duration::from_millis(millis.saturating_sub(1));
+            assert!(millis == 0 || deadlines.tick(before) < tick, "{millis}: too early");
+        }
+        assert_eq!(deadlines.note(Timestamp::NEVER), Tick::NEVER);
+    }
+
+    #[test]
+    fn the_earliest_deadline_decides_when_a_sweep_is_due() {
+        let mut deadlines = Deadlines::new().unwrap();
+        let start = Timestamp::default();
+        deadlines.start(start);
+        assert!(!deadlines.due(deadlines.tick(start + Duration::from_secs(1_000_000))));
+        let late = deadlines.note(start + Duration::from_secs(9));
+        let early = deadlines.note(start + Duration::from_secs(3));
+        assert!(!deadlines.due(deadlines.tick(start + Duration::from_millis(2999))));
+        assert!(deadlines.due(early));
+        deadlines.swept(late);
+        assert!(!deadlines.due(early));
+        assert!(deadlines.due(late));
+    }
+}

@@ -1,0 +1,138 @@
+//! The door to epoll: what is watched, and what an event says.
+//!
+//! Must not: change what is watched for. Each descriptor is registered once, edge-triggered for
+//! both directions, so that a turn costs no `epoll_ctl`. Belongs to the thread that runs the table.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+use super::slab::Token;
+
+/// Events taken by one wait: enough to share one commit among many, few enough that the first
+/// reply of a turn does not wait long for the last.
+const EVENTS: usize = 512;
+
+/// Names of what is no slot. The highest index is never reached: see `Slab`.
+const MAILBOX: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
+const LISTENER: u64 = u64::MAX - 2;
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Mailbox,
+    Timer,
+    Listener,
+    Slot(Token),
+}
+
+impl Source {
+    const fn to_bits(self) -> u64 {
+        match self {
+            Self::Mailbox => MAILBOX,
+            Self::Timer => TIMER,
+            Self::Listener => LISTENER,
+            Self::Slot(token) => token.to_bits(),
+        }
+    }
+
+    const fn from_bits(bits: u64) -> Self {
+        match bits {
+            MAILBOX => Self::Mailbox,
+            TIMER => Self::Timer,
+            LISTENER => Self::Listener,
+            bits => Self::Slot(Token::from_bits(bits)),
+        }
+    }
+}
+
+/// What has become possible on a descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Event {
+    pub(super) source: Source,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// The peer has closed its side, or the socket has failed: a read tells which.
+    pub(super) hangup: bool,
+}
+
+/// One epoll and the events of its last wait.
+pub(super) struct Epoll {
+    fd: OwnedFd,
+    events: Vec<Event>,
+}
+
+impl Epoll {
+    pub(super) fn new() -> io::Result<Self> {
+        let fd = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self { fd, events: Vec::with_capacity(EVENTS) })
+    }
+
+    /// Watches a socket, both directions, edge-triggered.
+    pub(super) fn watch(&self, socket: impl AsFd, token: Token) -> io::Result<()> {
+        use epoll::EventFlags as Flags;
+        let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET;
+        self.add(socket, Source::Slot(token), flags)
+    }
+
+    /// Watches an eventfd or a timerfd; edge-triggered, so that it need not be read.
+    pub(super) fn watch_bell(&self, bell: impl AsFd, source: Source) -> io::Result<()> {
+        self.add(bell, source, epoll::EventFlags::IN | epoll::EventFlags::ET)
+    }
+
+    /// Watches a listener, level-triggered: a batch that leaves some waiting is told again.
+    pub(super) fn watch_listener(&self, listener: impl AsFd) -> io::Result<()> {
+        self.add(listener, Source::Listener, epoll::EventFlags::IN)
+    }
+
+    /// Stops watching a listener.
+    pub(super) fn forget(&self, listener: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.fd, listener)?)
+    }
+
+    fn add(&self, fd: impl AsFd, source: Source, flags: epoll::EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.fd, fd, epoll::EventData::new_u64(source.to_bits()), flags)?)
+    }
+
+    /// Waits at most `wait` for events; returns how many [`Epoll::event`] can give.
+    pub(super) fn wait(&mut self, wait: Duration) -> io::Result<usize> {
+        let timeout = Timespec::try_from(wait).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut room = [MaybeUninit::uninit(); EVENTS];
+        self.events.clear();
+        match epoll::wait(&self.fd, room.as_mut_slice(), Some(&timeout)) {
+            Ok((events, _)) => self.events.extend(events.iter().map(Event::new)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.events.len())
+    }
+
+    pub(super) fn event(&self, index: usize) -> Event {
+        self.events[index]
+    }
+}
+
+impl Event {
+    fn new(event: &epoll::Event) -> Self {
+        use epoll::EventFlags as Flags;
+        let epoll::Event { flags, data } = *event;
+        let hangup = flags.intersects(Flags::RDHUP | Flags::HUP | Flags::ERR);
+        Self {
+            source: Source::from_bits(data.u64()),
+            readable: hangup || flags.contains(Flags::IN),
+            writable: flags.contains(Flags::OUT),
+            hangup,
+        }
+    }
+}
+
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,121 @@
+//! A small conversation: lines in, lines out, and verbs that misbehave in every way a table has
+//! to stand.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::flow::{Ended, Input, Next, Service, Turn};
+
+/// From accept to the first line, and from a line's first byte to its last.
+pub(super) const LINE: Duration = Duration::from_secs(10);
+/// Without a line.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// What happened to all connections of a service.
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) endings: Mutex<Vec<Ended>>,
+    /// Lines whose effect is published.
+    pub(super) published: AtomicU64,
+    pub(super) commits: AtomicU64,
+    poisoned: AtomicBool,
+}
+
+impl Log {
+    /// Makes the next commit panic, which no connection can be blamed for.
+    pub(super) fn poison(&self) {
+        self.poisoned.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn endings(&self) -> Vec<Ended> {
+        self.endings.lock().unwrap().clone()
+    }
+}
+
+pub(super) struct Lines {
+    log: Arc<Log>,
+    applied: u64,
+}
+
+pub(super) struct Dialogue {
+    waiting_since: Timestamp,
+    limit: Duration,
+}
+
+impl Lines {
+    pub(super) fn new(log: Arc<Log>) -> Self {
+        Self { log, applied: 0 }
+    }
+
+    /// Answers one line; whether the connection goes on.
+    fn answer(&mut self, line: &[u8], output: &mut Vec<u8>) -> bool {
+        self.applied += 1;
+        let text = std::str::from_utf8(line).unwrap();
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match verb {
+            "echo" => output.extend_from_slice(format!("{rest}\n").as_bytes()),
+            "big" => output.resize(output.len() + rest.parse::<usize>().unwrap(), b'x'),
+            "applied" => output.extend_from_slice(format!("{}\n", self.applied).as_bytes()),
+            "mute" => {}
+            "half" => {
+                output.extend_from_slice(b"half a rep");
+                panic!("as the test asked");
+            }
+            "quit" => output.extend_from_slice(b"bye\n"),
+            other => panic!("no verb {other}"),
+        }
+        verb != "quit"
+    }
+}
+
+impl Service for Lines {
+    type Connection = Dialogue;
+
+    fn open(&mut self, _: SocketAddr, now: Timestamp) -> (Dialogue, Timestamp) {
+        (Dialogue { waiting_since: now, limit: LINE }, now + LINE)
+    }
+
+    fn turn(
+        &mut self,
+        dialogue: &mut Dialogue,
+        input: Input<'_>,
+        now: Timestamp,
+        output: &mut Vec<u8>,
+        budget: usize,
+    ) -> Turn {
+        let (start, mut consumed) = (output.len(), 0);
+        while let Some(length) = input.bytes[consumed..].iter().position(|&byte| byte == b'\n') {
+            if output.len() - start >= budget {
+                return Turn { consumed, next: Next::Write };
+            }
+            let line = &input.bytes[consumed..consumed + length];
+            consumed += length + 1;
+            (dialogue.waiting_since, dialogue.limit) = (now, SILENCE);
+            if !self.answer(line, output) {
+                return Turn { consumed, next: Next::Close };
+            }
+        }
+        if consumed < input.bytes.len() && dialogue.limit == SILENCE {
+            (dialogue.waiting_since, dialogue.limit) = (now, LINE);
+        }
+        Turn { consumed, next: Next::Read { deadline: dialogue.waiting_since + dialogue.limit } }
+    }
+
+    fn expired(&mut self, _: &mut Dialogue, _: Timestamp, output: &mut Vec<u8>) {
+        output.extend_from_slice(b"late\n");
+    }
+
+    fn commit(&mut self, _: Timestamp) {
+        assert!(!self.log.poisoned.load(Ordering::SeqCst), "as the test asked");
+        self.log.commits.fetch_add(1, Ordering::SeqCst);
+        self.log.published.store(self.applied, Ordering::SeqCst);
+    }
+
+    fn closed(&mut self, _: Dialogue, why: Ended, _: Timestamp) {
+        self.log.endings.lock().unwrap().push(why);
+    }
+}
