@@ -15,4 +15,5 @@ pub mod protocol;
 pub mod published;
 pub mod registry;
 pub mod session;
+pub mod shard;
 pub mod sorted;

@@ -13,6 +13,7 @@ mod counters;
 mod deadlines;
 mod departures;
 mod epoll;
+mod host;
 mod mailbox;
 mod output;
 mod reading;
@@ -25,5 +26,7 @@ mod writing;
 
 pub use acceptor::{Acceptor, Route};
 pub use counters::Counters;
+pub(crate) use host::{Berth, Join};
+pub use host::{Exit, Hosting, Running};
 pub use mailbox::{Handle, Mail};
 pub use table::{Options, Progress, Seat, Table};

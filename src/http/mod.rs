@@ -13,6 +13,7 @@ pub mod request;
 pub mod response;
 pub mod router;
 pub mod routes;
+pub mod server;
 pub mod target;
 #[cfg(test)]
 mod tests;

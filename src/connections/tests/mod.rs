@@ -4,6 +4,7 @@
 mod bounds;
 mod deadlines;
 mod endings;
+mod hosts;
 mod lines;
 mod talk;
 

@@ -1,0 +1,249 @@
+//! The same conversations through every host: a bare thread, glommio with one and with several
+//! shards, may. The test's side is plain blocking sockets; a host that sleeps through an event
+//! shows as a read that times out.
+
+use std::collections::HashSet;
+use std::io::{self, BufRead, BufReader};
+use std::net::Shutdown;
+use std::sync::mpsc::{Receiver, channel};
+
+use super::*;
+use crate::flow::Ended;
+use crate::{http, shard};
+
+/// What a blocking read waits for at most; only a broken host makes it so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Hosted {
+    running: Running,
+    exits: Receiver<Exit>,
+    address: SocketAddr,
+    clock: Clock,
+    counters: Arc<Counters>,
+    log: Arc<Log>,
+}
+
+type Spawn = fn(Hosting, Arc<Log>) -> io::Result<Running>;
+
+const HOSTS: [(&str, usize, Spawn); 4] = [
+    ("thread", 1, on_a_thread),
+    ("glommio", 1, on_glommio),
+    ("glommio", 3, on_glommio),
+    ("may", 2, on_may),
+];
+
+fn on_glommio(hosting: Hosting, log: Arc<Log>) -> io::Result<Running> {
+    shard::spawn(hosting, move |_| Lines::new(Arc::clone(&log)))
+}
+
+fn on_may(hosting: Hosting, log: Arc<Log>) -> io::Result<Running> {
+    http::server::spawn(hosting, move |_| Lines::new(Arc::clone(&log)))
+}
+
+/// The simplest host there is: what loadgen or a test would do.
+fn on_a_thread(hosting: Hosting, log: Arc<Log>) -> io::Result<Running> {
+    let (mut berths, handles) = hosting.prepare()?;
+    let berth = berths.remove(0);
+    let thread = std::thread::spawn(move || {
+        let farewell = berth.farewell();
+        let mut table = berth.table(Lines::new(log))?;
+        while table.turn(WAIT)? != Progress::Drained {}
+        farewell.say(&Ok(()));
+        Ok(())
+    });
+    Ok(Running::new(handles, vec![Box::new(move || thread.join().unwrap())]))
+}
+
+impl Hosted {
+    fn start(tables: usize, spawn: Spawn) -> Self {
+        let (exits, told) = channel();
+        let (counters, log) = (Arc::new(Counters::default()), Arc::new(Log::default()));
+        let (listener, clock) = (listener(), Clock::system());
+        let address = listener.local_addr().unwrap();
+        let hosting = Hosting {
+            tables,
+            listener,
+            route: shard::by_peer(tables),
+            options: OPTIONS,
+            clock: clock.clone(),
+            counters: Arc::clone(&counters),
+            exits,
+        };
+        let running = spawn(hosting, Arc::clone(&log)).unwrap();
+        Self { running, exits: told, address, clock, counters, log }
+    }
+
+    fn peer(&self) -> BufReader<TcpStream> {
+        let peer = TcpStream::connect(self.address).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        peer.set_nodelay(true).unwrap();
+        BufReader::new(peer)
+    }
+
+    /// Stops, joins, and checks that every table said farewell and nothing is left open.
+    fn stop(self, tables: usize) {
+        self.running.stop(self.clock.now() + Duration::from_secs(3));
+        self.running.join().unwrap();
+        let ended: HashSet<_> = self
+            .exits
+            .try_iter()
+            .map(|exit| {
+                exit.result.unwrap();
+                exit.table
+            })
+            .collect();
+        assert_eq!(ended, (0..tables).collect());
+        assert_eq!((self.counters.open(), self.counters.queued_output()), (0, 0));
+    }
+}
+
+fn ask(peer: &mut BufReader<TcpStream>, sent: &str) -> String {
+    peer.get_mut().write_all(sent.as_bytes()).unwrap();
+    let mut line = String::new();
+    peer.read_line(&mut line).unwrap();
+    line
+}
+
+#[expect(clippy::print_stderr, reason = "a case that fails is named with its host")]
+fn check(case: impl Fn(&Hosted)) {
+    for (name, tables, spawn) in HOSTS {
+        eprintln!("{name}, {tables} tables");
+        let hosted = Hosted::start(tables, spawn);
+        case(&hosted);
+        hosted.stop(tables);
+    }
+}
+
+#[test]
+fn many_peers_one_command_at_a_time() {
+    check(|hosted| {
+        let mut peers: Vec<_> = (0..100).map(|_| hosted.peer()).collect();
+        for round in 0..20 {
+            for (number, peer) in peers.iter_mut().enumerate() {
+                let sent = format!("echo {round} {number}\n");
+                assert_eq!(ask(peer, &sent), sent[5..]);
+            }
+        }
+        assert_eq!(hosted.counters.open(), 100);
+    });
+}
+
+#[test]
+fn pipelined_and_large() {
+    check(|hosted| {
+        let mut peer = hosted.peer();
+        let lines: String = (0..20_000).map(|line| format!("echo {line}\n")).collect();
+        let mut sender = peer.get_ref().try_clone().unwrap();
+        let writer = std::thread::spawn(move || {
+            sender.write_all(lines.as_bytes()).unwrap();
+            sender.write_all(b"big 20000000\nquit\n").unwrap();
+        });
+        for line in 0..20_000 {
+            let mut got = String::new();
+            peer.read_line(&mut got).unwrap();
+            assert_eq!(got, format!("{line}\n"));
+        }
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).unwrap();
+        writer.join().unwrap();
+        assert_eq!((rest.len(), &rest[20_000_000..]), (20_000_004, &b"bye\n"[..]));
+    });
+}
+
+#[test]
+fn a_burst_of_short_connections() {
+    check(|hosted| {
+        for number in 0..300 {
+            let mut peer = hosted.peer();
+            peer.get_mut().write_all(format!("echo {number}\n").as_bytes()).unwrap();
+            peer.get_mut().shutdown(Shutdown::Write).unwrap();
+            let mut got = String::new();
+            peer.read_to_string(&mut got).unwrap();
+            assert_eq!(got, format!("{number}\n"));
+        }
+    });
+}
+
+#[test]
+fn a_panic_leaves_the_host_alone() {
+    check(|hosted| {
+        let mut bad = hosted.peer();
+        let mut got = Vec::new();
+        bad.get_mut().write_all(b"half\n").unwrap();
+        bad.read_to_end(&mut got).unwrap();
+        assert!(got.is_empty());
+        for _ in 0..10 {
+            assert_eq!(ask(&mut hosted.peer(), "echo alive\n"), "alive\n");
+        }
+        assert_eq!(hosted.counters.panicked(), 1);
+    });
+}
+
+#[test]
+fn a_stop_with_silent_half_open_and_busy_peers() {
+    check(|hosted| {
+        let mut busy = hosted.peer();
+        let silent: Vec<_> = (0..5).map(|_| hosted.peer()).collect();
+        let mut half = hosted.peer();
+        assert_eq!(ask(&mut half, "echo one\necho hal"), "one\n");
+        assert_eq!(ask(&mut busy, "echo now\nbig 20000000\n"), "now\n");
+        hosted.running.stop(hosted.clock.now() + Duration::from_secs(2));
+        let mut rest = Vec::new();
+        busy.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest.len(), 20_000_000);
+        rest.clear();
+        half.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "ended at the deadline, without a word");
+        for mut peer in silent {
+            peer.read_to_end(&mut rest).unwrap();
+        }
+        assert!(rest.is_empty());
+    });
+}
+
+/// The three ways into a parked table: a socket, the mailbox, the timer. Between two of them the
+/// host has nothing to do and parks; `Quiet` turns say so to nobody, so each is tried many times.
+#[test]
+fn a_parked_host_wakes_for_sockets_mail_and_time() {
+    check(|hosted| {
+        let mut peer = hosted.peer();
+        for round in 0..30 {
+            // Longer than the host's linger without an event: the read times out, as it must.
+            peer.get_ref().set_read_timeout(Some(Duration::from_millis(15))).unwrap();
+            assert!(peer.fill_buf().is_err());
+            peer.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+            assert_eq!(ask(&mut peer, &format!("echo {round}\n")), format!("{round}\n"));
+        }
+        // The timer alone: nothing is sent to the table, and a refused linger must end.
+        let mut quits = hosted.peer();
+        quits.get_mut().write_all(b"quit\n").unwrap();
+        let mut got = String::new();
+        quits.read_to_string(&mut got).unwrap();
+        assert_eq!(got, "bye\n");
+        let open = || hosted.counters.open();
+        peer.get_ref().set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        for _ in 0..200 {
+            if open() == 1 {
+                break;
+            }
+            assert!(peer.fill_buf().is_err());
+        }
+        assert_eq!(open(), 1, "the linger of a peer that keeps its side open has an end");
+    });
+}
+
+/// A table that fails is told by whoever hosts it, and takes its peers along.
+#[test]
+fn a_table_that_dies_is_told() {
+    for (name, tables, spawn) in &HOSTS[1..] {
+        let hosted = Hosted::start(*tables, *spawn);
+        hosted.log.poison();
+        let mut peer = hosted.peer();
+        peer.get_mut().write_all(b"echo last\n").unwrap();
+        let exit = hosted.exits.recv_timeout(PATIENCE).unwrap();
+        assert!(exit.result.is_err(), "{name}");
+        hosted.running.stop(hosted.clock.now());
+        assert!(hosted.running.join().is_err(), "{name}");
+        assert_eq!(hosted.log.endings(), Vec::<Ended>::new());
+    }
+}

@@ -1,0 +1,134 @@
+//! The may host: one coroutine per table, which pumps it and sleeps on its epoll.
+//!
+//! Must not: know HTTP, hold a lock, guard or thread-local across a yield, or use may's timers.
+//! A coroutine may resume on another of may's workers after each wait, so what it pumps is `Send`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use may::coroutine::{Builder, JoinHandle, yield_now};
+use may::io::{CoIo, WaitIo};
+use rustix::io::fcntl_dupfd_cloexec;
+
+use crate::connections::{Berth, Hosting, Join, Mail, Progress, Route, Running, Table};
+use crate::flow::Service;
+
+/// The stack of a table's coroutine, in words of eight bytes: 1 MiB, of which only the pages ever
+/// touched cost memory. may's default of 32 KiB is less than a panic needs to be printed.
+const STACK_WORDS: usize = 128 * 1024;
+/// Turns taken in a row with only a yield between them. A worker that only yields never looks at
+/// its own epoll, so that what else sleeps there would starve.
+const ROUNDS: usize = 64;
+/// With fewer workers may wedges for good when the process runs out of descriptors.
+const LEAST_WORKERS: usize = 2;
+
+/// Gives each table in turn a connection.
+#[must_use]
+pub fn in_turn(tables: usize) -> Route {
+    let mut turns = (0..tables.max(1)).cycle();
+    Box::new(move |_: SocketAddr| turns.next().unwrap_or(0))
+}
+
+/// Starts one coroutine per table and as many of may's workers as there are tables, two at least;
+/// `make` is called once for each table, with its index. Only the first call in a process decides
+/// how many workers there are.
+///
+/// # Errors
+/// When descriptors cannot be had; nothing is left running.
+pub fn spawn<S, F>(hosting: Hosting, make: F) -> io::Result<Running>
+where
+    S: Service + Send + 'static,
+    S::Connection: Send,
+    F: Fn(usize) -> S,
+{
+    let workers = hosting.tables.max(LEAST_WORKERS);
+    // A pinned worker fights with the shard on the same CPU.
+    may::config().set_workers(workers).set_worker_pin(false);
+    let clock = hosting.clock.clone();
+    let (berths, handles) = hosting.prepare()?;
+    let coroutines: io::Result<Vec<_>> =
+        berths.into_iter().map(|berth| start(berth, workers, &make)).collect();
+    match coroutines {
+        Ok(coroutines) => Ok(Running::new(handles, coroutines.into_iter().map(join).collect())),
+        Err(error) => {
+            // Those that were started end by themselves.
+            handles.iter().for_each(|handle| handle.send(Mail::Stop { deadline: clock.now() }));
+            Err(error)
+        }
+    }
+}
+
+fn start<S, F>(berth: Berth, workers: usize, make: &F) -> io::Result<JoinHandle<io::Result<()>>>
+where
+    S: Service + Send + 'static,
+    S::Connection: Send,
+    F: Fn(usize) -> S,
+{
+    let bell = Bell::of(&berth, workers)?;
+    let service = make(berth.index);
+    let builder = Builder::new().name(format!("table-{}", berth.index)).stack_size(STACK_WORDS);
+    may::go!(builder, move || run(berth, service, bell))
+}
+
+fn join(coroutine: JoinHandle<io::Result<()>>) -> Join {
+    Box::new(move || match coroutine.join() {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::other("a table ended in a panic")),
+    })
+}
+
+/// A coroutine's whole life.
+fn run<S: Service>(berth: Berth, service: S, bell: Bell) -> io::Result<()> {
+    let farewell = berth.farewell();
+    let result = berth.table(service).and_then(|mut table| pump(&mut table, bell));
+    farewell.say(&result);
+    result
+}
+
+/// Takes turns until the table is drained, and sleeps between them until its epoll has an event.
+fn pump<S: Service>(table: &mut Table<S>, bell: Bell) -> io::Result<()> {
+    let bell = CoIo::new(bell).map_err(io::Error::from)?;
+    loop {
+        for round in 1.. {
+            match table.turn(Duration::ZERO)? {
+                Progress::Drained => return Ok(()),
+                Progress::Quiet => break,
+                Progress::Busy if round < ROUNDS => yield_now(),
+                Progress::Busy => {
+                    // Sleeps, but only until the worker has looked at its epoll.
+                    table.handle().send(Mail::Wake);
+                    break;
+                }
+            }
+        }
+        bell.wait_io();
+    }
+}
+
+/// A table's epoll as may watches it: a second descriptor, since may closes what it watches.
+struct Bell(OwnedFd);
+
+impl Bell {
+    /// may gives a descriptor to the worker that its number names: each table's is chosen to land
+    /// on a worker of its own.
+    fn of(berth: &Berth, workers: usize) -> io::Result<Self> {
+        let mut least = 0;
+        loop {
+            let descriptor = fcntl_dupfd_cloexec(berth.seat(), least)?;
+            let number = descriptor.as_raw_fd();
+            if usize::try_from(number).is_ok_and(|number| number % workers == berth.index % workers)
+            {
+                return Ok(Self(descriptor));
+            }
+            least = number + 1;
+        }
+    }
+}
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}

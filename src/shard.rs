@@ -1,0 +1,204 @@
+//! The glommio host: one pinned executor per shard, each of which pumps one table.
+//!
+//! Must not: know a protocol, or let a task live that is not its table's. One thread per shard,
+//! bound to a CPU.
+//!
+//! The executor waits for the table's epoll, not for the sockets: one POLL_ADD per park instead
+//! of one per connection.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_io::AsyncRead;
+use glommio::net::TcpStream;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+use crate::clock::Clock;
+use crate::connections::{Berth, Handle, Hosting, Join, Mail, Progress, Route, Running, Table};
+use crate::flow::Service;
+
+/// How long a shard that has just worked waits inside epoll before it parks. A park costs seven
+/// system calls, so that a trickle of small commands is served for half the CPU.
+const LINGER: Duration = Duration::from_millis(5);
+/// How long a shard works before it gives its executor a chance to look at the ring.
+const PREEMPT: Duration = Duration::from_millis(5);
+/// Memory that an executor registers for storage I/O, in bytes; sockets need next to none, and
+/// more would not fit the usual RLIMIT_MEMLOCK.
+const IO_MEMORY: usize = 64 * 1024;
+/// Entries of an executor's rings: it never has more than a park's few polls in flight.
+const RING_DEPTH: usize = 128;
+
+/// Spreads peers over `shards` by a hash of their address and port. No two runs hash alike, so
+/// that nobody can choose the shard it lands on.
+#[must_use]
+pub fn by_peer(shards: usize) -> Route {
+    let hasher = ahash::RandomState::new();
+    let shards = shards.max(1) as u64;
+    Box::new(move |peer: SocketAddr| {
+        usize::try_from(hasher.hash_one(peer) % shards).expect("less than a number of shards")
+    })
+}
+
+/// How many shards the affinity mask of this process has room for.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn cpus() -> io::Result<usize> {
+    Ok(affinity()?.len())
+}
+
+/// Starts one executor per table and returns once all of them run; `make` is called on each one's
+/// own thread, with its index. Executors take the CPUs of the affinity mask in turn, so that more
+/// tables than CPUs share them.
+///
+/// # Errors
+/// When descriptors, threads, locked memory or `io_uring` cannot be had; nothing is left running.
+pub fn spawn<S, F>(hosting: Hosting, make: F) -> io::Result<Running>
+where
+    S: Service + 'static,
+    F: Fn(usize) -> S + Send + Sync + 'static,
+{
+    let cpus = affinity()?;
+    let clock = hosting.clock.clone();
+    let (berths, handles) = hosting.prepare()?;
+    let make = Arc::new(make);
+    let mut crew = Crew { handles, executors: Vec::new() };
+    for berth in berths {
+        let cpu = cpus[berth.index % cpus.len()];
+        if let Err(error) = crew.hire(berth, cpu, &make) {
+            crew.dismiss(&clock);
+            return Err(error);
+        }
+    }
+    Ok(crew.into_running())
+}
+
+/// The executors that are up so far.
+struct Crew {
+    handles: Vec<Handle>,
+    executors: Vec<ExecutorJoinHandle<io::Result<()>>>,
+}
+
+impl Crew {
+    /// Starts the executor of one table and waits until it runs.
+    fn hire<S, F>(&mut self, berth: Berth, cpu: usize, make: &Arc<F>) -> io::Result<()>
+    where
+        S: Service + 'static,
+        F: Fn(usize) -> S + Send + Sync + 'static,
+    {
+        let (up, is_up) = channel();
+        let make = Arc::clone(make);
+        let executor = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+            .name("shard")
+            .io_memory(IO_MEMORY)
+            .ring_depth(RING_DEPTH)
+            .preempt_timer(PREEMPT)
+            .spawn(move || run(berth, make, up))?;
+        if is_up.recv().is_ok() {
+            self.executors.push(executor);
+            return Ok(());
+        }
+        let silent = io::Error::other("a shard ended before it ran");
+        Err(finish(executor).err().unwrap_or(silent))
+    }
+
+    /// Ends the executors that are up, because one more could not be had.
+    fn dismiss(self, clock: &Clock) {
+        for handle in &self.handles {
+            handle.send(Mail::Stop { deadline: clock.now() });
+        }
+        for executor in self.executors {
+            let _ = executor.join(); // what failed first is what matters
+        }
+    }
+
+    fn into_running(self) -> Running {
+        let join = |executor| -> Join { Box::new(move || finish(executor)) };
+        Running::new(self.handles, self.executors.into_iter().map(join).collect())
+    }
+}
+
+/// Waits for an executor to end.
+fn finish(executor: ExecutorJoinHandle<io::Result<()>>) -> io::Result<()> {
+    executor.join().map_err(io::Error::from)?
+}
+
+/// One executor's only task.
+async fn run<S, F>(berth: Berth, make: Arc<F>, up: Sender<()>) -> io::Result<()>
+where
+    S: Service,
+    F: Fn(usize) -> S,
+{
+    let farewell = berth.farewell();
+    let service = make(berth.index);
+    let mut table = berth.table(service)?;
+    // Nobody waits for it only when the daemon is gone.
+    let _ = up.send(());
+    let result = pump(&mut table).await;
+    farewell.say(&result);
+    result
+}
+
+/// Takes turns until the table is drained: without waiting while there is work, then once with a
+/// linger, then parked.
+async fn pump<S: Service>(table: &mut Table<S>) -> io::Result<()> {
+    let mut wait = Duration::ZERO;
+    loop {
+        match table.turn(wait)? {
+            Progress::Drained => return Ok(()),
+            Progress::Busy => {
+                wait = Duration::ZERO;
+                glommio::yield_if_needed().await;
+            }
+            Progress::Quiet if wait.is_zero() => wait = LINGER,
+            Progress::Quiet => {
+                readable(&*table).await?;
+                wait = Duration::ZERO;
+            }
+        }
+    }
+}
+
+/// Parks the executor's only task until `epoll` has an event.
+///
+/// glommio has no public way to poll a descriptor. Its `TcpStream` arms exactly one POLL_ADD in its
+/// making and waits for that in its first `poll_read`; only a second one would try to receive.
+async fn readable(epoll: impl AsFd) -> io::Result<()> {
+    let own = fcntl_dupfd_cloexec(epoll, 0)?;
+    let mut stream = adopt(own);
+    let mut armed = false;
+    poll_fn(|context| {
+        if armed {
+            return Poll::Ready(Ok(()));
+        }
+        armed = true;
+        match Pin::new(&mut stream).poll_read(context, &mut [0]) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(_) => Poll::Ready(Err(io::Error::other("glommio did not wait for epoll"))),
+        }
+    })
+    .await
+}
+
+#[allow(unsafe_code)]
+fn adopt(descriptor: OwnedFd) -> TcpStream {
+    // SAFETY: `from_raw_fd` takes over an open descriptor that nothing else owns. `into_raw_fd`
+    // has just given up the ownership of this one; the stream closes it.
+    unsafe { TcpStream::from_raw_fd(descriptor.into_raw_fd()) }
+}
+
+/// The CPUs this process may run on, in order.
+fn affinity() -> io::Result<Vec<usize>> {
+    let mask = sched_getaffinity(None)?;
+    let cpus: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&cpu| mask.is_set(cpu)).collect();
+    if cpus.is_empty() { Err(io::Error::other("no CPU in the affinity mask")) } else { Ok(cpus) }
+}
