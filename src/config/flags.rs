@@ -32,7 +32,7 @@ use crate::logging::Level;
 pub(super) struct LowArgs {
     /// path to config file
     #[arg(long, value_name = "FILE")]
-    pub(super) config: Option<OsString>,
+    pub(super) config: Option<String>,
 
     /// print version string
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
@@ -167,12 +167,8 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<LowArgs,
         Some(if flag.is_require_equals_set() { Takes::Switch } else { Takes::Value })
     };
     let (given, stop) = go_flags::split(args, takes);
-    let canonical = given.into_iter().map(|(name, value)| {
-        let mut word = OsString::from(format!("--{name}="));
-        word.push(value);
-        word
-    });
-    let program = std::iter::once(OsString::from("musterd"));
+    let canonical = given.into_iter().map(|(name, value)| format!("--{name}={value}"));
+    let program = std::iter::once("musterd".to_owned());
     let args = LowArgs::try_parse_from(program.chain(canonical))
         .map_err(|error| Stop::Error(in_gos_words(&error)))?;
     stop.map_or(Ok(args), Err)
@@ -235,6 +231,10 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(words: &[&str]) -> Result<LowArgs, Stop> {
@@ -358,6 +358,28 @@ mod tests {
         ] {
             assert_eq!(read(words).unwrap().settings.tcp_address.as_deref(), want, "{words:?}");
         }
+    }
+
+    proptest! {
+        /// Whatever is typed, clap is never reached with something it would put in its own words.
+        #[test]
+        fn any_words_are_read_or_refused_by_name(words in prop::collection::vec(WORD, 0..5)) {
+            let refused = parse(words.into_iter().map(OsString::from)).err();
+            if let Some(Stop::Error(FlagError::InvalidValue(name, ..))) = refused {
+                let command = LowArgs::command();
+                prop_assert!(command.get_arguments().any(|flag| flag.get_long() == Some(&name)));
+            }
+        }
+    }
+
+    const WORD: &str =
+        "-{0,3}(version|shards|log-level|tcp-address|config|h)?=?[a-z0-9 \\-=é\n]{0,4}";
+
+    #[test]
+    fn words_that_are_not_utf8_are_shown_with_replacements() {
+        let word = OsString::from_vec(b"-log-level=\xff".to_vec());
+        let Err(Stop::Error(error)) = parse([word]) else { panic!("it is no level") };
+        assert!(error.to_string().starts_with("invalid value \"\u{fffd}\" for"), "{error}");
     }
 
     #[test]

@@ -4,9 +4,8 @@
 //! Must not: know what a flag means; it is told which exist.
 //! Runs on the main thread, at start.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
 
 use crate::logging::Quoted;
 
@@ -19,8 +18,8 @@ pub(super) enum Takes {
     Value,
 }
 
-/// One flag as it was given; a switch's value is `true` or `false`.
-pub(super) type Given = (String, OsString);
+/// One flag as it was given: its name and its value, which is `true` or `false` for a switch.
+pub(super) type Given = (String, String);
 
 /// Why reading ended before the last flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +65,12 @@ impl std::error::Error for FlagError {}
 
 /// Splits a command line (without the program's name) into its flags, in order. `takes` knows
 /// which exist. What was read before a stop comes with it: its errors are to be told first.
+/// Invalid UTF-8 becomes U+FFFD, as it would in the JSON that shows the broadcast address.
 pub(super) fn split(
     args: impl IntoIterator<Item = OsString>,
     takes: impl Fn(&str) -> Option<Takes>,
 ) -> (Vec<Given>, Option<Stop>) {
-    let mut args = args.into_iter();
+    let mut args = args.into_iter().map(|word| word.to_string_lossy().into_owned());
     let mut flags = Vec::new();
     loop {
         match next(&mut args, &takes) {
@@ -83,29 +83,23 @@ pub(super) fn split(
 
 /// Reads one flag; none at the end, at `--`, and at the first word without a dash.
 fn next(
-    args: &mut impl Iterator<Item = OsString>,
+    args: &mut impl Iterator<Item = String>,
     takes: impl Fn(&str) -> Option<Takes>,
 ) -> Result<Option<Given>, Stop> {
     let Some(word) = args.next() else { return Ok(None) };
-    let Some(bare) = without_dashes(word.as_bytes()) else { return Ok(None) };
-    if bare.is_empty() {
-        return Ok(None);
+    let Some(bare) = without_dashes(&word) else { return Ok(None) };
+    if bare.starts_with(['-', '=']) {
+        return Err(Stop::Error(FlagError::BadSyntax(word)));
     }
-    if bare.starts_with(b"-") || bare.starts_with(b"=") {
-        return Err(Stop::Error(FlagError::BadSyntax(word.to_string_lossy().into_owned())));
-    }
-    let (name, value) = match bare.iter().position(|&byte| byte == b'=') {
-        Some(at) => (&bare[..at], Some(OsStr::from_bytes(&bare[at + 1..]))),
-        None => (bare, None),
+    let (name, value) = match bare.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (bare.to_owned(), None),
     };
-    let name = String::from_utf8_lossy(name).into_owned();
     let given = match (takes(&name), value) {
         (None, _) if name == "help" || name == "h" => return Err(Stop::Help),
         (None, _) => Err(FlagError::NotDefined(name)),
-        (Some(Takes::Switch), None) => Ok((name, "true".into())),
-        (Some(Takes::Switch), Some(value)) => truth(name, value),
-        (Some(Takes::Value), Some(value)) => Ok((name, value.to_owned())),
-        (Some(Takes::Value), None) => match args.next() {
+        (Some(Takes::Switch), value) => truth(name, value),
+        (Some(Takes::Value), value) => match value.or_else(|| args.next()) {
             Some(value) => Ok((name, value)),
             None => Err(FlagError::NeedsArgument(name)),
         },
@@ -113,17 +107,17 @@ fn next(
     given.map(Some).map_err(Stop::Error)
 }
 
-/// The word behind its one or two dashes (empty for `--`); none when it is no flag.
-fn without_dashes(word: &[u8]) -> Option<&[u8]> {
-    let bare = word.strip_prefix(b"-").filter(|bare| !bare.is_empty())?;
-    Some(bare.strip_prefix(b"-").unwrap_or(bare))
+/// The word behind its one or two dashes; none when it is no flag, or ends the flags (`--`).
+fn without_dashes(word: &str) -> Option<&str> {
+    let bare = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
+    Some(bare).filter(|bare| !bare.is_empty())
 }
 
-/// Reads a truth value as Go's `strconv.ParseBool` does.
-fn truth(name: String, value: &OsStr) -> Result<Given, FlagError> {
-    match value.as_bytes() {
-        b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => Ok((name, "true".into())),
-        b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False" => Ok((name, "false".into())),
-        _ => Err(FlagError::InvalidBoolean(name, value.to_string_lossy().into_owned())),
+/// Reads a truth value as Go's `strconv.ParseBool` does; none is true.
+fn truth(name: String, value: Option<String>) -> Result<Given, FlagError> {
+    match value.as_deref() {
+        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok((name, "true".to_owned())),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok((name, "false".to_owned())),
+        Some(value) => Err(FlagError::InvalidBoolean(name, value.to_owned())),
     }
 }

@@ -1,7 +1,7 @@
 //! The log: NSQ's lines on stderr, written by a thread of its own.
 //!
-//! Any thread logs through tracing's macros and [`fatal!`](crate::fatal); a line is formatted by the caller and
-//! queued, so that a reader of stderr that is slow, stuck or gone holds nobody up: lines are
+//! Any thread logs through tracing's macros and [`fatal!`](crate::fatal); the caller formats the line and
+//! queues it, so that a reader of stderr that is slow, stuck or gone holds nobody up: lines are
 //! dropped and counted instead. Control characters are escaped in everything but the prefix.
 //!
 //! Must not: block a caller, fail, panic, or use the standard library's print macros, which do both.
