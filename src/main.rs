@@ -1,3 +1,27 @@
-//! The daemon's entry.
+//! The daemon's entry: arguments in, exit code out.
+//!
+//! Must not: do anything else.
 
-fn main() {}
+use std::process::ExitCode;
+
+use musterd::clock::Clock;
+use musterd::config::Config;
+use musterd::logging::Log;
+use musterd::{daemon, fatal};
+
+fn main() -> ExitCode {
+    let clock = Clock::system();
+    let config = match Config::from_args(std::env::args_os().skip(1)) {
+        Ok(config) => config,
+        Err(exit) => return exit.report(&clock),
+    };
+    // Dropped last: what is logged on the way out is written.
+    let _log = Log::start(config.log_level, &config.log_prefix, clock.clone());
+    match daemon::run(&config, &clock) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            fatal!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

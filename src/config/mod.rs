@@ -32,8 +32,6 @@ use crate::logging::{self, Level};
 use flags::Settings;
 use go_flags::Stop;
 
-/// The version of NSQ whose nsqlookupd this one stands in for.
-pub const NSQ_VERSION: &str = "1.3.0";
 /// What `--version` prints, and the log's first line says.
 pub const VERSION: &str = concat!("musterd v", env!("CARGO_PKG_VERSION"), " (nsqlookupd v1.3.0)");
 
@@ -140,7 +138,8 @@ impl Config {
 }
 
 /// The name the system gives this host, as Go's `os.Hostname` finds it.
-fn hostname() -> String {
+#[must_use]
+pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
@@ -402,6 +401,6 @@ mod tests {
             let said = exit.stderr(&clock);
             assert!(said.contains(stderr) && said.is_empty() == stderr.is_empty(), "{said}");
         }
-        assert!(VERSION.contains(NSQ_VERSION));
+        assert!(VERSION.contains(crate::protocol::NSQ_VERSION));
     }
 }

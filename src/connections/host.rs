@@ -8,7 +8,8 @@ use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+
+use crossbeam::channel::Sender;
 
 use super::acceptor::{Acceptor, Route};
 use super::counters::Counters;

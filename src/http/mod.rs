@@ -14,12 +14,13 @@ pub mod response;
 pub mod router;
 pub mod routes;
 pub mod server;
+pub mod service;
 pub mod target;
 #[cfg(test)]
 mod tests;
 mod turn;
 
-pub use response::{Date, Refusal, Respond};
+pub use response::{BUSY, Date, Refusal, Respond};
 pub use routes::Routes;
 pub use turn::{App, Connection, turn};
 

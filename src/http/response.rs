@@ -86,6 +86,19 @@ impl Refusal {
 const REFUSAL_FIELDS: &str =
     "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n";
 
+/// Divergence: nsqlookupd renders for clients that do not read until its memory is gone.
+pub(super) fn overloaded(response: &mut impl Respond) {
+    let fields = &["Content-Type: application/json; charset=utf-8", "Retry-After: 1"];
+    let body = br#"{"message":"OVERLOADED"}"#;
+    let head = Head { status: 503, fields, sniffed: None, expected: body.len() };
+    response.start(head).extend_from_slice(body);
+}
+
+/// What a connection over the cap is told before it is closed.
+pub const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Content-Type: application/json; charset=utf-8\r\nContent-Length: 34\r\n\
+    Retry-After: 1\r\nConnection: close\r\n\r\n{\"message\":\"TOO_MANY_CONNECTIONS\"}";
+
 /// The words behind a status code.
 #[must_use]
 pub fn reason(status: u16) -> &'static str {

@@ -101,7 +101,7 @@ mod tcp {
     #[test]
     fn every_recorded_command_is_answered_as_recorded() {
         for shards in ["--shards=1", "--shards=2"] {
-            let flags = [shards, "--broadcast-address=lookup.example", "--log-level=error"];
+            let flags = [shards, "--broadcast-address=lookup.example"];
             let daemon = Daemon::start(&flags);
             for case in corpus(CASES) {
                 check(&daemon, &case, Pace::Whole);
@@ -215,7 +215,7 @@ mod http {
         }
     }
 
-    const FLAGS: [&str; 2] = ["--log-level=error", "--broadcast-address=lookup.example"];
+    const FLAGS: [&str; 1] = ["--broadcast-address=lookup.example"];
 
     #[test]
     fn an_empty_registry_and_every_protocol_error() {
@@ -329,7 +329,7 @@ mod http {
     fn a_fleet_comes_and_goes() {
         for shards in ["--shards=1", "--shards=2"] {
             for pace in [Pace::Whole, Pace::ByteByByte] {
-                replay_with_producers(pace, &[shards, FLAGS[0], FLAGS[1]]);
+                replay_with_producers(pace, &[shards, FLAGS[0]]);
             }
         }
     }

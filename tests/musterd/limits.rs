@@ -23,7 +23,7 @@ fn flood(stream: &mut TcpStream, block: &[u8], times: usize) -> usize {
 
 #[test]
 fn what_is_too_long_for_the_tcp_port_is_refused() {
-    let daemon = Daemon::start(&["--log-level=error"]);
+    let daemon = Daemon::start(&[]);
     let check = |sent: &[u8], want: &str| {
         let mut nsqd = Nsqd::connect(daemon.tcp);
         nsqd.send(sent);
@@ -45,7 +45,7 @@ fn what_is_too_long_for_the_tcp_port_is_refused() {
 
 #[test]
 fn floods_and_giants_leave_memory_where_it_was() {
-    let daemon = Daemon::start(&["--log-level=error"]);
+    let daemon = Daemon::start(&[]);
     Http::connect(daemon.http).get("/ping");
     let before = daemon.resident();
     let block = vec![b'a'; 1 << 20];
@@ -69,7 +69,7 @@ fn floods_and_giants_leave_memory_where_it_was() {
 
 #[test]
 fn who_does_not_shake_hands_is_shown_the_door() {
-    let daemon = Daemon::start(&["--log-level=error", HANDSHAKE]);
+    let daemon = Daemon::start(&[HANDSHAKE]);
     let starts: [&[u8]; 4] = [b"", b"  V", b"  V1", b"  V1IDENTIFY\n\0\0\0\x50{"];
     let mut waiting: Vec<_> = starts.map(|_| Nsqd::connect(daemon.tcp)).into();
     for (nsqd, start) in waiting.iter_mut().zip(starts) {
@@ -84,7 +84,7 @@ fn who_does_not_shake_hands_is_shown_the_door() {
 
 #[test]
 fn a_thousand_dripping_peers_are_closed_and_cost_nothing() {
-    let daemon = Daemon::start(&["--log-level=error", HANDSHAKE]);
+    let daemon = Daemon::start(&[HANDSHAKE]);
     let before = daemon.resident();
     let mut peers: Vec<_> = (0..1000).map(|_| Nsqd::connect(daemon.tcp)).collect();
     for byte in b"  V1IDEN" {
@@ -101,7 +101,7 @@ fn a_thousand_dripping_peers_are_closed_and_cost_nothing() {
 
 #[test]
 fn a_silent_nsqd_is_closed_and_forgotten() {
-    let daemon = Daemon::start(&["--log-level=error", "--inactive-producer-timeout=500ms"]);
+    let daemon = Daemon::start(&["--inactive-producer-timeout=500ms"]);
     let mut nsqd = Nsqd::identified(daemon.tcp, "silent");
     nsqd.command("REGISTER t");
     let mut http = Http::connect(daemon.http);
@@ -159,7 +159,7 @@ fn connections_over_the_cap_are_refused_politely() {
 
 #[test]
 fn what_is_too_long_for_the_http_port_is_refused() {
-    let daemon = Daemon::start(&["--log-level=error"]);
+    let daemon = Daemon::start(&[]);
     let check = |sent: &str, want: &str| {
         let mut client = Http::connect(daemon.http);
         let _ = client.stream().write_all(sent.as_bytes());
@@ -191,7 +191,7 @@ fn wide_topic(daemon: &Daemon, producers: usize) -> Vec<Nsqd> {
 
 #[test]
 fn a_reader_that_never_reads_is_held_back_and_harms_nobody() {
-    let daemon = Daemon::start(&["--log-level=error"]);
+    let daemon = Daemon::start(&[]);
     let _fleet = wide_topic(&daemon, 200);
     let mut http = Http::connect(daemon.http);
     let body = http.get("/lookup?topic=wide");
@@ -214,7 +214,7 @@ fn a_reader_that_never_reads_is_held_back_and_harms_nobody() {
 
 #[test]
 fn a_nsqd_that_never_reads_is_held_back() {
-    let daemon = Daemon::start(&["--log-level=error"]);
+    let daemon = Daemon::start(&[]);
     let mut nsqd = Nsqd::identified(daemon.tcp, "deaf");
     nsqd.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
     let before = daemon.resident();

@@ -5,9 +5,10 @@
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader};
 use std::net::Shutdown;
-use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
+use crossbeam::channel::{Receiver, unbounded};
+
 use crate::flow::Ended;
 use crate::{http, shard};
 
@@ -56,7 +57,7 @@ fn on_a_thread(hosting: Hosting, log: Arc<Log>) -> io::Result<Running> {
 
 impl Hosted {
     fn start(tables: usize, spawn: Spawn) -> Self {
-        let (exits, told) = channel();
+        let (exits, told) = unbounded();
         let (counters, log) = (Arc::new(Counters::default()), Arc::new(Log::default()));
         let (listener, clock) = (listener(), Clock::system());
         let address = listener.local_addr().unwrap();

@@ -1,0 +1,287 @@
+//! The daemon: the order in which it starts, what it waits for, and the order in which it stops.
+//!
+//! Must not: serve anything itself. Runs on the main thread; the shards and HTTP's workers are
+//! told to stop through their mailboxes, and their end, expected or not, comes back by a channel.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, after, select, tick, unbounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, VERSION, hostname};
+use crate::connections::{Counters, Exit, Hosting, Options, Route, Running};
+use crate::directory::Directory;
+use crate::http::service::Requests;
+use crate::http::{BUSY, Routes, server};
+use crate::journal::Journal;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::preflight::{self, Ground};
+use crate::protocol::encode;
+use crate::registry::{Capacity, Registry};
+use crate::session::{Patience, Sessions};
+use crate::shard;
+
+/// Why the daemon did not start, or did not go on.
+#[derive(Debug)]
+pub enum Failure {
+    /// What it stands on is missing.
+    Ground(preflight::Failure),
+    /// A part could not be started.
+    Start(&'static str, io::Error),
+    /// A table of a side ended: its peers hang.
+    Died(&'static str, Option<Exit>),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ground(failure) => failure.fmt(f),
+            Self::Start(what, error) => write!(f, "{what} did not start: {error}"),
+            Self::Died(what, Some(Exit { table, result: Err(error) })) => {
+                write!(f, "{what} table {table} ended: {error}")
+            }
+            Self::Died(what, _) => write!(f, "a table of {what} ended unasked"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// How often the counters are looked at for something to warn of.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often one thing is warned of at most.
+const WARN: Duration = Duration::from_secs(60);
+
+/// Runs the daemon until a signal stops it.
+///
+/// # Errors
+/// [`Failure`]; nothing is left half-started.
+pub fn run(config: &Config, clock: &Clock) -> Result<(), Failure> {
+    let signals = signals().map_err(|error| Failure::Start("the signal handler", error))?;
+    let ground = Ground::prepare(config).map_err(Failure::Ground)?;
+    tracing::info!("{VERSION}");
+    let capacity = Capacity {
+        registrations: config.max_registrations,
+        per_peer: config.max_registrations_per_nsqd,
+    };
+    let registry = Arc::new(Registry::new(Arc::new(Directory::default()), capacity));
+    let parts = Parts { config, clock, registry, metrics: Arc::default() };
+    let sides = parts.start(ground)?;
+    let watched = watch(&sides, clock, &signals);
+    stop(sides, clock, &signals);
+    watched
+}
+
+/// SIGTERM, SIGINT and SIGHUP, as a channel.
+fn signals() -> io::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (send, receive) = unbounded();
+    let listen = move || signals.forever().take_while(|&signal| send.send(signal).is_ok()).count();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(listen)?;
+    Ok(receive)
+}
+
+/// What both sides are made of.
+struct Parts<'a> {
+    config: &'a Config,
+    clock: &'a Clock,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+}
+
+/// One of the two sides, running.
+struct Side {
+    name: &'static str,
+    address: SocketAddr,
+    running: Running,
+    tables: usize,
+    exits: Receiver<Exit>,
+    counters: Arc<Counters>,
+}
+
+impl Parts<'_> {
+    /// Starts both sides, or neither.
+    fn start(&self, ground: Ground) -> Result<[Side; 2], Failure> {
+        let address = |listener: &TcpListener| {
+            listener.local_addr().map_err(|error| Failure::Start("a listener", error))
+        };
+        let (tcp, http) = (address(&ground.tcp)?, address(&ground.http)?);
+        let tcp = self.tcp(ground.tcp_connections, ground.shards.get(), ground.tcp, [tcp, http])?;
+        let http = self
+            .http(ground.http_connections, ground.http_workers.get(), ground.http, http)
+            .inspect_err(|_| tcp.running.stop(self.clock.now()))?;
+        let sides = [tcp, http];
+        for side in &sides {
+            tracing::info!("{}: listening on {}", side.name, side.address);
+        }
+        Ok(sides)
+    }
+
+    fn tcp(
+        &self,
+        connections: usize,
+        shards: usize,
+        listener: TcpListener,
+        [tcp, http]: [SocketAddr; 2],
+    ) -> Result<Side, Failure> {
+        let config = self.config;
+        let (broadcast, host) = (&config.broadcast_address, hostname());
+        let greeting = encode::identify_reply(broadcast, &host, tcp.port(), http.port());
+        let greeting: Arc<[u8]> = greeting.into();
+        let patience = Patience {
+            handshake: config.handshake_timeout,
+            ..Patience::with_inactive_timeout(config.inactive_producer_timeout)
+        };
+        let journal = Journal::new(Arc::clone(&self.metrics));
+        let registry = Arc::clone(&self.registry);
+        let options = Options {
+            max_connections: connections as u64,
+            refusal: b"",
+            keepalive: Some(limits::KEEPALIVE),
+        };
+        let start = |hosting: Hosting| {
+            shard::spawn(hosting, move |_| {
+                let (registry, greeting) = (Arc::clone(&registry), Arc::clone(&greeting));
+                Sessions::new(registry, patience, greeting, journal.clone())
+            })
+        };
+        self.side("TCP", tcp, listener, shards, shard::by_peer(shards), options, start)
+    }
+
+    fn http(
+        &self,
+        connections: usize,
+        workers: usize,
+        listener: TcpListener,
+        address: SocketAddr,
+    ) -> Result<Side, Failure> {
+        let routes = Routes {
+            registry: Arc::clone(&self.registry),
+            inactive_producer_timeout: self.config.inactive_producer_timeout,
+            tombstone_lifetime: self.config.tombstone_lifetime,
+        };
+        let options =
+            Options { max_connections: connections as u64, refusal: BUSY, keepalive: None };
+        let start = |hosting: Hosting| {
+            let counters = Arc::clone(&hosting.counters);
+            server::spawn(hosting, |_| {
+                let (metrics, counters) = (Arc::clone(&self.metrics), Arc::clone(&counters));
+                Requests::new(routes.clone(), metrics, counters, self.clock.clone())
+            })
+        };
+        self.side("HTTP", address, listener, workers, server::in_turn(workers), options, start)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call for each side, all of it different")]
+    fn side(
+        &self,
+        name: &'static str,
+        address: SocketAddr,
+        listener: TcpListener,
+        tables: usize,
+        route: Route,
+        options: Options,
+        start: impl FnOnce(Hosting) -> io::Result<Running>,
+    ) -> Result<Side, Failure> {
+        let (send, exits) = unbounded();
+        let counters = Arc::new(Counters::default());
+        let running = start(Hosting {
+            tables,
+            listener,
+            route,
+            options,
+            clock: self.clock.clone(),
+            counters: Arc::clone(&counters),
+            exits: send,
+        })
+        .map_err(|error| Failure::Start(name, error))?;
+        Ok(Side { name, address, running, tables, exits, counters })
+    }
+}
+
+/// Waits for a reason to stop: a signal, or the unasked end of a table.
+fn watch(sides: &[Side; 2], clock: &Clock, signals: &Receiver<i32>) -> Result<(), Failure> {
+    let [tcp, http] = sides;
+    let looks = tick(LOOK);
+    let mut warnings = sides.each_ref().map(Warnings::new);
+    loop {
+        select! {
+            recv(signals) -> signal => match signal {
+                Ok(SIGHUP) => tracing::info!("SIGHUP: there is nothing to reload"),
+                _ => return Ok(()),
+            },
+            recv(tcp.exits) -> exit => return Err(Failure::Died(tcp.name, exit.ok())),
+            recv(http.exits) -> exit => return Err(Failure::Died(http.name, exit.ok())),
+            recv(looks) -> _ => {
+                let now = clock.now();
+                warnings.iter_mut().for_each(|warnings| warnings.look(now));
+            }
+        }
+    }
+}
+
+/// What of one side is worth a warning, and when it was last given.
+struct Warnings<'a> {
+    side: &'a Side,
+    refused: (u64, Timestamp),
+    accept_errors: (u64, Timestamp),
+}
+
+impl<'a> Warnings<'a> {
+    fn new(side: &'a Side) -> Self {
+        let never = (0, Timestamp::from_unix_nanos(0));
+        Self { side, refused: never, accept_errors: never }
+    }
+
+    fn look(&mut self, now: Timestamp) {
+        let Side { name, counters, .. } = self.side;
+        if let Some(more) = grown(&mut self.refused, counters.refused(), now) {
+            let flag = name.to_lowercase();
+            tracing::warn!(
+                "{name}: refused {more} connections over --max-{flag}-connections ({} are open)",
+                counters.open()
+            );
+        }
+        if let Some(more) = grown(&mut self.accept_errors, counters.accept_errors(), now) {
+            tracing::warn!("{name}: {more} accepts failed; is RLIMIT_NOFILE too low?");
+        }
+    }
+}
+
+/// By how much `count` has grown since it was last warned of, if that is [`WARN`] ago.
+fn grown((warned, at): &mut (u64, Timestamp), count: u64, now: Timestamp) -> Option<u64> {
+    if count == *warned || now.since(*at) < WARN {
+        return None;
+    }
+    *at = now;
+    Some(count - std::mem::replace(warned, count))
+}
+
+/// Stops both sides: no more accepts, what is in flight is finished, the rest ends. Waits for that,
+/// but no longer than [`limits::SHUTDOWN`], nor past a second signal.
+fn stop(sides: [Side; 2], clock: &Clock, signals: &Receiver<i32>) {
+    let deadline = clock.now() + limits::DRAIN;
+    for side in &sides {
+        tracing::info!("{}: closing {}", side.name, side.address);
+        side.running.stop(deadline);
+    }
+    let late = after(limits::SHUTDOWN);
+    for side in sides {
+        for _ in 0..side.tables {
+            select! {
+                recv(side.exits) -> exit => if let Ok(Exit { table, result: Err(error) }) = exit {
+                    tracing::error!("{} {table}: {error}", side.name);
+                },
+                recv(late) -> _ => return tracing::warn!("{} did not stop in time", side.name),
+                recv(signals) -> _ => return tracing::warn!("a second signal: not waiting"),
+            }
+        }
+    }
+}

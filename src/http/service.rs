@@ -1,0 +1,125 @@
+//! The HTTP connections of one table: what they share, and what is logged and counted of them.
+//!
+//! Must not: name a runtime or a socket. Runs on whichever worker pumps the table. Divergence: a
+//! request that was answered with 2xx is logged at debug, not info.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{App, Call, Connection, Date, Refusal, Respond, Routes, response, turn};
+use crate::clock::{Clock, Timestamp};
+use crate::connections::Counters;
+use crate::flow::{Ended, Input, Service, Turn};
+use crate::limits;
+use crate::logging::Printable;
+use crate::metrics::Metrics;
+
+/// Requests answered from `Routes`.
+#[derive(Debug)]
+pub struct Requests {
+    routes: Routes,
+    metrics: Arc<Metrics>,
+    /// How much all clients together have not read.
+    counters: Arc<Counters>,
+    clock: Clock,
+    /// The `Date` header, and the second it is of.
+    date: (u64, Date),
+    /// Whose turn it is.
+    peer: SocketAddr,
+}
+
+/// One client's connection.
+#[derive(Debug)]
+pub struct Client {
+    peer: SocketAddr,
+    connection: Connection,
+}
+
+impl Requests {
+    /// Requests of the connections that `counters` count.
+    #[must_use]
+    pub fn new(
+        routes: Routes,
+        metrics: Arc<Metrics>,
+        counters: Arc<Counters>,
+        clock: Clock,
+    ) -> Self {
+        let peer = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { routes, metrics, counters, clock, date: (0, Date::new(0)), peer }
+    }
+}
+
+impl App for Requests {
+    fn date(&mut self) -> Date {
+        let now = self.clock.wall_seconds();
+        if self.date.0 != now {
+            self.date = (now, Date::new(now));
+        }
+        self.date.1
+    }
+
+    fn answer(&mut self, call: &Call<'_>, now: Timestamp, response: &mut impl Respond) {
+        if self.counters.queued_output() > limits::HTTP_QUEUED_OUTPUT as u64 {
+            return response::overloaded(response);
+        }
+        self.routes.answer(call, now, response);
+    }
+
+    fn answered(&mut self, call: &Call<'_>, status: u16) {
+        self.metrics.answered(status);
+        let peer = self.peer;
+        let words = || {
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            (text(call.method), text(call.target.raw))
+        };
+        if (200..300).contains(&status) {
+            if tracing::enabled!(tracing::Level::DEBUG) {
+                let (method, target) = words();
+                tracing::debug!("{status} {} {} ({peer})", Printable(&method), Printable(&target));
+            }
+        } else if tracing::enabled!(tracing::Level::INFO) {
+            let (method, target) = words();
+            tracing::info!("{status} {} {} ({peer})", Printable(&method), Printable(&target));
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal) {
+        self.metrics.answered(refusal.status());
+        tracing::info!("{} refused ({})", refusal.status(), self.peer);
+    }
+}
+
+impl Service for Requests {
+    type Connection = Client;
+
+    fn open(&mut self, peer: SocketAddr, now: Timestamp) -> (Client, Timestamp) {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let connection = Connection::new(now);
+        let deadline = connection.deadline();
+        (Client { peer, connection }, deadline)
+    }
+
+    fn turn(
+        &mut self,
+        client: &mut Client,
+        input: Input<'_>,
+        now: Timestamp,
+        output: &mut Vec<u8>,
+        budget: usize,
+    ) -> Turn {
+        self.peer = client.peer;
+        turn(&mut client.connection, input, now, output, budget, self)
+    }
+
+    fn expired(&mut self, client: &mut Client, _now: Timestamp, output: &mut Vec<u8>) {
+        self.peer = client.peer;
+        client.connection.expired(output, self);
+    }
+
+    /// The routes publish what they change before they return.
+    fn commit(&mut self, _now: Timestamp) {}
+
+    fn closed(&mut self, client: Client, why: Ended, _now: Timestamp) {
+        tracing::debug!("HTTP: client({}) closed: {why:?}", client.peer);
+    }
+}
