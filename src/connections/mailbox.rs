@@ -28,7 +28,8 @@ pub enum Mail {
     /// Take a turn: the clock was set, or something outside has changed.
     Wake,
     /// Stop accepting, close what is idle, finish what is in flight, and end the rest at
-    /// `deadline`. Then [`Progress::Drained`](super::Progress::Drained).
+    /// `deadline`. Then [`Progress::Drained`](super::Progress::Drained). A second one moves the
+    /// deadline.
     Stop {
         /// The moment every connection is closed, whatever its peer does.
         deadline: Timestamp,

@@ -34,7 +34,7 @@ impl<S: Service> Table<S> {
                 Received::Failed => return self.end(token, Ended::Broken),
             }
         };
-        self.received += fresh as u64;
+        self.tally.received += fresh as u64;
         self.offer(token, fresh);
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::acceptor::{Accepted, Acceptor, BATCH, PAUSE};
-use super::counters::Counters;
+use super::counters::{Counters, Tally};
 use super::deadlines::{Deadlines, Tick};
 use super::epoll::{Epoll, Event, Source};
 use super::mailbox::{Handle, Mail};
@@ -22,6 +22,9 @@ use super::slot::{Phase, Slot};
 use crate::clock::{Clock, Timestamp};
 use crate::flow::{Ended, Service};
 use crate::limits;
+
+/// Busy turns after which the shared counters are told what was done; a quiet one tells at once.
+const TOLD_AFTER: u64 = 64;
 
 /// What an operator or a service chooses for all tables of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -105,8 +108,7 @@ pub struct Table<S: Service> {
     pub(super) uncommitted: bool,
     /// The moment the table ends what is left; set once it was told to stop.
     pub(super) stopping: Option<Tick>,
-    pub(super) received: u64,
-    pub(super) sent: u64,
+    pub(super) tally: Tally,
 }
 
 impl<S: Service> Table<S> {
@@ -138,8 +140,7 @@ impl<S: Service> Table<S> {
             now,
             uncommitted: false,
             stopping: None,
-            received: 0,
-            sent: 0,
+            tally: Tally::default(),
         }
     }
 
@@ -187,8 +188,9 @@ impl<S: Service> Table<S> {
         self.keep_deadlines()?;
         self.flush();
         self.deadlines.arm(self.now)?;
-        self.counters.moved(mem::take(&mut self.received), mem::take(&mut self.sent));
-        Ok(self.progress(events + served))
+        let progress = self.progress(events + served);
+        self.tell(progress);
+        Ok(progress)
     }
 
     fn progress(&self, done: usize) -> Progress {
@@ -198,6 +200,14 @@ impl<S: Service> Table<S> {
             Progress::Busy
         } else {
             Progress::Quiet
+        }
+    }
+
+    /// Adds to the shared counters, now and then.
+    fn tell(&mut self, progress: Progress) {
+        self.tally.turns += 1;
+        if progress != Progress::Busy || self.tally.turns == TOLD_AFTER {
+            self.counters.add(mem::take(&mut self.tally));
         }
     }
 

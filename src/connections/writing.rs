@@ -37,7 +37,7 @@ impl<S: Service> Table<S> {
         if slot.queued() == 0 {
             match push(&slot.socket, &bytes[range.clone()]) {
                 Ok(sent) => {
-                    self.sent += sent as u64;
+                    self.tally.sent += sent as u64;
                     range.start += sent;
                 }
                 Err(_) => return self.end(reply.token, Ended::Broken),
@@ -59,7 +59,7 @@ impl<S: Service> Table<S> {
         }
         let Ok(sent) = slot.drain() else { return self.end(token, Ended::Broken) };
         self.counters.unqueued(sent);
-        self.sent += sent as u64;
+        self.tally.sent += sent as u64;
         if slot.queued() == 0 {
             // The deadline that the conversation asked for was set aside: it is asked again.
             slot.again = true;

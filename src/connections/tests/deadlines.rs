@@ -65,9 +65,9 @@ fn a_stopped_process_does_not_take_its_own_sleep_for_silence() {
 fn output_without_progress_ends_its_connection() {
     let mut bench = Bench::new();
     let mut peer = bench.peer();
-    bench.send(&mut peer, b"big 67108864\n");
+    bench.send(&mut peer, b"big 80000000\n");
     // Progress keeps it, even past what the conversation itself would have waited.
-    for _ in 0..4 {
+    for _ in 0..3 {
         bench.pass(limits::WRITE_STALL - TICK);
         let (queued, mut got) = (bench.counters.queued_output(), Vec::new());
         bench.until("progress", |bench| {
@@ -88,8 +88,8 @@ fn output_without_progress_ends_its_connection() {
 fn a_deadline_counts_again_once_the_output_is_read() {
     let mut bench = Bench::new();
     let mut peer = bench.peer();
-    let size = 64 * 1024 * 1024;
-    bench.send(&mut peer, format!("big {size}\n").as_bytes());
+    let size = LARGE_SIZE;
+    bench.send(&mut peer, LARGE);
     bench.expect(&mut peer, &vec![b'x'; size]);
     bench.pass(SILENCE + TICK);
     assert_eq!(bench.log.endings(), [Ended::Expired]);

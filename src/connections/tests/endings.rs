@@ -23,7 +23,7 @@ fn a_panic_costs_its_connection_only() {
 
 #[test]
 fn a_reset_is_told_from_an_end() {
-    for sent in [&b""[..], b"echo half", b"echo one\n", b"big 67108864\n"] {
+    for sent in [&b""[..], b"echo half", b"echo one\n", LARGE] {
         let mut bench = Bench::new();
         let mut peer = bench.peer();
         bench.send(&mut peer, sent);
@@ -55,7 +55,7 @@ fn a_stop_ends_what_is_idle_and_finishes_what_is_not() {
     let mut busy = bench.peer();
     bench.send(&mut half_line, b"echo hal");
     half_open.shutdown(Shutdown::Read).unwrap();
-    bench.send(&mut busy, b"big 67108864\n");
+    bench.send(&mut busy, LARGE);
     unheard.write_all(b"echo just sent\n").unwrap();
     bench.stop_in(limits::DRAIN);
     assert_eq!(bench.until_end(&mut silent), b"");
@@ -64,7 +64,7 @@ fn a_stop_ends_what_is_idle_and_finishes_what_is_not() {
     assert_eq!(bench.table.len(), 2, "half a line and a large answer are in flight");
     bench.send(&mut half_line, b"f\n");
     assert_eq!(bench.until_end(&mut half_line), b"half\n");
-    assert_eq!(bench.until_end(&mut busy).len(), 67_108_864);
+    assert_eq!(bench.until_end(&mut busy).len(), LARGE_SIZE);
     assert_eq!(bench.table.turn(Duration::ZERO).unwrap(), Progress::Drained);
     assert_eq!(bench.log.endings(), [Ended::Shutdown; 5]);
     assert!(TcpStream::connect(bench.address).is_err(), "it still listens");
@@ -75,7 +75,7 @@ fn a_stop_ends_what_does_not_finish_in_time() {
     let mut bench = Bench::new();
     let mut peers: Vec<_> = (0..3).map(|_| bench.peer()).collect();
     bench.send(&mut peers[0], b"echo hal");
-    bench.send(&mut peers[1], b"big 67108864\n");
+    bench.send(&mut peers[1], LARGE);
     bench.send(&mut peers[2], b"quit\n"); // and keeps its own side open
     bench.stop_in(Duration::from_secs(1));
     bench.settle();

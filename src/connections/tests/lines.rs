@@ -1,7 +1,7 @@
 //! A small conversation: lines in, lines out, and verbs that misbehave in every way a table has
 //! to stand.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,20 +15,34 @@ pub(super) const LINE: Duration = Duration::from_secs(10);
 /// Without a line.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
+/// After a line that asks for a nap.
+pub(super) const NAP: Duration = Duration::from_millis(300);
+
 /// What happened to all connections of a service.
 #[derive(Default)]
 pub(super) struct Log {
     pub(super) endings: Mutex<Vec<Ended>>,
-    /// Lines whose effect is published.
-    pub(super) published: AtomicU64,
     pub(super) commits: AtomicU64,
     poisoned: AtomicBool,
+    /// A peer that must have read nothing new when a commit begins.
+    pub(super) watched: Mutex<Option<TcpStream>>,
+    pub(super) told_early: AtomicU64,
 }
 
 impl Log {
     /// Makes the next commit panic, which no connection can be blamed for.
     pub(super) fn poison(&self) {
         self.poisoned.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes when the watched peer can read a reply whose effect is not published.
+    fn look(&self) {
+        if let Some(peer) = &*self.watched.lock().unwrap() {
+            peer.set_nonblocking(true).unwrap();
+            let told = peer.peek(&mut [0]).is_ok();
+            peer.set_nonblocking(false).unwrap();
+            self.told_early.fetch_add(u64::from(told), Ordering::SeqCst);
+        }
     }
 
     pub(super) fn endings(&self) -> Vec<Ended> {
@@ -58,9 +72,9 @@ impl Lines {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         match verb {
             "echo" => output.extend_from_slice(format!("{rest}\n").as_bytes()),
-            "big" => output.resize(output.len() + rest.parse::<usize>().unwrap(), b'x'),
+            "big" => output.extend_from_slice(&vec![b'x'; rest.parse().unwrap()]),
             "applied" => output.extend_from_slice(format!("{}\n", self.applied).as_bytes()),
-            "mute" => {}
+            "mute" | "nap" => {}
             "half" => {
                 output.extend_from_slice(b"half a rep");
                 panic!("as the test asked");
@@ -94,7 +108,8 @@ impl Service for Lines {
             }
             let line = &input.bytes[consumed..consumed + length];
             consumed += length + 1;
-            (dialogue.waiting_since, dialogue.limit) = (now, SILENCE);
+            let limit = if line == b"nap" { NAP } else { SILENCE };
+            (dialogue.waiting_since, dialogue.limit) = (now, limit);
             if !self.answer(line, output) {
                 return Turn { consumed, next: Next::Close };
             }
@@ -111,8 +126,8 @@ impl Service for Lines {
 
     fn commit(&mut self, _: Timestamp) {
         assert!(!self.log.poisoned.load(Ordering::SeqCst), "as the test asked");
+        self.log.look();
         self.log.commits.fetch_add(1, Ordering::SeqCst);
-        self.log.published.store(self.applied, Ordering::SeqCst);
     }
 
     fn closed(&mut self, _: Dialogue, why: Ended, _: Timestamp) {
