@@ -89,11 +89,9 @@ impl<S: Service> Table<S> {
         self.acceptor = None;
         self.stopping = Some(self.deadlines.note(deadline));
         for index in 0..self.slots.reach() {
-            let Some(token) = self.slots.token_at(index) else { continue };
-            if let Some(slot) = self.slots.get_mut(token) {
-                slot.readable = true;
+            if let Some(token) = self.slots.token_at(index) {
+                self.schedule(token);
             }
-            self.schedule(token);
         }
     }
 

@@ -15,7 +15,7 @@ use super::slab::Token;
 
 /// Events taken by one wait: enough to share one commit among many, few enough that the first
 /// reply of a turn does not wait long for the last.
-const EVENTS: usize = 512;
+pub(super) const EVENTS: usize = 512;
 
 /// Names of what is no slot. The highest index is never reached: see `Slab`.
 const MAILBOX: u64 = u64::MAX;

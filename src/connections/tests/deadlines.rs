@@ -2,6 +2,7 @@
 
 use super::lines::{LINE, SILENCE};
 use super::*;
+use crate::connections::epoll::EVENTS;
 use crate::flow::Ended;
 use crate::limits;
 
@@ -44,7 +45,8 @@ fn a_dripping_peer_does_not_move_its_deadline() {
 #[test]
 fn a_stopped_process_does_not_take_its_own_sleep_for_silence() {
     let mut bench = Bench::new();
-    let mut peers: Vec<_> = (0..20).map(|_| bench.peer()).collect();
+    // More than one wait reports, so that a sweep comes before the last of them is heard.
+    let mut peers: Vec<_> = (0..EVENTS + 100).map(|_| bench.peer()).collect();
     for peer in &mut peers {
         bench.send(peer, b"mute\n");
     }
@@ -59,6 +61,17 @@ fn a_stopped_process_does_not_take_its_own_sleep_for_silence() {
     }
     assert_eq!(bench.log.endings(), [Ended::Expired]);
     assert_eq!(bench.until_end(&mut peers[0]), b"late\n");
+}
+
+#[test]
+fn a_peer_that_never_reads_is_closed_before_it_is_silent() {
+    let mut bench = Bench::new();
+    let mut peer = bench.peer();
+    bench.send(&mut peer, LARGE);
+    bench.pass(limits::WRITE_STALL - TICK);
+    assert_eq!(bench.log.endings(), []);
+    bench.pass(2 * TICK);
+    assert_eq!(bench.log.endings(), [Ended::Stalled]);
 }
 
 #[test]

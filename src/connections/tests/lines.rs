@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -23,6 +23,8 @@ pub(super) const NAP: Duration = Duration::from_millis(300);
 pub(super) struct Log {
     pub(super) endings: Mutex<Vec<Ended>>,
     pub(super) commits: AtomicU64,
+    /// The most bytes of other replies that a turn has found before its own.
+    pub(super) most_waiting: AtomicUsize,
     poisoned: AtomicBool,
     /// A peer that must have read nothing new when a commit begins.
     pub(super) watched: Mutex<Option<TcpStream>>,
@@ -102,6 +104,7 @@ impl Service for Lines {
         budget: usize,
     ) -> Turn {
         let (start, mut consumed) = (output.len(), 0);
+        self.log.most_waiting.fetch_max(start, Ordering::SeqCst);
         while let Some(length) = input.bytes[consumed..].iter().position(|&byte| byte == b'\n') {
             if output.len() - start >= budget {
                 return Turn { consumed, next: Next::Write };
