@@ -52,8 +52,8 @@ pub const HTTP_HEADERS: usize = 100;
 pub const HTTP_URI: usize = 8 * 1024 + 64;
 /// An HTTP request's body, in bytes; bodies are discarded as they come. Past it: 413, close.
 pub const HTTP_BODY: usize = 1024 * 1024;
-/// From an HTTP request's first byte to the end of its head, and from accept to the first head.
-/// Past it: 408, close.
+/// From an HTTP request's first byte to the end of its head, from there to the end of its body, and
+/// from accept to the first byte. Past it: 408, close; without a byte: close.
 pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
 /// A keep-alive connection without a request. Past it: close.
 pub const HTTP_IDLE: Duration = Duration::from_secs(90);

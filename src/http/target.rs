@@ -27,7 +27,7 @@ impl<'a> Target<'a> {
         if raw.is_empty() || raw.iter().any(u8::is_ascii_control) {
             return None;
         }
-        if raw == b"*" {
+        if raw == b"*" && method != b"CONNECT" {
             return Some(Self { raw, origin: b"", path: Cow::Borrowed(raw), suffix: b"" });
         }
         let question = raw.iter().position(|&byte| byte == b'?').unwrap_or(raw.len());
@@ -165,6 +165,7 @@ mod tests {
         check("GET", "http:/ping", Some(("http:", "/ping", "")));
         check("GET", "mailto:x", Some(("mailto:x", "", "")));
         check("CONNECT", "x:80", Some(("x:80", "", "")));
+        check("CONNECT", "*", Some(("*", "", "")));
         check("CONNECT", "/ping", Some(("", "/ping", "")));
         check("GET", "/caf\u{e9}", Some(("", "/caf\u{e9}", "")));
     }

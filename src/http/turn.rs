@@ -257,7 +257,11 @@ impl<A: App> Dialogue<'_, A> {
         if fault == Fault::TooLarge {
             return refuse(Refusal::BodyTooLarge, self.output, self.app);
         }
-        let mut response = Response::new(self.output, Frame { persistent: false, ..frame });
+        let frame = Frame { persistent: false, ..frame };
+        if !routes::reads_body(call) {
+            return self.answer(call, frame, 0);
+        }
+        let mut response = Response::new(self.output, frame);
         routes::invalid_request(&mut response);
         let status = response.finish();
         self.app.answered(call, status);
