@@ -7,6 +7,7 @@
 
 pub mod body;
 mod listing;
+pub mod minihttp;
 mod percent;
 pub mod query;
 pub mod request;

@@ -78,6 +78,25 @@ pub fn parse<'a>(input: &'a [u8], progress: &mut Progress) -> Result<Option<Head
     if window.len() == limits::HTTP_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(None) }
 }
 
+/// The head of a request that another parser has taken apart into its words and `headers`.
+///
+/// # Errors
+/// As [`parse`], as far as that parser let it come.
+pub(super) fn assemble<'a>(
+    method: &'a [u8],
+    raw: &'a [u8],
+    minor: u8,
+    headers: &[httparse::Header<'a>],
+) -> Result<Head<'a>, Refusal> {
+    if raw.len() > limits::HTTP_URI {
+        return Err(Refusal::UriTooLong);
+    }
+    let target = Target::parse(method, raw).ok_or(Refusal::BAD_REQUEST)?;
+    let mut fields = Fields::default();
+    headers.iter().for_each(|header| fields.add(header.name.as_bytes(), header.value));
+    fields.judge(RequestLine { method, target, major: 1, minor }, 0)
+}
+
 /// A position within a head.
 fn short(position: usize) -> u16 {
     u16::try_from(position).expect("a head is bounded by limits::HTTP_HEAD")

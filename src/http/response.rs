@@ -62,22 +62,28 @@ impl Refusal {
         }
     }
 
-    /// Appends the response: without a date or a length, its body the status line's text.
-    pub fn write(self, out: &mut Vec<u8>) {
-        let mut line = format!("{} {}", self.status(), reason(self.status()));
-        let detail = match self {
-            Self::BadRequest(detail) => detail,
-            Self::VersionNotSupported => Some("unsupported protocol version"),
-            _ => None,
-        };
-        if let Some(detail) = detail {
-            line = format!("{line}: {detail}");
+    /// The status line without the version.
+    fn line(self) -> String {
+        let line = format!("{} {}", self.status(), reason(self.status()));
+        match self {
+            Self::BadRequest(Some(detail)) => format!("{line}: {detail}"),
+            Self::VersionNotSupported => format!("{line}: unsupported protocol version"),
+            _ => line,
         }
-        let body = match self {
-            Self::UnsupportedTransferEncoding => "Unsupported transfer encoding",
-            _ => &line,
-        };
-        for part in ["HTTP/1.1 ", &line, REFUSAL_FIELDS, body] {
+    }
+
+    /// The body, plain text: the status line's, nearly always.
+    #[must_use]
+    pub fn body(self) -> String {
+        match self {
+            Self::UnsupportedTransferEncoding => "Unsupported transfer encoding".to_owned(),
+            _ => self.line(),
+        }
+    }
+
+    /// Appends the response: without a date or a length.
+    pub fn write(self, out: &mut Vec<u8>) {
+        for part in ["HTTP/1.1 ", &self.line(), REFUSAL_FIELDS, &self.body()] {
             out.extend_from_slice(part.as_bytes());
         }
     }

@@ -30,10 +30,10 @@ pub struct Routes {
 /// The topic that means all of them.
 const EVERY: &[u8] = b"*";
 
-const JSON: &str = "Content-Type: application/json; charset=utf-8";
-const HTML: &str = "Content-Type: text/html; charset=utf-8";
-const TEXT: &str = "Content-Type: text/plain; charset=utf-8";
-const NSQ: &str = "X-Nsq-Content-Type: nsq; version=1.0";
+pub(super) const JSON: &str = "Content-Type: application/json; charset=utf-8";
+pub(super) const HTML: &str = "Content-Type: text/html; charset=utf-8";
+pub(super) const TEXT: &str = "Content-Type: text/plain; charset=utf-8";
+pub(super) const NSQ: &str = "X-Nsq-Content-Type: nsq; version=1.0";
 
 /// An answer that is an error: its status, and the code in its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

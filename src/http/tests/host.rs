@@ -12,18 +12,19 @@ use crate::protocol::identity::Identity;
 use crate::registry::{Batch, Capacity, Client, Registry};
 
 /// When every test begins.
-pub(super) const START: Timestamp = Timestamp::from_unix_nanos(784_111_777_000_000_000);
+pub(in crate::http) const START: Timestamp = Timestamp::from_unix_nanos(784_111_777_000_000_000);
 
 /// The daemon around the conversations.
-pub(super) struct Daemon {
-    pub(super) routes: Routes,
-    pub(super) now: Timestamp,
+#[derive(Clone)]
+pub(in crate::http) struct Daemon {
+    pub(in crate::http) routes: Routes,
+    pub(in crate::http) now: Timestamp,
     /// The statuses of what was answered and refused.
-    pub(super) statuses: Vec<u16>,
+    pub(in crate::http) statuses: Vec<u16>,
 }
 
 impl Daemon {
-    pub(super) fn new() -> Self {
+    pub(in crate::http) fn new() -> Self {
         let directory = Arc::new(Directory::default());
         let routes = Routes {
             registry: Arc::new(Registry::new(directory, Capacity::default())),
@@ -34,7 +35,7 @@ impl Daemon {
     }
 
     /// An nsqd called `host-NAME` joins from `address` and registers.
-    pub(super) fn join(
+    pub(in crate::http) fn join(
         &self,
         name: &str,
         address: &str,
@@ -59,13 +60,18 @@ impl Daemon {
         client
     }
 
-    pub(super) fn unregister(&self, client: &mut Client, topic: &str, channel: Option<&str>) {
+    pub(in crate::http) fn unregister(
+        &self,
+        client: &mut Client,
+        topic: &str,
+        channel: Option<&str>,
+    ) {
         let mut batch = Batch::default();
         self.routes.registry.unregister(&mut batch, client, topic, channel);
         self.routes.registry.commit(&mut batch);
     }
 
-    pub(super) fn leave(&self, client: Client) {
+    pub(in crate::http) fn leave(&self, client: Client) {
         let mut batch = Batch::default();
         self.routes.registry.leave(&mut batch, client, |_, _| {});
         self.routes.registry.commit(&mut batch);
@@ -91,16 +97,16 @@ impl App for Daemon {
 }
 
 /// One connection to a daemon.
-pub(super) struct Peer {
-    pub(super) connection: Connection,
+pub(in crate::http) struct Peer {
+    pub(in crate::http) connection: Connection,
     kept: Vec<u8>,
-    pub(super) output: Vec<u8>,
-    pub(super) closed: bool,
-    pub(super) budget: usize,
+    pub(in crate::http) output: Vec<u8>,
+    pub(in crate::http) closed: bool,
+    pub(in crate::http) budget: usize,
 }
 
 impl Peer {
-    pub(super) fn new() -> Self {
+    pub(in crate::http) fn new() -> Self {
         Self {
             connection: Connection::new(START),
             kept: Vec::new(),
@@ -111,13 +117,13 @@ impl Peer {
     }
 
     /// Sends `bytes`, as one read of the host.
-    pub(super) fn send(&mut self, daemon: &mut Daemon, bytes: &[u8]) {
+    pub(in crate::http) fn send(&mut self, daemon: &mut Daemon, bytes: &[u8]) {
         self.kept.extend_from_slice(bytes);
         self.pump(daemon, false);
     }
 
     /// Closes the sending side.
-    pub(super) fn end(&mut self, daemon: &mut Daemon) {
+    pub(in crate::http) fn end(&mut self, daemon: &mut Daemon) {
         self.pump(daemon, true);
     }
 

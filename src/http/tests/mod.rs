@@ -2,6 +2,6 @@
 //! every way a conversation can be cut into reads.
 
 mod conformance;
-mod host;
+pub(in crate::http) mod host;
 mod malformed;
 mod splits;
