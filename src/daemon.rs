@@ -9,16 +9,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, after, select, tick, unbounded};
+use crossbeam::channel::{Receiver, after, never, select, tick, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, VERSION, hostname};
+use crate::config::{Config, HttpEngine, VERSION, hostname};
 use crate::connections::{Counters, Exit, Hosting, Options, Route, Running};
 use crate::directory::Directory;
 use crate::http::service::Requests;
-use crate::http::{BUSY, Routes, server};
+use crate::http::{BUSY, Routes, minihttp, server};
 use crate::journal::Journal;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -100,7 +100,8 @@ struct Parts<'a> {
 struct Side {
     name: &'static str,
     address: SocketAddr,
-    running: Running,
+    /// None for the second engine, which cannot be asked to stop.
+    running: Option<Running>,
     tables: usize,
     exits: Receiver<Exit>,
     counters: Arc<Counters>,
@@ -116,7 +117,7 @@ impl Parts<'_> {
         let tcp = self.tcp(ground.tcp_connections, ground.shards.get(), ground.tcp, [tcp, http])?;
         let http = self
             .http(ground.http_connections, ground.http_workers.get(), ground.http, http)
-            .inspect_err(|_| tcp.running.stop(self.clock.now()))?;
+            .inspect_err(|_| tcp.stop(self.clock.now()))?;
         let sides = [tcp, http];
         for side in &sides {
             tracing::info!("{}: listening on {}", side.name, side.address);
@@ -152,7 +153,16 @@ impl Parts<'_> {
                 Sessions::new(registry, patience, greeting, journal.clone())
             })
         };
-        self.side("TCP", tcp, listener, shards, shard::by_peer(shards), options, start)
+        self.side(
+            "TCP",
+            tcp,
+            listener,
+            shards,
+            shard::by_peer(shards),
+            options,
+            Arc::default(),
+            start,
+        )
     }
 
     fn http(
@@ -167,16 +177,34 @@ impl Parts<'_> {
             inactive_producer_timeout: self.config.inactive_producer_timeout,
             tombstone_lifetime: self.config.tombstone_lifetime,
         };
+        let counters = Arc::new(Counters::default());
+        let requests = Requests::new(
+            routes,
+            Arc::clone(&self.metrics),
+            Arc::clone(&counters),
+            self.clock.clone(),
+        );
+        if self.config.http_engine == HttpEngine::Minihttp {
+            // It binds for itself; that the port is free is known since ours was bound.
+            drop(listener);
+            minihttp::start(requests, self.clock.clone(), address, workers)
+                .map_err(|error| Failure::Start("may_minihttp", error))?;
+            let exits = never();
+            return Ok(Side { name: "HTTP", address, running: None, tables: 0, exits, counters });
+        }
         let options =
             Options { max_connections: connections as u64, refusal: BUSY, keepalive: None };
-        let start = |hosting: Hosting| {
-            let counters = Arc::clone(&hosting.counters);
-            server::spawn(hosting, |_| {
-                let (metrics, counters) = (Arc::clone(&self.metrics), Arc::clone(&counters));
-                Requests::new(routes.clone(), metrics, counters, self.clock.clone())
-            })
-        };
-        self.side("HTTP", address, listener, workers, server::in_turn(workers), options, start)
+        let start = |hosting: Hosting| server::spawn(hosting, |_| requests.clone());
+        self.side(
+            "HTTP",
+            address,
+            listener,
+            workers,
+            server::in_turn(workers),
+            options,
+            counters,
+            start,
+        )
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call for each side, all of it different")]
@@ -188,10 +216,10 @@ impl Parts<'_> {
         tables: usize,
         route: Route,
         options: Options,
+        counters: Arc<Counters>,
         start: impl FnOnce(Hosting) -> io::Result<Running>,
     ) -> Result<Side, Failure> {
         let (send, exits) = unbounded();
-        let counters = Arc::new(Counters::default());
         let running = start(Hosting {
             tables,
             listener,
@@ -202,7 +230,16 @@ impl Parts<'_> {
             exits: send,
         })
         .map_err(|error| Failure::Start(name, error))?;
-        Ok(Side { name, address, running, tables, exits, counters })
+        Ok(Side { name, address, running: Some(running), tables, exits, counters })
+    }
+}
+
+impl Side {
+    /// Asks it to stop, and to end what is left at `deadline`.
+    fn stop(&self, deadline: Timestamp) {
+        if let Some(running) = &self.running {
+            running.stop(deadline);
+        }
     }
 }
 
@@ -270,7 +307,7 @@ fn stop(sides: [Side; 2], clock: &Clock, signals: &Receiver<i32>) {
     let deadline = clock.now() + limits::DRAIN;
     for side in &sides {
         tracing::info!("{}: closing {}", side.name, side.address);
-        side.running.stop(deadline);
+        side.stop(deadline);
     }
     let late = after(limits::SHUTDOWN);
     for side in sides {

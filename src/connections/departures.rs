@@ -18,16 +18,13 @@ use crate::flow::{Ended, Service};
 use crate::limits;
 
 impl<S: Service> Table<S> {
-    /// The conversation is over and all it said is with the kernel. Our side is closed; the socket
-    /// stays until the peer's is, since a close with unread input resets what the peer has not
-    /// read yet.
+    /// The conversation is over and all it said is with the kernel: our side closes after the
+    /// commit. The socket stays until the peer's is, since a close with unread input resets what
+    /// the peer has not read yet.
     pub(super) fn depart(&mut self, token: Token, why: Ended) {
-        let Some(slot) = self.slots.get_mut(token) else { return };
-        if slot.ended || shutdown(&slot.socket, Shutdown::Write).is_err() {
-            return self.end(token, why);
-        }
-        self.linger(token, Phase::Lingering);
         self.tell_closed(token, why);
+        self.linger(token, Phase::Lingering);
+        self.farewells.push(token);
     }
 
     fn linger(&mut self, token: Token, phase: Phase) {
@@ -39,10 +36,25 @@ impl<S: Service> Table<S> {
         }
     }
 
-    /// Ends a connection at once, whatever it has not read.
+    /// Ends a connection, whatever it has not read; its socket closes after the commit.
     pub(super) fn end(&mut self, token: Token, why: Ended) {
         self.tell_closed(token, why);
-        self.remove(token);
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        (slot.phase, slot.ended) = (Phase::Lingering, true);
+        self.farewells.push(token);
+    }
+
+    /// Closes our side of the connections that are over, or all of it where nothing is to be waited
+    /// for: committed before closed, so that who sees the end sees its effects too.
+    pub(super) fn say_farewells(&mut self) {
+        let mut farewells = std::mem::take(&mut self.farewells);
+        for token in farewells.drain(..) {
+            let Some(slot) = self.slots.get_mut(token) else { continue };
+            if slot.ended || shutdown(&slot.socket, Shutdown::Write).is_err() {
+                self.remove(token);
+            }
+        }
+        self.farewells = farewells;
     }
 
     fn tell_closed(&mut self, token: Token, why: Ended) {

@@ -100,6 +100,8 @@ pub struct Table<S: Service> {
     pub(super) slots: Slab<Slot<S::Connection>>,
     /// What is to be served in the next turn whether or not an event comes.
     pub(super) ready: Vec<Token>,
+    /// What is over and waits for the commit to be closed.
+    pub(super) farewells: Vec<Token>,
     pub(super) scratch: Box<[u8]>,
     pub(super) output: Output,
     /// The moment of this turn.
@@ -135,6 +137,7 @@ impl<S: Service> Table<S> {
             acceptor: None,
             slots: Slab::new(),
             ready: Vec::new(),
+            farewells: Vec::new(),
             scratch: vec![0; limits::TURN_BYTES].into_boxed_slice(),
             output: Output::default(),
             now,

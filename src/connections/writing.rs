@@ -28,6 +28,7 @@ impl<S: Service> Table<S> {
         if mem::take(&mut self.uncommitted) {
             self.service.commit(self.now);
         }
+        self.say_farewells();
     }
 
     /// Sends a reply, or as much of it as the socket takes; the rest stays in the slot.

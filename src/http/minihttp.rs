@@ -35,15 +35,16 @@ use super::turn::App;
 use super::{Call, routes};
 use crate::clock::Clock;
 
-/// Serves `app` on `address` until the process ends. may's workers must be configured before.
+/// Serves `app` on `address` by `workers` of may's workers until the process ends.
 ///
 /// # Errors
 /// When the address cannot be listened on, or the system refuses what closing a connection takes
 /// (`pidfd_getfd`, which some containers' seccomp profiles do).
-pub fn start<A>(app: A, clock: Clock, address: impl ToSocketAddrs) -> io::Result<()>
+pub fn start<A>(app: A, clock: Clock, address: impl ToSocketAddrs, workers: usize) -> io::Result<()>
 where
     A: App + Clone + Send + Sync + 'static,
 {
+    super::server::configure(workers);
     // Any socket will do to try it.
     let probe = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
     duplicate(std::os::fd::AsRawFd::as_raw_fd(&probe))?;
@@ -231,7 +232,7 @@ mod tests {
         // The engine does not tell which port it got: it is given one that was free.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = free.expect("a free port");
-        start(Daemon::new(), Clock::system(), address).expect("it starts");
+        start(Daemon::new(), Clock::system(), address, 2).expect("it starts");
         address
     }
 

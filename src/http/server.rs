@@ -43,9 +43,7 @@ where
     S::Connection: Send,
     F: Fn(usize) -> S,
 {
-    let workers = hosting.tables.max(LEAST_WORKERS);
-    // A pinned worker fights with the shard on the same CPU.
-    may::config().set_workers(workers).set_worker_pin(false);
+    let workers = configure(hosting.tables);
     let clock = hosting.clock.clone();
     let (berths, handles) = hosting.prepare()?;
     let coroutines: io::Result<Vec<_>> =
@@ -58,6 +56,14 @@ where
             Err(error)
         }
     }
+}
+
+/// Gives may as many workers, two at least; returns how many.
+pub(super) fn configure(workers: usize) -> usize {
+    let workers = workers.max(LEAST_WORKERS);
+    // A pinned worker fights with the shard on the same CPU.
+    may::config().set_workers(workers).set_worker_pin(false);
+    workers
 }
 
 fn start<S, F>(berth: Berth, workers: usize, make: &F) -> io::Result<JoinHandle<io::Result<()>>>

@@ -15,7 +15,7 @@ use crate::logging::Printable;
 use crate::metrics::Metrics;
 
 /// Requests answered from `Routes`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Requests {
     routes: Routes,
     metrics: Arc<Metrics>,
