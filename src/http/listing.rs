@@ -124,8 +124,6 @@ const NEVER_TOMBSTONED: i64 = -6_795_364_578_871_345_152;
 pub(super) fn debug(directory: &Directory, out: &mut Vec<u8>) {
     let mut topics: Vec<(TopicName, Topic)> = Vec::new();
     directory.each_topic(|name, topic| topics.push((name.clone(), topic.clone())));
-    let mut comma = Commas::default();
-    out.push(b'{');
     let mut channels = Vec::new();
     for (name, topic) in &topics {
         for channel in topic.channels().iter() {
@@ -133,63 +131,83 @@ pub(super) fn debug(directory: &Directory, out: &mut Vec<u8>) {
         }
     }
     channels.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    for (key, channel) in &channels {
-        registration(key, channel.producers().iter(), |_| None, &mut comma, out);
-    }
     let mut clients = Vec::new();
     directory.each_client(|peer| clients.push(Arc::clone(peer)));
-    registration("client::", clients.iter(), |_| None, &mut comma, out);
     let mut keys: Vec<_> =
         topics.iter().map(|(name, topic)| (format!("topic:{name}:"), topic)).collect();
     keys.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    let mut dump = Dump { out, keys: Commas::default(), seen: HashMap::default() };
+    dump.out.push(b'{');
+    for (key, channel) in &channels {
+        dump.registration(key, channel.producers().iter(), |_| None);
+    }
+    dump.registration("client::", clients.iter(), |_| None);
     for (key, topic) in keys {
-        let tombstone = |peer: &Peer| topic.tombstoned_at(peer);
-        registration(&key, topic.producers().iter(), tombstone, &mut comma, out);
+        dump.registration(&key, topic.producers().iter(), |peer| topic.tombstoned_at(peer));
     }
-    out.push(b'}');
+    dump.out.push(b'}');
 }
 
-/// Writes one registration, if it has producers.
-fn registration<'p>(
-    key: &str,
-    producers: impl Iterator<Item = &'p Arc<Peer>>,
-    tombstoned_at: impl Fn(&Peer) -> Option<Timestamp>,
-    keys: &mut Commas,
-    out: &mut Vec<u8>,
-) {
-    let mut producers = producers.peekable();
-    if producers.peek().is_none() {
-        return;
-    }
-    keys.write(out);
-    write_name(key, out);
-    out.extend_from_slice(b":[");
-    let mut comma = Commas::default();
-    for peer in producers {
-        comma.write(out);
-        debug_producer(peer, tombstoned_at(peer), out);
-    }
-    out.push(b']');
+/// `/debug` being written. An nsqd stands in it once for each of its registrations, nearly the
+/// same every time: its object is encoded once, but for what is about the tombstone.
+struct Dump<'o> {
+    out: &'o mut Vec<u8>,
+    keys: Commas,
+    /// What stands before the tombstone, and behind it. The topics and clients being written keep
+    /// every peer alive, so that no address is used twice.
+    seen: HashMap<*const Peer, (Vec<u8>, Vec<u8>), RandomState>,
 }
 
-fn debug_producer(peer: &Peer, tombstoned_at: Option<Timestamp>, out: &mut Vec<u8>) {
+impl Dump<'_> {
+    /// Writes one registration, if it has producers.
+    fn registration<'p>(
+        &mut self,
+        key: &str,
+        producers: impl Iterator<Item = &'p Arc<Peer>>,
+        tombstoned_at: impl Fn(&Peer) -> Option<Timestamp>,
+    ) {
+        let mut producers = producers.peekable();
+        if producers.peek().is_none() {
+            return;
+        }
+        self.keys.write(self.out);
+        write_name(key, self.out);
+        self.out.extend_from_slice(b":[");
+        let mut comma = Commas::default();
+        for peer in producers {
+            comma.write(self.out);
+            self.producer(peer, tombstoned_at(peer));
+        }
+        self.out.push(b']');
+    }
+
+    fn producer(&mut self, peer: &Arc<Peer>, tombstoned_at: Option<Timestamp>) {
+        let around = self.seen.entry(Arc::as_ptr(peer)).or_insert_with(|| around_tombstone(peer));
+        self.out.extend_from_slice(&around.0);
+        self.out.extend_from_slice(if tombstoned_at.is_some() { b"true" } else { b"false" });
+        let at = tombstoned_at.map_or(NEVER_TOMBSTONED, Timestamp::unix_nanos);
+        number(",\"tombstoned_at\":", at, self.out);
+        self.out.extend_from_slice(&around.1);
+    }
+}
+
+/// A producer's object in `/debug`, up to the value of `tombstoned`, and from `version` on.
+fn around_tombstone(peer: &Peer) -> (Vec<u8>, Vec<u8>) {
     let identity = peer.identity();
-    out.extend_from_slice(b"{\"broadcast_address\":");
-    json::write_string(&identity.broadcast_address, out);
-    out.extend_from_slice(b",\"hostname\":");
-    json::write_string(&identity.hostname, out);
-    number(",\"http_port\":", identity.http_port, out);
-    out.extend_from_slice(b",\"id\":");
-    json::write_string(&peer.address().to_string(), out);
-    number(",\"last_update\":", peer.last_update().unix_nanos(), out);
-    number(",\"tcp_port\":", identity.tcp_port, out);
-    out.extend_from_slice(b",\"tombstoned\":");
-    out.extend_from_slice(if tombstoned_at.is_some() { b"true" } else { b"false" });
-    let at = tombstoned_at.map_or(NEVER_TOMBSTONED, Timestamp::unix_nanos);
-    number(",\"tombstoned_at\":", at, out);
-    out.extend_from_slice(b",\"version\":");
-    json::write_string(&identity.version, out);
-    out.push(b'}');
+    let mut before = b"{\"broadcast_address\":".to_vec();
+    json::write_string(&identity.broadcast_address, &mut before);
+    before.extend_from_slice(b",\"hostname\":");
+    json::write_string(&identity.hostname, &mut before);
+    number(",\"http_port\":", identity.http_port, &mut before);
+    before.extend_from_slice(b",\"id\":");
+    json::write_string(&peer.address().to_string(), &mut before);
+    number(",\"last_update\":", peer.last_update().unix_nanos(), &mut before);
+    number(",\"tcp_port\":", identity.tcp_port, &mut before);
+    before.extend_from_slice(b",\"tombstoned\":");
+    let mut behind = b",\"version\":".to_vec();
+    json::write_string(&identity.version, &mut behind);
+    behind.push(b'}');
+    (before, behind)
 }
 
 fn number(key: &str, value: i64, out: &mut Vec<u8>) {
