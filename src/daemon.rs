@@ -18,10 +18,11 @@ use crate::config::{Config, HttpEngine, VERSION, hostname};
 use crate::connections::{Counters, Exit, Hosting, Options, Route, Running};
 use crate::directory::Directory;
 use crate::http::service::Requests;
-use crate::http::{BUSY, Routes, minihttp, server};
+use crate::http::{BUSY, MetricsPage, Routes, minihttp, server};
 use crate::journal::Journal;
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::logging::Dropped;
+use crate::metrics::{Metrics, Page};
 use crate::preflight::{self, Ground};
 use crate::protocol::encode;
 use crate::registry::{Capacity, Registry};
@@ -59,11 +60,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often one thing is warned of at most.
 const WARN: Duration = Duration::from_secs(60);
 
-/// Runs the daemon until a signal stops it.
+/// Runs the daemon until a signal stops it; `dropped` is what its log has lost.
 ///
 /// # Errors
 /// [`Failure`]; nothing is left half-started.
-pub fn run(config: &Config, clock: &Clock) -> Result<(), Failure> {
+pub fn run(config: &Config, clock: &Clock, dropped: &Dropped) -> Result<(), Failure> {
     let signals = signals().map_err(|error| Failure::Start("the signal handler", error))?;
     let ground = Ground::prepare(config).map_err(Failure::Ground)?;
     tracing::info!("{VERSION}");
@@ -72,7 +73,7 @@ pub fn run(config: &Config, clock: &Clock) -> Result<(), Failure> {
         per_peer: config.max_registrations_per_nsqd,
     };
     let registry = Arc::new(Registry::new(Arc::new(Directory::default()), capacity));
-    let parts = Parts { config, clock, registry, metrics: Arc::default() };
+    let parts = Parts { config, clock, registry, metrics: Arc::default(), dropped };
     let sides = parts.start(ground)?;
     let watched = watch(&sides, clock, &signals);
     stop(sides, clock, &signals);
@@ -94,6 +95,7 @@ struct Parts<'a> {
     clock: &'a Clock,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
+    dropped: &'a Dropped,
 }
 
 /// One of the two sides, running.
@@ -116,7 +118,13 @@ impl Parts<'_> {
         let (tcp, http) = (address(&ground.tcp)?, address(&ground.http)?);
         let tcp = self.tcp(ground.tcp_connections, ground.shards.get(), ground.tcp, [tcp, http])?;
         let http = self
-            .http(ground.http_connections, ground.http_workers.get(), ground.http, http)
+            .http(
+                ground.http_connections,
+                ground.http_workers.get(),
+                ground.http,
+                http,
+                Arc::clone(&tcp.counters),
+            )
             .inspect_err(|_| tcp.stop(self.clock.now()))?;
         let sides = [tcp, http];
         for side in &sides {
@@ -171,13 +179,15 @@ impl Parts<'_> {
         workers: usize,
         listener: TcpListener,
         address: SocketAddr,
+        tcp_counters: Arc<Counters>,
     ) -> Result<Side, Failure> {
+        let counters = Arc::new(Counters::default());
         let routes = Routes {
             registry: Arc::clone(&self.registry),
             inactive_producer_timeout: self.config.inactive_producer_timeout,
             tombstone_lifetime: self.config.tombstone_lifetime,
+            metrics: self.page([tcp_counters, Arc::clone(&counters)]),
         };
-        let counters = Arc::new(Counters::default());
         let requests = Requests::new(
             routes,
             Arc::clone(&self.metrics),
@@ -205,6 +215,23 @@ impl Parts<'_> {
             counters,
             start,
         )
+    }
+
+    /// What `/metrics` shows: everything that is counted.
+    fn page(&self, [tcp, http]: [Arc<Counters>; 2]) -> MetricsPage {
+        let (metrics, registry) = (Arc::clone(&self.metrics), Arc::clone(&self.registry));
+        let dropped = self.dropped.clone();
+        MetricsPage(Arc::new(move || {
+            let mut page = Page::default();
+            metrics.write(&mut page);
+            page.gauge("musterd_names", "Topics and channels.", registry.names());
+            let help = "Topics and channels that nsqds carry, counted for each nsqd.";
+            page.gauge("musterd_registrations", help, registry.registrations());
+            page.connections([("tcp", &tcp), ("http", &http)]);
+            let help = "Log lines lost to a full queue or a stderr that refused them.";
+            page.counter("musterd_log_lines_dropped_total", help, dropped.lines());
+            page.into_text()
+        }))
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call for each side, all of it different")]

@@ -16,8 +16,8 @@ fn main() -> ExitCode {
         Err(exit) => return exit.report(&clock),
     };
     // Dropped last: what is logged on the way out is written.
-    let _log = Log::start(config.log_level, &config.log_prefix, clock.clone());
-    match daemon::run(&config, &clock) {
+    let log = Log::start(config.log_level, &config.log_prefix, clock.clone());
+    match daemon::run(&config, &clock, &log.dropped()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             fatal!("{failure}");

@@ -5,6 +5,7 @@
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::connections::Counters;
 use crate::protocol::decode::Code;
 
 /// A number that only grows.
@@ -126,6 +127,33 @@ impl Page {
         self.head(name, help, "counter");
         for (of, value) in values {
             self.line(format_args!("{name}{{{label}=\"{of}\"}} {value}"));
+        }
+    }
+
+    /// What the tables of each listener have seen.
+    pub fn connections<const N: usize>(&mut self, sides: [(&str, &Counters); N]) {
+        let mut family = |name: &str, help: &str, figure: fn(&Counters) -> u64| {
+            self.counters(name, help, "port", sides.map(|(side, seen)| (side, figure(seen))));
+        };
+        let total = "Connections accepted, those refused included.";
+        family("musterd_accepted_total", total, Counters::accepted);
+        family("musterd_refused_total", "Connections over the cap.", Counters::refused);
+        family("musterd_accept_errors_total", "Accepts that failed.", Counters::accept_errors);
+        family("musterd_finished_total", "Connections that came to an end.", Counters::finished);
+        family("musterd_expired_total", "Connections ended by a deadline.", Counters::expired);
+        family("musterd_stalled_total", "Connections that did not read.", Counters::stalled);
+        family("musterd_broken_total", "Connections that failed.", Counters::broken);
+        family("musterd_panicked_total", "Connections ended by a panic.", Counters::panicked);
+        family("musterd_received_bytes_total", "Bytes received.", Counters::received);
+        family("musterd_sent_bytes_total", "Bytes sent.", Counters::sent);
+        for (name, help, figure) in [
+            ("musterd_connections", "Open connections.", Counters::open as fn(&Counters) -> u64),
+            ("musterd_queued_bytes", "Output that peers have not taken.", Counters::queued_output),
+        ] {
+            self.head(name, help, "gauge");
+            for (side, seen) in sides {
+                self.line(format_args!("{name}{{port=\"{side}\"}} {}", figure(seen)));
+            }
         }
     }
 

@@ -30,6 +30,8 @@ pub enum Route {
     DeleteChannel,
     /// `POST /topic/tombstone?topic=&node=`
     TombstoneTopicProducer,
+    /// `GET /metrics`, which nsqlookupd does not have
+    Metrics,
     /// `/debug/pprof` and what Go serves below it
     Profile,
 }
@@ -40,7 +42,13 @@ impl Route {
     pub fn has_parameters(self) -> bool {
         !matches!(
             self,
-            Self::Ping | Self::Info | Self::Debug | Self::Topics | Self::Nodes | Self::Profile
+            Self::Ping
+                | Self::Info
+                | Self::Debug
+                | Self::Topics
+                | Self::Nodes
+                | Self::Metrics
+                | Self::Profile
         )
     }
 }
@@ -64,7 +72,7 @@ const GET: &[u8] = b"GET";
 const POST: &[u8] = b"POST";
 
 /// The one list of routes, the busiest first.
-const ROUTES: [(&[u8], &str, Route); 21] = [
+const ROUTES: [(&[u8], &str, Route); 22] = [
     (GET, "/lookup", Route::Lookup),
     (GET, "/ping", Route::Ping),
     (GET, "/channels", Route::Channels),
@@ -72,6 +80,7 @@ const ROUTES: [(&[u8], &str, Route); 21] = [
     (GET, "/nodes", Route::Nodes),
     (GET, "/info", Route::Info),
     (GET, "/debug", Route::Debug),
+    (GET, "/metrics", Route::Metrics),
     (POST, "/topic/create", Route::CreateTopic),
     (POST, "/topic/delete", Route::DeleteTopic),
     (POST, "/channel/create", Route::CreateChannel),

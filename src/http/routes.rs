@@ -5,6 +5,7 @@
 //! `internal/http_api/api_response.go`.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,18 @@ pub struct Routes {
     pub inactive_producer_timeout: Duration,
     /// How long a tombstone hides a producer (`--tombstone-lifetime`).
     pub tombstone_lifetime: Duration,
+    /// What `/metrics` shows.
+    pub metrics: MetricsPage,
+}
+
+/// Writes the page of `/metrics`: what is counted is not the routes' to know.
+#[derive(Clone)]
+pub struct MetricsPage(pub Arc<dyn Fn() -> String + Send + Sync>);
+
+impl fmt::Debug for MetricsPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MetricsPage")
+    }
 }
 
 /// The topic that means all of them.
@@ -92,6 +105,14 @@ impl Routes {
         self.registry.directory()
     }
 
+    /// Prometheus' text format, version 0.0.4.
+    fn metrics(&self, response: &mut impl Respond) {
+        let page = (self.metrics.0)();
+        let fields = &["Content-Type: text/plain; version=0.0.4; charset=utf-8"];
+        let head = response::Head { status: 200, fields, sniffed: None, expected: page.len() };
+        response.start(head).extend_from_slice(page.as_bytes());
+    }
+
     /// Answers one request. What it changes is published when it returns.
     pub fn answer(&self, call: &Call<'_>, now: Timestamp, response: &mut impl Respond) {
         let answered = match route(call.method, &call.target.path) {
@@ -132,6 +153,7 @@ impl Routes {
             Route::Topics => listing::topics(self.directory(), json(response, 1000)),
             Route::Nodes => listing::nodes(self, now, json(response, 100_000)),
             Route::Debug => listing::debug(self.directory(), json(response, 1_000_000)),
+            Route::Metrics => self.metrics(response),
             Route::Profile => return Err(NO_PROFILES),
             Route::CreateTopic
             | Route::DeleteTopic

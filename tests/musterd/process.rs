@@ -93,3 +93,32 @@ fn the_log_is_nsqlookupd_s() {
     let refused = daemon.line_with("E_INVALID");
     assert!(refused.contains("ERROR: [") && !refused.contains('\x1b'), "{refused}");
 }
+
+#[test]
+fn what_is_counted_is_shown() {
+    let daemon = Daemon::start(&[]);
+    let mut nsqd = crate::support::Nsqd::identified(daemon.tcp, "a");
+    nsqd.command("REGISTER t c");
+    nsqd.command("PING");
+    let mut bad = crate::support::Nsqd::connect(daemon.tcp);
+    bad.send(b"  V1FOO\n");
+    bad.rest();
+    let mut http = Http::connect(daemon.http);
+    http.ask("GET", "/nope");
+    let page = http.get("/metrics");
+    let lines = [
+        "musterd_commands_total{command=\"IDENTIFY\"} 1",
+        "musterd_commands_total{command=\"REGISTER\"} 1",
+        "musterd_commands_total{command=\"PING\"} 1",
+        "musterd_refusals_total{code=\"E_INVALID\"} 1",
+        "musterd_http_answers_total{class=\"4xx\"} 1",
+        "musterd_names 2",
+        "musterd_registrations 2",
+        "musterd_accepted_total{port=\"tcp\"} 2",
+        "musterd_connections{port=\"http\"} 1",
+        "musterd_log_lines_dropped_total 0",
+    ];
+    for line in lines {
+        assert!(page.lines().any(|other| other == line), "{line} is not in\n{page}");
+    }
+}

@@ -58,6 +58,11 @@ impl Http {
         Answer::read(&mut self.reader, bodiless).expect("an answer")
     }
 
+    /// Reads one answer, if one comes before the connection ends.
+    pub(crate) fn try_answer(&mut self, bodiless: bool) -> Option<Answer> {
+        Answer::read(&mut self.reader, bodiless).ok().filter(|answer| !answer.status.is_empty())
+    }
+
     /// Everything until the daemon closes or resets.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
