@@ -7,77 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 
+#[path = "../../tests/simulation/model.rs"]
+mod model;
+
 type Peers = BTreeSet<SocketAddr>;
-
-/// What a reader can see of a topic.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Seen {
-    producers: Peers,
-    channels: BTreeMap<String, Peers>,
-    tombstoned: BTreeMap<SocketAddr, Timestamp>,
-}
-
-/// NSQ's rules, written down a second time in the plainest way.
-#[derive(Clone, Debug, Default)]
-struct Model {
-    topics: BTreeMap<String, Seen>,
-    clients: Peers,
-}
-
-fn ephemeral(name: &str) -> bool {
-    name.ends_with("#ephemeral")
-}
-
-impl Model {
-    fn register(&mut self, peer: SocketAddr, topic: &str, channel: Option<&str>) {
-        let seen = self.topics.entry(topic.to_owned()).or_default();
-        seen.producers.insert(peer);
-        if let Some(channel) = channel {
-            seen.channels.entry(channel.to_owned()).or_default().insert(peer);
-        }
-    }
-
-    fn unregister(&mut self, peer: SocketAddr, topic: &str, channel: Option<&str>) {
-        let Some(seen) = self.topics.get_mut(topic) else { return };
-        for (name, peers) in &mut seen.channels {
-            if channel.is_none_or(|channel| channel == name) {
-                peers.remove(&peer);
-            }
-        }
-        seen.channels.retain(|name, peers| {
-            !(peers.is_empty() && ephemeral(name) && channel.is_none_or(|channel| channel == name))
-        });
-        if channel.is_none() {
-            seen.producers.remove(&peer);
-            seen.tombstoned.remove(&peer);
-            if seen.producers.is_empty() && ephemeral(topic) {
-                self.topics.remove(topic);
-            }
-        }
-    }
-
-    fn leave(&mut self, peer: SocketAddr) {
-        self.clients.remove(&peer);
-        for (topic, mut seen) in std::mem::take(&mut self.topics) {
-            let was_there = seen.producers.remove(&peer);
-            seen.tombstoned.remove(&peer);
-            seen.channels.retain(|name, peers| {
-                !(peers.remove(&peer) && peers.is_empty() && ephemeral(name))
-            });
-            if !(was_there && seen.producers.is_empty() && ephemeral(&topic)) {
-                self.topics.insert(topic, seen);
-            }
-        }
-    }
-
-    fn tombstone(&mut self, topic: &str, peer: SocketAddr, now: Timestamp) {
-        for (name, seen) in &mut self.topics {
-            if (topic == "*" || topic == name) && seen.producers.contains(&peer) {
-                seen.tombstoned.insert(peer, now);
-            }
-        }
-    }
-}
+type Seen = model::Seen<SocketAddr>;
+type Model = model::Model<SocketAddr>;
 
 fn seen(directory: &Directory) -> BTreeMap<String, Seen> {
     let peers = |peers: &crate::sorted::Sorted<Arc<Peer>>| {
@@ -89,7 +24,7 @@ fn seen(directory: &Directory) -> BTreeMap<String, Seen> {
         let tombstoned = topic
             .producers()
             .iter()
-            .filter_map(|peer| Some((peer.address(), topic.tombstoned_at(peer)?)));
+            .filter_map(|peer| Some((peer.address(), topic.tombstoned_at(peer)?.unix_nanos())));
         let seen = Seen {
             producers: peers(topic.producers()),
             channels: channels.map(|c| (c.name().to_string(), peers(c.producers()))).collect(),
@@ -210,26 +145,35 @@ impl Pair {
                     Some(channel) => self.registry.create_channel(&name, &channel),
                 }
                 .expect("far from full");
-                let seen = self.model.topics.entry(topic.clone()).or_default();
-                if let Some(channel) = channel {
-                    seen.channels.entry(channel.clone()).or_default();
-                }
+                self.model.create(topic, channel.as_deref());
             }
             Step::DeleteTopic(topic) => {
                 self.registry.delete_topic(topic);
-                self.model.topics.retain(|name, _| topic != "*" && topic != name);
+                self.each_named(topic, |model, name| {
+                    model.delete_topic(name);
+                });
             }
             Step::DeleteChannel(topic, channel) => {
-                let found = self.model.topics.get_mut(topic);
-                let found = found.is_some_and(|seen| seen.channels.remove(channel).is_some());
+                let found = self.model.delete_channel(topic, channel);
                 assert_eq!(self.registry.delete_channel(topic, channel).is_ok(), found);
             }
             Step::Tombstone(topic, peer) => {
                 self.now = self.now + std::time::Duration::from_secs(1);
                 self.registry.tombstone(topic, &format!("node-{peer}:4151"), self.now);
-                self.model.tombstone(topic, address(*peer), self.now);
+                let (node, now) = (address(*peer), self.now.unix_nanos());
+                self.each_named(topic, |model, name| {
+                    model.tombstone(name, |peer| peer == node, now);
+                });
             }
             _ => unreachable!("not an admin's"),
+        }
+    }
+
+    /// Does something to the model's topic of that name, or to each by `*`.
+    fn each_named(&mut self, topic: &str, change: impl Fn(&mut Model, &str)) {
+        let names: Vec<_> = self.model.topics.keys().cloned().collect();
+        for name in names.iter().filter(|name| topic == "*" || topic == *name) {
+            change(&mut self.model, name);
         }
     }
 
@@ -239,8 +183,7 @@ impl Pair {
         let mut clients = Peers::new();
         self.registry.directory().each_client(|peer| assert!(clients.insert(peer.address())));
         assert_eq!(clients, self.model.clients);
-        let names = self.model.topics.values().map(|seen| 1 + seen.channels.len()).sum::<usize>();
-        assert_eq!(self.registry.names(), names);
+        assert_eq!(self.registry.names(), self.model.names());
         let held = self.clients.values().map(Client::registrations).sum::<usize>();
         assert_eq!(self.registry.registrations(), held);
     }

@@ -1,0 +1,111 @@
+//! NSQ's rules, written down a second time in the plainest way: what the registry is held against.
+//!
+//! Must not: import anything of musterd, batch, publish or be fast. `src/registry/tests.rs` and the
+//! simulation include this one file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a reader can see of a topic. `P` names an nsqd's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen<P> {
+    pub(crate) producers: BTreeSet<P>,
+    pub(crate) channels: BTreeMap<String, BTreeSet<P>>,
+    /// When each tombstoned producer was tombstoned, in Unix nanoseconds.
+    pub(crate) tombstoned: BTreeMap<P, i64>,
+}
+
+/// Everything a reader can see, if all is published at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Model<P> {
+    pub(crate) topics: BTreeMap<String, Seen<P>>,
+    pub(crate) clients: BTreeSet<P>,
+}
+
+impl<P> Default for Seen<P> {
+    fn default() -> Self {
+        Self { producers: BTreeSet::new(), channels: BTreeMap::new(), tombstoned: BTreeMap::new() }
+    }
+}
+
+impl<P> Default for Model<P> {
+    fn default() -> Self {
+        Self { topics: BTreeMap::new(), clients: BTreeSet::new() }
+    }
+}
+
+fn ephemeral(name: &str) -> bool {
+    name.ends_with("#ephemeral")
+}
+
+impl<P: Copy + Ord> Model<P> {
+    /// How many topics and channels there are.
+    pub(crate) fn names(&self) -> usize {
+        self.topics.values().map(|seen| 1 + seen.channels.len()).sum()
+    }
+
+    pub(crate) fn register(&mut self, peer: P, topic: &str, channel: Option<&str>) {
+        let seen = self.topics.entry(topic.to_owned()).or_default();
+        seen.producers.insert(peer);
+        if let Some(channel) = channel {
+            seen.channels.entry(channel.to_owned()).or_default().insert(peer);
+        }
+    }
+
+    pub(crate) fn unregister(&mut self, peer: P, topic: &str, channel: Option<&str>) {
+        let Some(seen) = self.topics.get_mut(topic) else { return };
+        for (name, peers) in &mut seen.channels {
+            if channel.is_none_or(|channel| channel == name) {
+                peers.remove(&peer);
+            }
+        }
+        seen.channels.retain(|name, peers| {
+            !(peers.is_empty() && ephemeral(name) && channel.is_none_or(|channel| channel == name))
+        });
+        if channel.is_none() {
+            seen.producers.remove(&peer);
+            seen.tombstoned.remove(&peer);
+            if seen.producers.is_empty() && ephemeral(topic) {
+                self.topics.remove(topic);
+            }
+        }
+    }
+
+    pub(crate) fn leave(&mut self, peer: P) {
+        self.clients.remove(&peer);
+        for (topic, mut seen) in std::mem::take(&mut self.topics) {
+            let was_there = seen.producers.remove(&peer);
+            seen.tombstoned.remove(&peer);
+            seen.channels.retain(|name, peers| {
+                !(peers.remove(&peer) && peers.is_empty() && ephemeral(name))
+            });
+            if !(was_there && seen.producers.is_empty() && ephemeral(&topic)) {
+                self.topics.insert(topic, seen);
+            }
+        }
+    }
+
+    pub(crate) fn create(&mut self, topic: &str, channel: Option<&str>) {
+        let seen = self.topics.entry(topic.to_owned()).or_default();
+        if let Some(channel) = channel {
+            seen.channels.entry(channel.to_owned()).or_default();
+        }
+    }
+
+    /// Removes a topic; whether it was there.
+    pub(crate) fn delete_topic(&mut self, topic: &str) -> bool {
+        self.topics.remove(topic).is_some()
+    }
+
+    /// Removes a channel; whether it was there.
+    pub(crate) fn delete_channel(&mut self, topic: &str, channel: &str) -> bool {
+        self.topics.get_mut(topic).is_some_and(|seen| seen.channels.remove(channel).is_some())
+    }
+
+    /// Tombstones at `now` those producers of a topic that are `node`.
+    pub(crate) fn tombstone(&mut self, topic: &str, node: impl Fn(P) -> bool, now: i64) {
+        let Some(seen) = self.topics.get_mut(topic) else { return };
+        for &peer in seen.producers.iter().filter(|&&peer| node(peer)) {
+            seen.tombstoned.insert(peer, now);
+        }
+    }
+}
