@@ -1,6 +1,8 @@
 //! What the HTTP API changes: create, delete, tombstone. Each publishes before it returns.
 //!
-//! Must not: be called from a session; its changes are batched. Source: nsq `nsqlookupd/http.go`.
+//! So does a call that changes nothing: its answer was true of the topic with every change, so that
+//! readers must not see an older one afterwards. Must not: be called from a session; its changes are
+//! batched. Source: nsq `nsqlookupd/http.go`.
 
 use std::sync::atomic::Ordering;
 
@@ -77,13 +79,13 @@ impl Registry {
     /// [`NoSuchChannel`] when there is none of that name.
     pub fn delete_channel(&self, topic: &str, channel: &str) -> Result<(), NoSuchChannel> {
         let mut entry = self.topics.get_mut(topic).ok_or(NoSuchChannel)?;
-        if !entry.topic.remove_channel(channel) {
-            return Err(NoSuchChannel);
+        let found = entry.topic.remove_channel(channel);
+        if found {
+            self.names.fetch_sub(1, Ordering::Relaxed);
+            entry.dirty = true;
         }
-        self.names.fetch_sub(1, Ordering::Relaxed);
-        entry.dirty = true;
-        entry.publish(&self.directory);
-        Ok(())
+        entry.publish_changes(&self.directory);
+        if found { Ok(()) } else { Err(NoSuchChannel) }
     }
 
     /// Hides every producer of `topic` (of every topic by `*`) whose `broadcast_address:http_port`
@@ -100,9 +102,7 @@ impl Registry {
 
     fn tombstone_one(&self, topic: &str, node: &str, now: Timestamp) {
         let Some(mut entry) = self.topics.get_mut(topic) else { return };
-        if entry.topic.tombstone(node, now) {
-            entry.dirty = true;
-            entry.publish(&self.directory);
-        }
+        entry.dirty |= entry.topic.tombstone(node, now);
+        entry.publish_changes(&self.directory);
     }
 }

@@ -371,6 +371,13 @@ impl Entry {
         }
     }
 
+    /// Shows what waits for a commit, if anything does.
+    fn publish_changes(&mut self, directory: &Directory) {
+        if self.dirty {
+            self.publish(directory);
+        }
+    }
+
     /// Whether nothing keeps it: an ephemeral topic without producers, or one that was made for
     /// a change that was then refused.
     fn is_leftover(&self) -> bool {
