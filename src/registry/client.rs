@@ -2,42 +2,30 @@
 //!
 //! Must not: be shared; its registrations are walked when it leaves, and nobody else needs them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map;
 use std::sync::Arc;
 
 use ahash::RandomState;
 
 use crate::directory::Peer;
 use crate::protocol::names::{ChannelName, TopicName};
+use crate::sorted::Sorted;
 
 /// An identified nsqd. The registry changes it; it must [`super::Registry::leave`] in the end.
 #[derive(Debug)]
 pub struct Client {
     peer: Arc<Peer>,
-    /// May hold names that an admin has deleted since: leaving them again changes nothing.
-    registrations: HashSet<Registration, RandomState>,
-}
-
-/// A topic, or a channel of it, that an nsqd carries. Its names are shared with the registry.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Registration {
-    pub(super) topic: TopicName,
-    pub(super) channel: Option<ChannelName>,
-}
-
-impl Registration {
-    pub(super) fn topic(topic: &TopicName) -> Self {
-        Self { topic: topic.clone(), channel: None }
-    }
-
-    pub(super) fn channel(topic: &TopicName, channel: ChannelName) -> Self {
-        Self { topic: topic.clone(), channel: Some(channel) }
-    }
+    /// The channels of each topic that it carries. The names are shared with the registry. Some may
+    /// have been deleted by an admin since: leaving them again changes nothing.
+    topics: HashMap<TopicName, Sorted<ChannelName>, RandomState>,
+    /// How many topics and channels that is.
+    registrations: usize,
 }
 
 impl Client {
     pub(super) fn new(peer: Arc<Peer>) -> Self {
-        Self { peer, registrations: HashSet::default() }
+        Self { peer, topics: HashMap::default(), registrations: 0 }
     }
 
     /// The nsqd as everybody sees it.
@@ -49,18 +37,49 @@ impl Client {
     /// How many topics and channels it carries.
     #[must_use]
     pub fn registrations(&self) -> usize {
-        self.registrations.len()
+        self.registrations
     }
 
-    pub(super) fn hold(&mut self, registration: Registration) -> bool {
-        self.registrations.insert(registration)
+    /// Whether it carries the topic, or the channel of it.
+    pub(super) fn holds(&self, topic: &str, channel: Option<&str>) -> bool {
+        self.topics.get(topic).is_some_and(|channels| {
+            channel.is_none_or(|channel| channels.find(|held| held.as_str().cmp(channel)).is_some())
+        })
     }
 
-    pub(super) fn release(&mut self, registration: &Registration) -> bool {
-        self.registrations.remove(registration)
+    /// It carries the topic, and a channel of it; how many of them are new.
+    pub(super) fn hold(&mut self, topic: &TopicName, channel: Option<&ChannelName>) -> usize {
+        let mut new = 0;
+        let channels = match self.topics.entry(topic.clone()) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(place) => {
+                new += 1;
+                place.insert(Sorted::default())
+            }
+        };
+        if let Some(channel) = channel {
+            new += usize::from(channels.insert(channel.clone(), |held| held.cmp(channel)));
+        }
+        self.registrations += new;
+        new
     }
 
-    pub(super) fn into_parts(self) -> (Arc<Peer>, impl ExactSizeIterator<Item = Registration>) {
-        (self.peer, self.registrations.into_iter())
+    /// It no longer carries the channel, or without one the topic and all its channels; how many
+    /// registrations that is.
+    pub(super) fn release(&mut self, topic: &str, channel: Option<&str>) -> usize {
+        let gone = match channel {
+            Some(channel) => self.topics.get_mut(topic).map_or(0, |channels| {
+                usize::from(channels.remove(|held| held.as_str().cmp(channel)))
+            }),
+            None => self.topics.remove(topic).map_or(0, |channels| 1 + channels.len()),
+        };
+        self.registrations -= gone;
+        gone
+    }
+
+    pub(super) fn into_parts(
+        self,
+    ) -> (Arc<Peer>, impl Iterator<Item = (TopicName, Sorted<ChannelName>)>) {
+        (self.peer, self.topics.into_iter())
     }
 }

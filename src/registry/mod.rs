@@ -27,7 +27,6 @@ use crate::directory::{Directory, Peer, Slot, Topic};
 use crate::limits;
 use crate::protocol::identity::Identity;
 use crate::protocol::names::{ChannelName, TopicName};
-use client::Registration;
 
 /// Shards of the map of topics: enough that writers seldom meet.
 const SHARDS: usize = 256;
@@ -169,12 +168,12 @@ impl Registry {
             changed.channels =
                 usize::from(entry.topic.add_channel_producer(channel, client.peer()));
             if changed.channels > 0 {
-                self.hold(client, Registration::channel(entry.slot.name(), name));
+                self.hold(client, entry.slot.name(), Some(&name));
             }
         }
         changed.topic = entry.topic.add_producer(client.peer());
         if changed.topic {
-            self.hold(client, Registration::topic(entry.slot.name()));
+            self.hold(client, entry.slot.name(), None);
         }
         if changed != Changed::default() || !entry.listed {
             entry.mark(batch);
@@ -191,6 +190,9 @@ impl Registry {
         topic: &str,
         channel: Option<&str>,
     ) -> Changed {
+        // What an admin has deleted goes from the nsqd's own list too, or that would only grow.
+        let released = client.release(topic, channel);
+        self.registrations.fetch_sub(released, Ordering::Relaxed);
         let Some(mut guard) = self.topics.get_mut(topic) else { return Changed::default() };
         let entry = &mut *guard;
         let mut changed = Changed::default();
@@ -206,11 +208,9 @@ impl Registry {
                 entry.mark(batch);
             }
             changed.channels += usize::from(left);
-            self.release(client, &Registration::channel(entry.slot.name(), name));
         }
         if channel.is_none() {
             changed.topic = entry.topic.remove_producer(client.peer());
-            self.release(client, &Registration::topic(entry.slot.name()));
             if changed.topic {
                 entry.mark(batch);
             }
@@ -231,28 +231,31 @@ impl Registry {
         client: Client,
         mut left: impl FnMut(&TopicName, Option<&ChannelName>),
     ) {
-        let (peer, registrations) = client.into_parts();
-        self.registrations.fetch_sub(registrations.len(), Ordering::Relaxed);
-        for Registration { topic, channel } in registrations {
+        self.registrations.fetch_sub(client.registrations(), Ordering::Relaxed);
+        let (peer, topics) = client.into_parts();
+        for (topic, channels) in topics {
             let Some(mut guard) = self.topics.get_mut(&topic) else { continue };
             let entry = &mut *guard;
-            let was_there = match &channel {
-                Some(channel) => entry.topic.remove_channel_producer(channel.as_str(), &peer),
-                None => entry.topic.remove_producer(&peer),
-            };
-            if !was_there {
-                continue;
+            let mut gone: Vec<&ChannelName> = Vec::new();
+            for channel in channels.iter() {
+                if entry.topic.remove_channel_producer(channel.as_str(), &peer) {
+                    self.drop_empty_channel(entry, channel.as_str());
+                    gone.push(channel);
+                }
             }
-            entry.mark(batch);
-            if let Some(channel) = &channel {
-                self.drop_empty_channel(entry, channel.as_str());
+            let was_there = entry.topic.remove_producer(&peer);
+            if was_there || !gone.is_empty() {
+                entry.mark(batch);
             }
-            let gone = channel.is_none() && entry.is_leftover();
+            let is_leftover = was_there && entry.is_leftover();
             drop(guard);
-            if gone {
+            if is_leftover {
                 self.drop_leftover(topic.as_str());
             }
-            left(&topic, channel.as_ref());
+            gone.into_iter().for_each(|channel| left(&topic, Some(channel)));
+            if was_there {
+                left(&topic, None);
+            }
         }
         self.directory.clients().remove(&peer, &mut batch.clients);
     }
@@ -313,17 +316,17 @@ impl Registry {
 
     /// Checks that what a REGISTER would add fits, and counts a new channel's name.
     fn make_room(&self, entry: &Entry, client: &Client, channel: Option<&str>) -> Result<(), Full> {
-        let known = channel.map(|name| entry.topic.channel(name));
-        let new_channel =
-            known.is_some_and(|known| known.is_none_or(|known| !known.has_producer(client.peer())));
-        let new = usize::from(!entry.topic.has_producer(client.peer())) + usize::from(new_channel);
+        let topic = entry.slot.name().as_str();
+        let new_channel = channel.is_some() && !client.holds(topic, channel);
+        let new = usize::from(!client.holds(topic, None)) + usize::from(new_channel);
         if new > 0 && client.registrations() + new > self.capacity.per_peer {
             return Err(Full::Peer);
         }
         if new > 0 && self.registrations() + new > self.capacity.registrations {
             return Err(Full::Registry);
         }
-        if known.is_some_and(|known| known.is_none()) { self.take_names(1) } else { Ok(()) }
+        let unknown = channel.is_some_and(|name| entry.topic.channel(name).is_none());
+        if unknown { self.take_names(1) } else { Ok(()) }
     }
 
     /// Counts `count` more topics and channels, if they fit.
@@ -335,16 +338,8 @@ impl Registry {
         Ok(())
     }
 
-    fn hold(&self, client: &mut Client, registration: Registration) {
-        if client.hold(registration) {
-            self.registrations.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn release(&self, client: &mut Client, registration: &Registration) {
-        if client.release(registration) {
-            self.registrations.fetch_sub(1, Ordering::Relaxed);
-        }
+    fn hold(&self, client: &mut Client, topic: &TopicName, channel: Option<&ChannelName>) {
+        self.registrations.fetch_add(client.hold(topic, channel), Ordering::Relaxed);
     }
 }
 
