@@ -1,0 +1,294 @@
+//! What happens, as data: the steps of one run, drawn from a seed, and shrunk when they fail.
+//!
+//! Must not: know how a step is carried out. A step names connections by number, taken modulo those
+//! that are open when it runs, so that any subset of a script is a script.
+
+use std::time::Duration;
+
+use musterd::registry::Capacity;
+
+/// Topics and channels of every run: few, so that they meet.
+pub(crate) const TOPICS: [&str; 4] = ["a", "b", "c#ephemeral", "d"];
+pub(crate) const CHANNELS: [&str; 3] = ["x", "y#ephemeral", "z"];
+/// Addresses that connections share, one after another and at once; the second is the first, as a
+/// dual-stack listener shows it.
+pub(crate) const ADDRESSES: [&str; 3] =
+    ["127.0.0.1:1001", "[::ffff:127.0.0.1]:1001", "[2001:db8::1]:1002"];
+
+/// One run.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) shards: usize,
+    pub(crate) capacity: Capacity,
+    pub(crate) steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// An nsqd connects to a shard, and its first bytes wait to be delivered.
+    Connect { shard: usize, address: usize, magic: &'static str },
+    /// An nsqd writes; nothing arrives yet.
+    Say { nsqd: usize, say: Say },
+    /// So many more bytes of an nsqd arrive; one turn, with an output budget.
+    Deliver { nsqd: usize, bytes: usize, budget: usize },
+    /// An nsqd closes its sending side, after so many more bytes.
+    End { nsqd: usize, bytes: usize },
+    /// A connection breaks, whatever is on its way.
+    Reset { nsqd: usize },
+    /// A shard publishes, sends its replies, and lets go of who was to be closed.
+    Commit { shard: usize },
+    /// A shard looks for deadlines that have passed.
+    Sweep { shard: usize },
+    /// Somebody asks for a change over HTTP.
+    Ask(Admin),
+    /// Time passes.
+    Jump(Jump),
+}
+
+/// What an nsqd says.
+#[derive(Clone, Debug)]
+pub(crate) enum Say {
+    /// The number picks what it calls itself.
+    Identify(usize),
+    Register(&'static str, Option<&'static str>),
+    Unregister(&'static str, Option<&'static str>),
+    Ping,
+    /// Text that is refused wherever it stands, and how (by a stranger, by an identified nsqd).
+    Wrong(&'static str, &'static str, &'static str),
+    /// An IDENTIFY with this body, which is refused with this.
+    WrongBody(&'static str, &'static str),
+    /// An IDENTIFY whose length is below zero.
+    NegativeBody,
+    /// A line without an end.
+    LongLine,
+}
+
+/// A change over HTTP. Nodes are numbered as in [`Say::Identify`].
+#[derive(Clone, Debug)]
+pub(crate) enum Admin {
+    Create(&'static str, Option<&'static str>),
+    DeleteTopic(&'static str),
+    DeleteChannel(&'static str, &'static str),
+    Tombstone(&'static str, usize),
+}
+
+/// How far time goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Jump {
+    By(Duration),
+    /// To where an nsqd is just not yet inactive, plus so many nanoseconds.
+    Inactive {
+        nsqd: usize,
+        past: u64,
+    },
+    /// To where the last tombstone just still hides, plus so many nanoseconds.
+    Tombstone {
+        past: u64,
+    },
+    /// To an nsqd's deadline, plus so many nanoseconds.
+    Deadline {
+        nsqd: usize,
+        past: u64,
+    },
+}
+
+const WRONG: [(&str, &str, &str); 6] = [
+    ("FOO", "E_INVALID invalid command FOO", "E_INVALID invalid command FOO"),
+    ("", "E_INVALID invalid command ", "E_INVALID invalid command "),
+    (
+        "REGISTER",
+        "E_INVALID client must IDENTIFY",
+        "E_INVALID REGISTER insufficient number of params",
+    ),
+    (
+        "REGISTER b!",
+        "E_INVALID client must IDENTIFY",
+        "E_BAD_TOPIC REGISTER topic name 'b!' is not valid",
+    ),
+    (
+        "UNREGISTER a #ephemeral",
+        "E_INVALID client must IDENTIFY",
+        "E_BAD_CHANNEL UNREGISTER channel name '#ephemeral' is not valid",
+    ),
+    ("ping", "E_INVALID invalid command ping", "E_INVALID invalid command ping"),
+];
+
+const WRONG_BODIES: [(&str, &str); 4] = [
+    ("{}", "E_BAD_BODY IDENTIFY missing fields"),
+    ("null", "E_BAD_BODY IDENTIFY missing fields"),
+    ("", "E_BAD_BODY IDENTIFY failed to decode JSON body"),
+    (r#"{"tcp_port":"1"}"#, "E_BAD_BODY IDENTIFY failed to decode JSON body"),
+];
+
+/// SplitMix64: the seed is all there is to know of a run.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.roll() % limit as u64).expect("below a usize")
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+impl Script {
+    /// The run of a seed.
+    pub(crate) fn draw(seed: u64) -> Self {
+        let dice = &mut Dice::new(seed);
+        let capacity = if dice.chance(15) {
+            Capacity { registrations: 4 + dice.below(12), per_peer: 2 + dice.below(6) }
+        } else {
+            Capacity::default()
+        };
+        let length = 30 + dice.below(130);
+        let mut script = Self { shards: 1 + dice.below(3), capacity, steps: Vec::new() };
+        while script.steps.len() < length {
+            script.extend(dice);
+        }
+        script
+    }
+
+    /// The steps, one a line.
+    pub(crate) fn list(&self) -> String {
+        let head = format!("{} shards, {:?}", self.shards, self.capacity);
+        self.steps.iter().fold(head, |list, step| format!("{list}\n    {step:?}"))
+    }
+
+    fn extend(&mut self, dice: &mut Dice) {
+        let nsqd = dice.below(8);
+        let shard = dice.below(self.shards);
+        let step = match dice.below(100) {
+            0..8 => return self.connect(dice),
+            8..40 => Step::Say { nsqd, say: say(dice) },
+            40..68 => deliver(dice, nsqd),
+            68..82 => Step::Commit { shard },
+            82..83 => Step::End { nsqd, bytes: dice.pick(&[0, 3, usize::MAX]) },
+            83..86 => Step::Reset { nsqd },
+            86..88 => Step::Sweep { shard },
+            88..96 => return self.ask(dice),
+            _ => Step::Jump(jump(dice, nsqd)),
+        };
+        self.steps.push(step);
+    }
+
+    /// A change over HTTP; the edge of a tombstone is near while it is fresh.
+    fn ask(&mut self, dice: &mut Dice) {
+        let admin = ask(dice);
+        let is_tombstone = matches!(admin, Admin::Tombstone(..));
+        self.steps.push(Step::Ask(admin));
+        if is_tombstone && dice.chance(60) {
+            self.steps.push(Step::Jump(Jump::Tombstone { past: dice.pick(&[0, 1, 2]) }));
+        }
+    }
+
+    /// Mostly an nsqd that behaves: magic, IDENTIFY and a REGISTER, in one segment.
+    fn connect(&mut self, dice: &mut Dice) {
+        let magic = if dice.chance(95) { "  V1" } else { "  V2" };
+        let shard = dice.below(self.shards);
+        self.steps.push(Step::Connect { shard, address: dice.below(ADDRESSES.len()), magic });
+        // The newest connection: see `World::open`.
+        let nsqd = usize::MAX;
+        if dice.chance(90) {
+            self.steps.push(Step::Say { nsqd, say: Say::Identify(dice.below(3)) });
+        }
+        if dice.chance(60) {
+            let say = Say::Register(dice.pick(&TOPICS), Some(dice.pick(&CHANNELS)));
+            self.steps.push(Step::Say { nsqd, say });
+        }
+        if dice.chance(80) {
+            let budget = usize::MAX / 2;
+            self.steps.push(Step::Deliver { nsqd, bytes: usize::MAX, budget });
+        }
+    }
+}
+
+fn say(dice: &mut Dice) -> Say {
+    let topic = dice.pick(&TOPICS);
+    let channel = dice.chance(65).then(|| dice.pick(&CHANNELS));
+    match dice.below(100) {
+        0..50 => Say::Register(topic, channel),
+        50..80 => Say::Unregister(topic, channel),
+        80..94 => Say::Ping,
+        94..96 => Say::Identify(dice.below(3)),
+        96..97 => {
+            let (text, stranger, identified) = dice.pick(&WRONG);
+            Say::Wrong(text, stranger, identified)
+        }
+        97..98 => {
+            let (body, refusal) = dice.pick(&WRONG_BODIES);
+            Say::WrongBody(body, refusal)
+        }
+        98..99 => Say::NegativeBody,
+        _ => Say::LongLine,
+    }
+}
+
+fn deliver(dice: &mut Dice, nsqd: usize) -> Step {
+    let bytes = if dice.chance(50) { usize::MAX } else { dice.below(30) };
+    let budget = if dice.chance(85) { usize::MAX / 2 } else { 1 + dice.below(20) };
+    Step::Deliver { nsqd, bytes, budget }
+}
+
+fn ask(dice: &mut Dice) -> Admin {
+    let topic = dice.pick(&TOPICS);
+    let channel = dice.pick(&CHANNELS);
+    let topics = if dice.chance(15) { "*" } else { topic };
+    match dice.below(100) {
+        0..20 => Admin::Create(topic, dice.chance(70).then_some(channel)),
+        20..40 => Admin::DeleteTopic(topics),
+        40..60 => Admin::DeleteChannel(topic, channel),
+        _ => Admin::Tombstone(topics, dice.below(3)),
+    }
+}
+
+fn jump(dice: &mut Dice, nsqd: usize) -> Jump {
+    let past = dice.pick(&[0, 0, 1, 1_000_000_000]);
+    match dice.below(8) {
+        0 => Jump::By(Duration::from_nanos(1)),
+        1 => Jump::By(Duration::from_secs(dice.pick(&[1, 15, 60]))),
+        2 | 3 => Jump::Inactive { nsqd, past },
+        4 | 5 => Jump::Tombstone { past },
+        _ => Jump::Deadline { nsqd, past },
+    }
+}
+
+/// The shortest script that still fails that this finds by leaving steps out: whole runs of them
+/// first, then one by one, until nothing can go.
+pub(crate) fn shrink(script: &Script, fails: impl Fn(&Script) -> bool) -> Script {
+    let mut best = script.clone();
+    let mut run = best.steps.len().div_ceil(2).max(1);
+    loop {
+        let before = best.steps.len();
+        let mut at = 0;
+        while at < best.steps.len() {
+            let mut shorter = best.clone();
+            shorter.steps.drain(at..(at + run).min(best.steps.len()));
+            if fails(&shorter) {
+                best = shorter;
+            } else {
+                at += run;
+            }
+        }
+        if run == 1 && best.steps.len() == before {
+            return best;
+        }
+        run = run.div_ceil(2);
+    }
+}

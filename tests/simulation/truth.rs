@@ -1,0 +1,222 @@
+//! What is true, what of it must be visible, and what may be: the model with its history.
+//!
+//! Must not: ask musterd anything. Changes are applied when a reply shows that a command was
+//! carried out; a commit of the shard that gave the reply makes them visible, at the latest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use musterd::registry::{Capacity, Full};
+
+use crate::model::{Model, Seen};
+use crate::window::Window;
+
+/// An nsqd's connection, numbered as they came.
+pub(crate) type Id = usize;
+pub(crate) type Topic = Seen<Id>;
+
+/// What a reader sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) topics: BTreeMap<String, Topic>,
+    pub(crate) clients: BTreeSet<Id>,
+}
+
+/// What an nsqd asked for and did not take back; admins cannot change that.
+type Held = BTreeSet<(String, Option<String>)>;
+
+#[derive(Debug)]
+pub(crate) struct Truth {
+    pub(crate) model: Model<Id>,
+    capacity: Capacity,
+    held: BTreeMap<Id, Held>,
+    topics: BTreeMap<String, Window<Option<Topic>>>,
+    clients: BTreeMap<Id, Window<bool>>,
+    /// By shard: the states that its next commit makes visible.
+    owed: Vec<Owed>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Owed {
+    topics: BTreeMap<String, usize>,
+    clients: BTreeMap<Id, usize>,
+}
+
+impl Truth {
+    pub(crate) fn new(shards: usize, capacity: Capacity) -> Self {
+        Self {
+            model: Model::default(),
+            capacity,
+            held: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            owed: vec![Owed::default(); shards],
+        }
+    }
+
+    /// How many registrations all nsqds hold.
+    pub(crate) fn registrations(&self) -> usize {
+        self.held.values().map(BTreeSet::len).sum()
+    }
+
+    pub(crate) fn identify(&mut self, shard: usize, id: Id) {
+        self.model.clients.insert(id);
+        self.held.insert(id, Held::new());
+        let window = self.clients.entry(id).or_insert_with(|| Window::new(false));
+        self.owed[shard].clients.insert(id, window.push(true));
+    }
+
+    pub(crate) fn register(
+        &mut self,
+        shard: usize,
+        id: Id,
+        topic: &str,
+        channel: Option<&str>,
+    ) -> Result<(), Full> {
+        self.room(id, topic, channel)?;
+        self.model.register(id, topic, channel);
+        let held = self.held.get_mut(&id).expect("it has identified");
+        held.insert((topic.to_owned(), None));
+        if let Some(channel) = channel {
+            held.insert((topic.to_owned(), Some(channel.to_owned())));
+        }
+        self.changed(shard, topic);
+        Ok(())
+    }
+
+    fn room(&self, id: Id, topic: &str, channel: Option<&str>) -> Result<(), Full> {
+        let known = self.model.topics.get(topic);
+        let names = self.model.names() + usize::from(known.is_none());
+        if known.is_none() && names > self.capacity.registrations {
+            return Err(Full::Registry);
+        }
+        let held = &self.held[&id];
+        let wanted = [Some(None), channel.map(|channel| Some(channel.to_owned()))];
+        let is_new =
+            |channel: &Option<String>| !held.contains(&(topic.to_owned(), channel.clone()));
+        let new = wanted.iter().flatten().filter(|channel| is_new(channel)).count();
+        if new > 0 && held.len() + new > self.capacity.per_peer {
+            return Err(Full::Peer);
+        }
+        if new > 0 && self.registrations() + new > self.capacity.registrations {
+            return Err(Full::Registry);
+        }
+        let unknown = channel
+            .is_some_and(|channel| !known.is_some_and(|seen| seen.channels.contains_key(channel)));
+        if unknown && names + 1 > self.capacity.registrations {
+            return Err(Full::Registry);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unregister(&mut self, shard: usize, id: Id, topic: &str, channel: Option<&str>) {
+        self.model.unregister(id, topic, channel);
+        let held = self.held.get_mut(&id).expect("it has identified");
+        held.retain(|(of, name)| {
+            of != topic || channel.is_some_and(|channel| name.as_deref() != Some(channel))
+        });
+        self.changed(shard, topic);
+    }
+
+    pub(crate) fn leave(&mut self, shard: usize, id: Id) {
+        self.model.leave(id);
+        self.held.remove(&id);
+        for topic in self.names() {
+            self.changed(shard, &topic);
+        }
+        if let Some(window) = self.clients.get_mut(&id) {
+            self.owed[shard].clients.insert(id, window.push(false));
+        }
+    }
+
+    /// Creates a topic or a channel; whether there was room.
+    pub(crate) fn create(&mut self, topic: &str, channel: Option<&str>) -> bool {
+        let before = self.model.clone();
+        self.model.create(topic, channel);
+        let fits = self.model.names() == before.names()
+            || self.model.names() <= self.capacity.registrations;
+        if fits {
+            self.settled(topic);
+        } else {
+            self.model = before;
+        }
+        fits
+    }
+
+    /// An admin's change of a topic, visible when it returns.
+    pub(crate) fn administrate<R>(
+        &mut self,
+        topic: &str,
+        change: impl FnOnce(&mut Model<Id>) -> R,
+    ) -> R {
+        let result = change(&mut self.model);
+        self.settled(topic);
+        result
+    }
+
+    /// The topics that readers see: those that `*` means.
+    pub(crate) fn listed(&self) -> Vec<String> {
+        let seen = self.topics.iter().filter(|(_, window)| window.seen().is_some());
+        seen.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The shard publishes: all that it has replied to is visible.
+    pub(crate) fn commit(&mut self, shard: usize) {
+        let owed = std::mem::take(&mut self.owed[shard]);
+        for (topic, state) in owed.topics {
+            self.topics.get_mut(&topic).expect("it was recorded").require(state);
+        }
+        for (client, state) in owed.clients {
+            self.clients.get_mut(&client).expect("it was recorded").require(state);
+        }
+    }
+
+    /// A reader sees this.
+    pub(crate) fn observe(&mut self, view: &View) -> Result<(), String> {
+        if let Some(unknown) = view.topics.keys().find(|name| !self.topics.contains_key(*name)) {
+            return Err(format!("topic {unknown} never was"));
+        }
+        for (name, window) in &mut self.topics {
+            let seen = view.topics.get(name).cloned();
+            if !window.observe(&seen) {
+                return Err(format!("topic {name} is seen as {seen:?}; may be {window:?}"));
+            }
+        }
+        if let Some(unknown) = view.clients.iter().find(|id| !self.clients.contains_key(id)) {
+            return Err(format!("client {unknown} never was"));
+        }
+        for (id, window) in &mut self.clients {
+            if !window.observe(&view.clients.contains(id)) {
+                return Err(format!("client {id} is seen as the opposite of {window:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.topics.keys().cloned().collect()
+    }
+
+    fn window(&mut self, topic: &str) -> &mut Window<Option<Topic>> {
+        self.topics.entry(topic.to_owned()).or_insert_with(|| Window::new(None))
+    }
+
+    fn record(&mut self, topic: &str) -> usize {
+        let state = self.model.topics.get(topic).cloned();
+        self.window(topic).push(state)
+    }
+
+    /// A shard has changed a topic, perhaps.
+    fn changed(&mut self, shard: usize, topic: &str) {
+        let before = self.window(topic).newest();
+        let state = self.record(topic);
+        if state > before {
+            self.owed[shard].topics.insert(topic.to_owned(), state);
+        }
+    }
+
+    /// An admin has been told how a topic is.
+    fn settled(&mut self, topic: &str) {
+        let state = self.record(topic);
+        self.window(topic).require(state);
+    }
+}
