@@ -1,0 +1,101 @@
+//! Every interleaving of a writer and a reader: no value is seen torn, destroyed or out of order,
+//! though reclamation is forced between publications.
+#![cfg(crossbeam_loom)]
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+use musterd_loom::Cell;
+use musterd_loom::planted::{EagerDrop, RelaxedLoad, RelaxedSwap, UnpinnedRead};
+use musterd_loom::published::{Published, flush};
+
+/// A payload that loom watches, written when it is made and when it dies.
+struct Canary {
+    payload: UnsafeCell<u32>,
+}
+
+const DEAD: u32 = u32::MAX;
+
+// SAFETY: shared only through the cell under test; loom reports any access that races.
+unsafe impl Sync for Canary {}
+
+impl Canary {
+    fn new(value: u32) -> Self {
+        let canary = Self { payload: UnsafeCell::new(0) };
+        // SAFETY: nobody else has it yet.
+        canary.payload.with_mut(|payload| unsafe { *payload = value });
+        canary
+    }
+
+    fn read(&self) -> u32 {
+        // SAFETY: nobody writes until it is destroyed; that is what is proved.
+        self.payload.with(|payload| unsafe { *payload })
+    }
+}
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        // SAFETY: `&mut self`.
+        self.payload.with_mut(|payload| unsafe { *payload = DEAD });
+    }
+}
+
+/// The last value that the writer publishes.
+const LAST: u32 = 2;
+
+fn check<C: Cell<Canary>>() {
+    let mut model = loom::model::Builder::new();
+    // Two involuntary switches show every bug that is planted here.
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let cell = Arc::new(C::new(Canary::new(0)));
+        let reader = thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || {
+                let mut last = 0;
+                for _ in 0..2 {
+                    let seen = cell.read(Canary::read);
+                    assert!(seen <= LAST, "a dead value was read");
+                    assert!(seen >= last, "went back from {last} to {seen}");
+                    last = seen;
+                }
+            }
+        });
+        for value in 1..=LAST {
+            cell.publish(Canary::new(value));
+            // Three epochs on, what was retired is destroyed if nobody holds it.
+            (0..3).for_each(|_| flush());
+        }
+        reader.join().expect("the reader saw only whole values");
+        assert_eq!(cell.read(Canary::read), LAST);
+    });
+}
+
+#[test]
+fn published_holds_in_every_interleaving() {
+    check::<Published<Canary>>();
+}
+
+#[test]
+#[should_panic]
+fn a_relaxed_load_is_caught() {
+    check::<RelaxedLoad<Canary>>();
+}
+
+#[test]
+#[should_panic]
+fn a_relaxed_swap_is_caught() {
+    check::<RelaxedSwap<Canary>>();
+}
+
+#[test]
+#[should_panic]
+fn an_eager_drop_is_caught() {
+    check::<EagerDrop<Canary>>();
+}
+
+#[test]
+#[should_panic]
+fn an_unpinned_read_is_caught() {
+    check::<UnpinnedRead<Canary>>();
+}

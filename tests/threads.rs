@@ -1,0 +1,184 @@
+//! Many threads over one registry: writers in shards of their own, admins, and readers of every
+//! route, for as long as a fixed amount of work takes.
+//!
+//! The simulation checks every answer but only one step at a time; here steps truly overlap, and
+//! what is checked is what holds at any moment: what a reader must see after a reply, no half of a
+//! change, nothing left at the end. Must not: time anything. Sanitizers run it too (`tests/deep`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use musterd::clock::Timestamp;
+use musterd::directory::Directory;
+use musterd::http::response::Head;
+use musterd::http::target::Target;
+use musterd::http::{Call, Respond, Routes};
+use musterd::protocol::identity::Identity;
+use musterd::registry::{Batch, Capacity, Client, Registry};
+
+const WRITERS: usize = 4;
+const READERS: usize = 3;
+const ADMINS: usize = 2;
+/// Connections that each writer plays, one after another.
+const ROUNDS: usize = if cfg!(miri) { 3 } else { 400 };
+const NOW: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
+/// Topics that all writers share.
+const SHARED: [&str; 3] = ["shared", "busy", "brief#ephemeral"];
+
+struct Answer {
+    status: u16,
+    body: Vec<u8>,
+}
+
+impl Respond for Answer {
+    fn start(&mut self, head: Head<'_>) -> &mut Vec<u8> {
+        self.status = head.status;
+        &mut self.body
+    }
+}
+
+fn ask(routes: &Routes, method: &str, target: &str) -> (u16, serde_json::Value) {
+    let method = method.as_bytes();
+    let target = Target::parse(method, target.as_bytes()).expect("a target");
+    let mut answer = Answer { status: 0, body: Vec::new() };
+    routes.answer(&Call { method, target: &target }, NOW, &mut answer);
+    let body = if answer.body.is_empty() {
+        serde_json::Value::Null
+    } else {
+        serde_json::from_slice(&answer.body).expect("JSON")
+    };
+    (answer.status, body)
+}
+
+fn identity(name: &str) -> Identity {
+    Identity {
+        hostname: name.into(),
+        broadcast_address: name.into(),
+        tcp_port: 4150,
+        http_port: 4151,
+        version: "1.3.0".into(),
+        ..Identity::default()
+    }
+}
+
+/// Whether `/lookup` of the topic lists an nsqd of this name.
+fn is_listed(routes: &Routes, topic: &str, name: &str) -> bool {
+    let (_, body) = ask(routes, "GET", &format!("/lookup?topic={topic}"));
+    let producers = body["producers"].as_array();
+    producers.is_some_and(|all| all.iter().any(|producer| producer["hostname"] == *name))
+}
+
+/// One nsqd after another: each sees all it did as soon as it is committed, and nothing of it after
+/// it has left.
+fn write(routes: &Routes, writer: usize) {
+    let registry = &routes.registry;
+    let mut batch = Batch::default();
+    let own = format!("own-{writer}");
+    for round in 0..ROUNDS {
+        let name = format!("w{writer}r{round}");
+        let address = SocketAddr::from(([10, 0, 0, 1], u16::try_from(writer).expect("few")));
+        let mut client = registry.identify(&mut batch, address, identity(&name), NOW);
+        for topic in SHARED {
+            let channel = ["c", "e#ephemeral"][round % 2];
+            registry.register(&mut batch, &mut client, topic, Some(channel)).expect("room");
+        }
+        registry.register(&mut batch, &mut client, &own, None).expect("room");
+        registry.commit(&mut batch);
+        assert!(is_listed(routes, &own, &name), "{name} was replied to and is not seen");
+        if round % 3 == 0 {
+            registry.unregister(&mut batch, &mut client, &own, None);
+            registry.commit(&mut batch);
+            assert!(!is_listed(routes, &own, &name), "{name} is seen after UNREGISTER");
+        }
+        leave(registry, &mut batch, client);
+        assert!(!is_listed(routes, &own, &name), "{name} is seen after it left");
+    }
+}
+
+fn leave(registry: &Registry, batch: &mut Batch, client: Client) {
+    registry.leave(batch, client, |_, _| {});
+    registry.commit(batch);
+}
+
+/// Reads everything; whatever happens, each answer is whole.
+fn read(routes: &Routes, done: &AtomicBool, reads: &AtomicUsize) {
+    while !done.load(Ordering::SeqCst) {
+        for topic in SHARED {
+            let topic = topic.replace('#', "%23");
+            let (status, body) = ask(routes, "GET", &format!("/lookup?topic={topic}"));
+            assert!(status == 200 || status == 404, "{status}: {body}");
+        }
+        let (_, nodes) = ask(routes, "GET", "/nodes");
+        for node in nodes["producers"].as_array().expect("an array") {
+            let length = |key: &str| node[key].as_array().expect("an array").len();
+            assert_eq!(length("topics"), length("tombstones"), "nsqadmin crashes of {node}");
+        }
+        for target in ["/topics", "/debug", "/channels?topic=*"] {
+            assert_eq!(ask(routes, "GET", target).0, 200);
+        }
+        reads.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Creates, deletes and tombstones what everybody uses.
+fn administrate(routes: &Routes, done: &AtomicBool) {
+    for round in 0.. {
+        let topic = ["busy", "brief%23ephemeral", "made"][round % 3];
+        for target in [
+            format!("/channel/create?topic={topic}&channel=made"),
+            format!("/topic/tombstone?topic=shared&node=w0r{round}:4151"),
+            format!("/topic/delete?topic={topic}"),
+        ] {
+            assert_eq!(ask(routes, "POST", &target).0, 200, "{target}");
+        }
+        if done.load(Ordering::SeqCst) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn writers_admins_and_readers_at_once() {
+    let routes = Routes {
+        registry: Arc::new(Registry::new(Arc::new(Directory::default()), Capacity::default())),
+        inactive_producer_timeout: Duration::from_secs(300),
+        tombstone_lifetime: Duration::from_secs(45),
+    };
+    let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..READERS {
+            scope.spawn(|| read(&routes, &done, &reads));
+        }
+        for _ in 0..ADMINS {
+            scope.spawn(|| administrate(&routes, &done));
+        }
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                scope.spawn({
+                    let routes = &routes;
+                    move || write(routes, writer)
+                })
+            })
+            .collect();
+        let written: Vec<_> = writers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        done.store(true, Ordering::SeqCst);
+        written.into_iter().for_each(|writer| writer.expect("a writer saw what it must not"));
+    });
+    assert!(reads.load(Ordering::SeqCst) > 0, "nobody read");
+    for name in ["busy", "brief%23ephemeral", "made"] {
+        ask(&routes, "POST", &format!("/topic/delete?topic={name}"));
+    }
+    let (_, nodes) = ask(&routes, "GET", "/nodes");
+    assert_eq!(nodes["producers"], serde_json::json!([]));
+    assert_eq!(routes.registry.registrations(), 0);
+    let (_, debug) = ask(&routes, "GET", "/debug");
+    assert_eq!(debug, serde_json::json!({}), "producers are left");
+    let (_, topics) = ask(&routes, "GET", "/topics");
+    let (_, channels) = ask(&routes, "GET", "/channels?topic=*");
+    let count = |list: &serde_json::Value| list.as_array().expect("an array").len();
+    let listed = count(&topics["topics"]) + count(&channels["channels"]);
+    assert_eq!(routes.registry.names(), listed, "{topics} {channels}");
+}
