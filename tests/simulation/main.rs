@@ -5,6 +5,7 @@
 //! state that they may see: nothing older than what was replied, or than what they saw before.
 //! `SIMULATION_SEEDS` sets how many seeds are run, `SIMULATION_FROM` the first.
 
+mod dice;
 mod model;
 mod nsqd;
 mod plant;

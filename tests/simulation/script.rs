@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use musterd::registry::Capacity;
 
+use crate::dice::Dice;
+
 /// Topics and channels of every run: few, so that they meet.
 pub(crate) const TOPICS: [&str; 4] = ["a", "b", "c#ephemeral", "d"];
 pub(crate) const CHANNELS: [&str; 3] = ["x", "y#ephemeral", "z"];
@@ -119,34 +121,6 @@ const WRONG_BODIES: [(&str, &str); 4] = [
     ("", "E_BAD_BODY IDENTIFY failed to decode JSON body"),
     (r#"{"tcp_port":"1"}"#, "E_BAD_BODY IDENTIFY failed to decode JSON body"),
 ];
-
-/// SplitMix64: the seed is all there is to know of a run.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.roll() % limit as u64).expect("below a usize")
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
 
 impl Script {
     /// The run of a seed.

@@ -45,6 +45,11 @@ fn read<T, R>(cell: &Atomic<T>, read: impl FnOnce(&T) -> R, ordering: Ordering) 
     read(unsafe { cell.load(ordering, &guard).deref() })
 }
 
+fn unpinned<T, R>(cell: &Atomic<T>, read: impl FnOnce(&T) -> R) -> R {
+    // SAFETY: none; that is the mistake.
+    read(unsafe { cell.load(Ordering::Acquire, epoch::unprotected()).deref() })
+}
+
 planted! {
     /// The reader's load does not acquire what the writer released.
     RelaxedLoad,
@@ -85,9 +90,5 @@ planted! {
         // SAFETY: the value is `Send`, and the address outlives everything.
         unsafe { guard.defer_unchecked(destroy) };
     },
-    |cell: &Atomic<T>, then: _| {
-        // SAFETY: none; that is the mistake.
-        let current = unsafe { cell.load(Ordering::Acquire, epoch::unprotected()).deref() };
-        then(current)
-    }
+    |cell, then| unpinned(cell, then)
 }

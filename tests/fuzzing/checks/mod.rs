@@ -1,0 +1,29 @@
+//! What must hold for any bytes: one check for each room that reads what others wrote.
+//!
+//! Must not: know where the bytes come from. `tests/fuzzing` draws them from seeds, and the targets
+//! of `fuzz/` from a coverage-guided search; a file that one of them found is kept in `fuzz/seeds`.
+
+mod config;
+mod decode;
+mod duration;
+mod http;
+mod identity;
+mod session;
+
+pub(crate) use config::config;
+pub(crate) use decode::decode;
+pub(crate) use duration::duration;
+pub(crate) use http::http;
+pub(crate) use identity::identity;
+pub(crate) use session::session;
+
+/// Where a conversation is cut into reads: the first byte says how many cuts, as many follow.
+fn cuts(data: &[u8]) -> (Vec<usize>, &[u8]) {
+    let Some((&count, rest)) = data.split_first() else { return (Vec::new(), data) };
+    let count = usize::from(count % 8).min(rest.len());
+    let (places, bytes) = rest.split_at(count);
+    let mut cuts: Vec<_> =
+        places.iter().map(|&place| usize::from(place) * bytes.len() / 255).collect();
+    cuts.sort_unstable();
+    (cuts, bytes)
+}

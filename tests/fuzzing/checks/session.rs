@@ -1,0 +1,65 @@
+//! `session`: a dialogue is the same however it is cut, keeps within its limits, and leaves nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use musterd::clock::Timestamp;
+use musterd::directory::Directory;
+use musterd::flow::{Ended, Input, Next, Service};
+use musterd::limits;
+use musterd::registry::{Capacity, Registry};
+use musterd::session::{Event, Observer, Patience, Sessions};
+
+use super::cuts;
+
+struct Mute;
+
+impl Observer for Mute {
+    fn observe(&mut self, _: SocketAddr, _: Event<'_>) {}
+}
+
+pub(crate) fn session(data: &[u8]) {
+    let (cuts, bytes) = cuts(data);
+    let whole = told(bytes, &[], usize::MAX / 2);
+    assert_eq!(told(bytes, &cuts, 1), whole, "cut at {cuts:?}");
+    // The shortest command that is answered, PING, has five bytes, and its answer six.
+    assert!(whole.len() <= bytes.len() * 2 + limits::COMMAND_LINE + 100);
+}
+
+/// All that a peer is told which sends `bytes` in reads that end at `cuts`, and then closes.
+fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
+    let capacity = Capacity { registrations: 12, per_peer: 8 };
+    let registry = Arc::new(Registry::new(Arc::new(Directory::default()), capacity));
+    let patience = Patience::with_inactive_timeout(Duration::from_secs(300));
+    let greeting = b"\0\0\0\x02HI"[..].into();
+    let mut sessions = Sessions::new(Arc::clone(&registry), patience, greeting, Mute);
+    let now = Timestamp::from_unix_nanos(1);
+    let (mut session, _) = sessions.open(([127, 0, 0, 1], 5).into(), now);
+    let (mut output, mut consumed) = (Vec::new(), 0);
+    let reads = cuts.iter().copied().chain([bytes.len()]).map(|read| (read, false));
+    'reads: for (read, end) in reads.chain([(bytes.len(), true)]) {
+        loop {
+            let input = Input { bytes: &bytes[consumed..read.max(consumed)], end };
+            let turn = sessions.turn(&mut session, input, now, &mut output, budget);
+            consumed += turn.consumed;
+            match turn.next {
+                Next::Close => break 'reads,
+                Next::Read { deadline } => {
+                    assert!(deadline > now && !end);
+                    assert!(read - consumed <= limits::COMMAND_LINE + 4 + limits::IDENTIFY_BODY);
+                    break;
+                }
+                Next::Write => assert!(output.len() >= budget),
+            }
+        }
+    }
+    sessions.closed(session, Ended::Finished, now);
+    sessions.commit(now);
+    assert_eq!(registry.registrations(), 0);
+    registry.directory().each_client(|peer| panic!("{peer:?} is left"));
+    registry.directory().each_topic(|name, topic| {
+        assert!(topic.producers().is_empty() && !name.is_ephemeral(), "{name} is left");
+    });
+    output
+}
