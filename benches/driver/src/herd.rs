@@ -1,0 +1,139 @@
+//! A fleet arrives at once and vanishes, while somebody keeps asking for a topic.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use musterd::clock::Clock;
+use musterd::protocol::encode;
+
+use crate::crowd::{Crowd, histogram};
+use crate::http::{Client, timed};
+use crate::{Tcp, heard, ready, say};
+
+/// A fleet arrives and vanishes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Herd {
+    #[command(flatten)]
+    lookupd: Tcp,
+    /// The lookupd's HTTP address.
+    #[arg(long)]
+    http: SocketAddr,
+    /// nsqds.
+    #[arg(long)]
+    nsqds: usize,
+    /// Topics of each, of two channels each.
+    #[arg(long)]
+    topics: usize,
+    /// All carry the same topics, not each its own.
+    #[arg(long)]
+    shared: bool,
+    /// Seconds to wait for the clean-up.
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+}
+
+const CHANNELS: [&str; 2] = ["c0", "c1"];
+/// The topic that is asked for meanwhile; nobody carries it after the warm-up.
+const ASKED: &str = "/lookup?topic=asked";
+/// The pause between two questions.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Topics that are looked at to see whether the clean-up is over.
+const SAMPLE: usize = 100;
+
+impl Herd {
+    pub(crate) fn run(self) -> io::Result<()> {
+        let mut asking = Crowd::connect(self.lookupd.tcp, 1)?;
+        asking.nsqds[0].queue(|out| encode::register("asked", None, out));
+        asking.nsqds[0].send()?;
+        asking.settle()?;
+        ready()?;
+        let (arrival, worst) = self.while_asking(|| self.arrive())?;
+        let (crowd, registered) = arrival?;
+        say(&format!("{{\"registered\":{:.3},{}}}", registered.as_secs_f64(), shown(&worst)));
+        heard()?;
+        let (cleaned, worst) = self.while_asking(|| self.vanish(crowd))?;
+        let cleaned = cleaned?.map_or_else(|| "null".into(), |span| format!("{:.3}", span.as_secs_f64()));
+        say(&format!("{{\"cleaned\":{cleaned},{}}}", shown(&worst)));
+        heard()
+    }
+
+    fn topic(&self, nsqd: usize, topic: usize) -> String {
+        if self.shared { format!("t{topic}") } else { format!("n{nsqd}-t{topic}") }
+    }
+
+    fn arrive(&self) -> io::Result<(Crowd, Duration)> {
+        let mut crowd = Crowd::empty()?;
+        let start = crowd.clock.now();
+        for number in 0..self.nsqds {
+            crowd.join(self.lookupd.tcp, number)?;
+        }
+        crowd.settle()?;
+        let each = self.topics * CHANNELS.len();
+        crowd.drive(1, each * self.nsqds, Duration::from_secs(600), |nsqd, count, out| {
+            // A fast nsqd may be asked for more than its share: it then repeats itself.
+            let topic = self.topic(nsqd, count / CHANNELS.len() % self.topics);
+            encode::register(&topic, Some(CHANNELS[count % CHANNELS.len()]), out);
+        })?;
+        let elapsed = crowd.clock.now().since(start);
+        Ok((crowd, elapsed))
+    }
+
+    /// Drops all connections; how long until no sampled topic has a producer, if ever.
+    fn vanish(&self, crowd: Crowd) -> io::Result<Option<Duration>> {
+        let clock = crowd.clock.clone();
+        let start = clock.now();
+        drop(crowd);
+        let end = start + Duration::from_secs(self.patience);
+        let mut client = Client::connect(self.http)?;
+        for sample in 0..SAMPLE {
+            let nsqd = sample * self.nsqds / SAMPLE;
+            let target = format!("/lookup?topic={}", self.topic(nsqd, sample % self.topics));
+            while !gone(&client.get(&target)?) {
+                if clock.now() > end {
+                    return Ok(None);
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+        Ok(Some(clock.now().since(start)))
+    }
+
+    /// Runs `work` while another thread asks; what came of it, and how long answers took.
+    fn while_asking<T: Send>(
+        &self,
+        work: impl FnOnce() -> T + Send,
+    ) -> io::Result<(T, Histogram<u64>)> {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| self.ask(&done));
+            let result = work();
+            done.store(true, Ordering::Relaxed);
+            let worst = asking.join().expect("asking does not panic")?;
+            Ok((result, worst))
+        })
+    }
+
+    fn ask(&self, done: &AtomicBool) -> io::Result<Histogram<u64>> {
+        let clock = Clock::system();
+        let mut client = Client::connect(self.http)?;
+        let mut latency = histogram();
+        while !done.load(Ordering::Relaxed) {
+            timed(&mut client, ASKED, &clock, &mut latency)?;
+            std::thread::sleep(PAUSE);
+        }
+        Ok(latency)
+    }
+}
+
+/// Whether an answer shows no producer: NSQ says 404 or an empty list.
+fn gone(body: &[u8]) -> bool {
+    let empty: &[u8] = b"\"producers\":[]";
+    body.windows(empty.len()).any(|window| window == empty) || body.starts_with(b"{\"message\"")
+}
+
+fn shown(latency: &Histogram<u64>) -> String {
+    format!("\"asked\":{},\"worst_us\":{}", latency.len(), latency.max())
+}

@@ -1,0 +1,133 @@
+//! A fleet in memory, for the benches: nsqds made up by number, and registries filled with them.
+//!
+//! Must not: measure anything. Each bench is its own process; this is compiled into all of them.
+#![allow(dead_code, reason = "no bench uses all of it")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use musterd::clock::Timestamp;
+use musterd::directory::{Directory, Peer};
+use musterd::protocol::encode;
+use musterd::protocol::identity::Identity;
+use musterd::registry::{Batch, Capacity, Client, Registry};
+
+/// The moment everything happens at.
+pub const NOW: Timestamp = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
+
+/// The registries of the comparison with nsqlookupd: topics × channels × producers of each.
+pub const REGISTRIES: [(&str, usize, usize, usize); 5] = [
+    ("A", 1, 1, 1),
+    ("B", 100, 1, 10),
+    ("C", 1_000, 4, 100),
+    ("D", 10_000, 4, 3),
+    ("E", 1, 1, 1_000),
+];
+
+/// The socket's address of nsqd `number`.
+#[must_use]
+pub fn address(number: usize) -> SocketAddr {
+    let low = u32::try_from(number).expect("a fleet is smaller");
+    let port = u16::try_from(20_000 + number % 40_000).expect("below 60,000");
+    SocketAddr::new(std::net::Ipv4Addr::from(0x0a00_0000 | low).into(), port)
+}
+
+/// What nsqd `number` says of itself.
+#[must_use]
+pub fn identity(number: usize) -> Identity {
+    let name = format!("nsqd-{number:05}.example");
+    Identity {
+        hostname: name.as_str().into(),
+        broadcast_address: name.into(),
+        tcp_port: 4150,
+        http_port: 4151,
+        version: "1.3.0".into(),
+        ..Identity::default()
+    }
+}
+
+/// The IDENTIFY command of nsqd `number`.
+#[must_use]
+pub fn identify_command(number: usize) -> Vec<u8> {
+    let mut command = Vec::new();
+    encode::identify(&identity(number), &mut command);
+    command
+}
+
+/// nsqd `number` as the directory shows it.
+#[must_use]
+pub fn peer(number: usize) -> Arc<Peer> {
+    Peer::new(address(number), identity(number), NOW)
+}
+
+/// A registry with the nsqds that filled it.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The registry, all changes published.
+    pub registry: Registry,
+    /// What is not published yet.
+    pub batch: Batch,
+    /// The nsqds, in the order they came.
+    pub clients: Vec<Client>,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        let registry = Registry::new(Arc::new(Directory::default()), Capacity::default());
+        Self { registry, batch: Batch::default(), clients: Vec::new() }
+    }
+}
+
+impl Fleet {
+    /// A fleet whose first topic `t0` has `producers` producers, in channel `c0` too.
+    #[must_use]
+    pub fn wide(producers: usize) -> Self {
+        Self::filled(1, 1, producers)
+    }
+
+    /// `topics` topics `t0`, `t1`, … of `channels` channels `c0`, … and `producers` producers each.
+    /// The topics share the nsqds.
+    #[must_use]
+    pub fn filled(topics: usize, channels: usize, producers: usize) -> Self {
+        let mut fleet = Self::default();
+        for number in 0..producers {
+            let mut client = fleet.identify(number);
+            for topic in 0..topics {
+                for channel in 0..channels {
+                    fleet.register(&mut client, &topic_name(topic), Some(&format!("c{channel}")));
+                }
+            }
+            fleet.commit();
+            fleet.clients.push(client);
+        }
+        fleet
+    }
+
+    /// nsqd `number` arrives.
+    #[must_use]
+    pub fn identify(&mut self, number: usize) -> Client {
+        self.registry.identify(&mut self.batch, address(number), identity(number), NOW)
+    }
+
+    /// It registers; there is room.
+    pub fn register(&mut self, client: &mut Client, topic: &str, channel: Option<&str>) {
+        let done = self.registry.register(&mut self.batch, client, topic, channel);
+        done.expect("the capacity is larger than any bench");
+    }
+
+    /// It goes.
+    pub fn leave(&mut self, client: Client) {
+        self.registry.leave(&mut self.batch, client, |_, _| {});
+    }
+
+    /// Publishes.
+    pub fn commit(&mut self) {
+        self.registry.commit(&mut self.batch);
+    }
+}
+
+/// Topic `number`.
+#[must_use]
+pub fn topic_name(number: usize) -> String {
+    format!("t{number}")
+}
