@@ -71,7 +71,8 @@ fn many_topics(c: &mut Criterion) {
     let mut group = c.benchmark_group("registry/topics");
     for topics in [1_000, 100_000, 1_000_000] {
         let mut fleet = Fleet::default();
-        let mut holders: Vec<_> = (0..topics / 1_000).map(|number| fleet.identify(number)).collect();
+        let mut holders: Vec<_> =
+            (0..topics / 1_000).map(|number| fleet.identify(number)).collect();
         for number in 0..topics {
             fleet.register(&mut holders[number / 1_000], &topic_name(number), None);
             fleet.commit();

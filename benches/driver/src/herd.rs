@@ -55,7 +55,8 @@ impl Herd {
         say(&format!("{{\"registered\":{:.3},{}}}", registered.as_secs_f64(), shown(&worst)));
         heard()?;
         let (cleaned, worst) = self.while_asking(|| self.vanish(crowd))?;
-        let cleaned = cleaned?.map_or_else(|| "null".into(), |span| format!("{:.3}", span.as_secs_f64()));
+        let cleaned =
+            cleaned?.map_or_else(|| "null".into(), |span| format!("{:.3}", span.as_secs_f64()));
         say(&format!("{{\"cleaned\":{cleaned},{}}}", shown(&worst)));
         heard()
     }

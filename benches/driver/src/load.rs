@@ -59,7 +59,13 @@ impl Load {
         heard()
     }
 
-    fn drive(&self, crowd: &mut Crowd, limit: usize, span: Duration, prefix: &str) -> io::Result<Tally> {
+    fn drive(
+        &self,
+        crowd: &mut Crowd,
+        limit: usize,
+        span: Duration,
+        prefix: &str,
+    ) -> io::Result<Tally> {
         let own: Vec<String> = (0..self.nsqds).map(|number| format!("own-{number}")).collect();
         let process = std::process::id();
         crowd.drive(self.depth, limit, span, |at, count, out| match self.kind {

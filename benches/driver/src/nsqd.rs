@@ -112,8 +112,7 @@ impl AsFd for Nsqd {
 /// connections a run, and those that linger from the run before, never run out of ports.
 pub(crate) fn connect(server: SocketAddr) -> io::Result<TcpStream> {
     let flags = SocketFlags::CLOEXEC;
-    let socket =
-        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     let [high, low, ..] = std::process::id().to_le_bytes();
     let source = Ipv4Addr::new(127, 1, low, high);
     rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;

@@ -64,7 +64,9 @@ impl Stubborn {
             How::Line => self.flood(b"  V1", &mut held)?,
             How::Body => {
                 let length = self.bytes;
-                let head = format!("POST /topic/create?topic=t HTTP/1.1\r\nHost: l\r\nContent-Length: {length}\r\n\r\n");
+                let head = format!(
+                    "POST /topic/create?topic=t HTTP/1.1\r\nHost: l\r\nContent-Length: {length}\r\n\r\n"
+                );
                 self.flood(head.as_bytes(), &mut held)?
             }
             How::Head => self.flood(b"GET /ping HTTP/1.1\r\nHost: l\r\nX: ", &mut held)?,

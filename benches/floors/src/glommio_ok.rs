@@ -23,8 +23,8 @@ pub(crate) fn serve(address: &str) -> io::Result<()> {
                 glommio::spawn_local(answer(listener.accept().await?)).detach();
             }
         })
-        .map_err(io::Error::other)?;
-    executor.join().map_err(io::Error::other)?
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    executor.join().map_err(|error| io::Error::other(error.to_string()))?
 }
 
 async fn answer(mut stream: TcpStream) {

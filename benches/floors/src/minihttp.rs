@@ -8,7 +8,11 @@ use may_minihttp::{HttpServer, HttpService, Request, Response};
 struct Static(&'static str);
 
 impl HttpService for Static {
-    fn call(&mut self, _request: Request<'_, '_, '_>, response: &mut Response<'_>) -> io::Result<()> {
+    fn call(
+        &mut self,
+        _request: Request<'_, '_, '_>,
+        response: &mut Response<'_>,
+    ) -> io::Result<()> {
         response.header("Content-Type: application/json; charset=utf-8");
         response.header("X-Nsq-Content-Type: nsq; version=1.0");
         response.body(self.0);

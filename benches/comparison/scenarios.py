@@ -1,0 +1,266 @@
+"""The rows of the comparison: what is done to a server, and which figures come of it.
+
+A scenario is a function of a lab and a contender; it yields (figure, value) pairs. It starts its
+own server, so that no scenario sees what another left behind.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from dataclasses import dataclass
+
+from .peers import Driver, Server, wrk
+
+# Topics, channels of each, producers of each, nsqds that share them.
+REGISTRIES = {
+    "A": (1, 1, 1, 1),
+    "B": (100, 1, 10, 10),
+    "C": (1_000, 4, 100, 100),
+    "D": (10_000, 4, 3, 100),
+    "E": (1, 1, 1_000, 1_000),
+}
+# Seconds that a clean-up may take before it counts as never.
+PATIENCE = 60
+TCP_LOADS = {
+    "ping": {"kind": "ping"},
+    "known": {"kind": "known"},
+    "new": {"kind": "new", "count": 192_000},
+}
+
+
+@dataclass
+class Lab:
+    """Programs by name, and how long a load lasts."""
+
+    programs: dict
+    seconds: float
+    quick: bool = False
+
+    def lookupd(self, name, *flags):
+        return Server.lookupd(self.programs[name], *flags)
+
+    def drive(self, scenario, **options):
+        return Driver(self.programs["driver"], scenario, **options)
+
+    @contextlib.contextmanager
+    def filled(self, server, topics, channels, producers, nsqds):
+        shape = {"topics": topics, "channels": channels, "producers": producers, "nsqds": nsqds}
+        with self.drive("fill", tcp=address(server.tcp), **shape) as driver:
+            driver.run()
+            yield driver
+
+
+def address(port):
+    return f"127.0.0.1:{port}"
+
+
+def loaded(server, run):
+    """The server's CPU while `run` runs, and what that returned."""
+    before = server.cpu()
+    done = run()
+    return server.cpu() - before, done
+
+
+def lookup(lab, name, registry):
+    """GET /lookup flat out with 64 connections on a registry, then its listings."""
+    with lab.lookupd(name) as server, lab.filled(server, *REGISTRIES[registry]):
+        target = f"/lookup?topic=t{REGISTRIES[registry][0] // 2}"
+        yield f"lookup {registry}: body, bytes", len(server.get(target)[1])
+        wrk(server.http, target, 64, 1)
+        yield from hit(lab, server, target, f"lookup {registry}")
+        if not lab.quick and registry in "CD":
+            for listing in ("nodes", "topics", "channels?topic=*"):
+                yield f"/{listing.partition('?')[0]} {registry}, ms", slow(server, "/" + listing)
+        if not lab.quick and registry == "C":
+            yield from debug(server)
+
+
+def hit(lab, server, target, label):
+    cpu, done = loaded(server, lambda: wrk(server.http, target, 64, lab.seconds))
+    if done["errors"]:
+        raise RuntimeError(f"{label}: wrk saw errors")
+    yield f"{label}: CPU, µs", cpu / done["requests"] * 1e6
+    yield f"{label}: per second", done["rate"]
+    yield f"{label}: p50, ms", done["p50_ms"]
+    yield f"{label}: p99, ms", done["p99_ms"]
+
+
+def slow(server, target):
+    """The median of three requests, one at a time, in milliseconds."""
+    return sorted(server.get(target)[0] for _ in range(3))[1] * 1e3
+
+
+def debug(server):
+    before = server.memory()
+    seconds, body = server.get("/debug")
+    size = len(body)
+    del body
+    yield "/debug C, ms", seconds * 1e3
+    yield "/debug C: body, MB", size / 1e6
+    yield "/debug C: highest memory over before, bodies", (server.memory("VmHWM") - before) / size
+    time.sleep(2)
+    yield "/debug C: memory kept after 2 s, bodies", (server.memory() - before) / size
+
+
+def static(lab, kind, sizes):
+    """The HTTP floors: the same sizes of body, answered without thought."""
+    for registry, size in sizes.items():
+        with Server.floor(lab.programs["floors"], kind, size) as server:
+            wrk(server.http, "/", 64, 1)
+            yield from hit(lab, server, "/", f"lookup {registry}")
+
+
+def commands(lab, name):
+    """TCP commands with 64 nsqds, one and 32 in flight."""
+    for depth in (1, 32):
+        for load, options in TCP_LOADS.items():
+            if name.startswith("tcp-"):
+                server = Server.floor(lab.programs["floors"], name)
+            else:
+                server = lab.lookupd(name)
+            with server, lab.drive("load", tcp=address(server.tcp), depth=depth,
+                                   **{"seconds": lab.seconds} | options) as driver:
+                cpu, done = loaded(server, driver.run)
+            label = f"{load}, {depth} in flight"
+            yield f"{label}: CPU, µs", cpu / done["operations"] * 1e6
+            yield f"{label}: per second", done["operations"] / done["seconds"]
+
+
+def quiet(lab, name):
+    """10,000 registered nsqds that ping every 15 s, evenly spread."""
+    if name.startswith("tcp-"):
+        server = Server.floor(lab.programs["floors"], name)
+    else:
+        server = lab.lookupd(name)
+    with server, lab.drive("paced", tcp=address(server.tcp), seconds=15) as driver:
+        cpu, done = loaded(server, driver.run)
+    yield "10,000 paced pings: % of a core", cpu / done["seconds"] * 100
+    yield "10,000 paced pings: p99, ms", done["p99_us"] / 1e3
+
+
+def herd(lab, name, nsqds, topics):
+    """A fleet with names of its own arrives at once, then vanishes."""
+    label = f"herd {nsqds:,} × {topics}"
+    with lab.lookupd(name) as server:
+        options = {"nsqds": nsqds, "topics": topics, "patience": PATIENCE}
+        with lab.drive("herd", tcp=address(server.tcp), http=address(server.http), **options) as driver:
+            came = driver.run()
+            memory = server.memory()
+            went = driver.run()
+        yield f"{label}: registered, s", came["registered"]
+        # Never is shown as the time that was waited.
+        yield f"{label}: cleaned up, s", PATIENCE if went["cleaned"] is None else went["cleaned"]
+        yield f"{label}: worst /lookup, ms", max(came["worst_us"], went["worst_us"]) / 1e3
+        yield f"{label}: memory, MB", memory / 1e6
+
+
+def wide(lab, name):
+    """REGISTER and UNREGISTER of a topic that has few producers, and many."""
+    for producers in (10, 10_000):
+        with lab.lookupd(name) as server, lab.filled(server, 1, 1, producers, producers):
+            with lab.drive("load", tcp=address(server.tcp), kind="churn-shared",
+                           seconds=lab.seconds) as driver:
+                cpu, done = loaded(server, driver.run)
+        yield f"wide topic, {producers:,} producers: CPU, µs", cpu / done["operations"] * 1e6
+
+
+def many_topics(lab, name):
+    """REGISTER of new topics in a registry that has few, and many."""
+    for topics in (1_000, 1_000_000):
+        with lab.lookupd(name) as server, lab.filled(server, topics, 0, 1, 64):
+            with lab.drive("load", tcp=address(server.tcp), kind="new", count=64_000) as driver:
+                cpu, done = loaded(server, driver.run)
+        yield f"a new topic among {topics:,}: CPU, µs", cpu / done["operations"] * 1e6
+
+
+def meddled(lab, name):
+    """How long a lookup or a ping takes while others saturate the server."""
+    with lab.lookupd(name) as server, lab.filled(server, *REGISTRIES["A"]):
+        tcp, http = address(server.tcp), address(server.http)
+        span = lab.seconds + 1
+        with lab.drive("load", tcp=tcp, kind="churn", nsqds=1_000, seconds=span) as churn:
+            with lab.drive("probe", http=http, seconds=lab.seconds) as probe:
+                churn.go()
+                yield "/lookup while 1,000 nsqds churn: p99, ms", probe.run()["p99_us"] / 1e3
+                churn.hear()
+        with lab.drive("load", tcp=tcp, kind="churn", depth=32, seconds=span) as churn:
+            with lab.drive("probe", http=http, seconds=lab.seconds) as probe:
+                churn.go()
+                yield "/lookup under saturating REGISTERs: p99, ms", probe.run()["p99_us"] / 1e3
+                churn.hear()
+        paced = {"nsqds": 1_000, "interval": 1, "seconds": lab.seconds}
+        with lab.drive("paced", tcp=tcp, **paced) as driver:
+            load = threading.Thread(target=wrk, args=(server.http, "/lookup?topic=t0", 64, span))
+            load.start()
+            yield "PING under saturating HTTP: p99, ms", driver.run()["p99_us"] / 1e3
+            load.join()
+
+
+def shards(lab, name):
+    """What two shards cost against one; of musterd alone."""
+    if name != "musterd":
+        return
+    for kind in ("churn", "churn-shared"):
+        for count in (1, 2):
+            with lab.lookupd(name, f"--shards={count}") as server:
+                with lab.drive("load", tcp=address(server.tcp), kind=kind, depth=32,
+                               seconds=lab.seconds) as driver:
+                    cpu, done = loaded(server, driver.run)
+            yield f"{kind}, {count} shard(s): CPU, µs", cpu / done["operations"] * 1e6
+
+
+def resident(lab, name):
+    """Resident memory: idle nsqds, their registrations, idle HTTP connections."""
+    with lab.lookupd(name) as server:
+        server.get("/ping")
+        before = server.memory()
+        yield "idle: memory, MB", before / 1e6
+        with lab.filled(server, 1, 1, 10_000, 10_000):
+            yield "idle registered nsqd: KiB", (server.memory() - before) / 10_000 / 1024
+    with lab.lookupd(name) as server, lab.filled(server, 1, 0, 100, 100):
+        before = server.memory()
+        with lab.filled(server, 1_000, 4, 100, 100):
+            # Each of 100 nsqds holds 1,000 topics and 4,000 channels; what the nsqds
+            # themselves cost is noise beside it.
+            yield "registration: bytes", (server.memory() - before) / 500_000
+    with lab.lookupd(name) as server:
+        server.get("/ping")
+        before = server.memory()
+        with lab.drive("idle", http=address(server.http), connections=10_000) as driver:
+            driver.run()
+            yield "idle HTTP connection: KiB", (server.memory() - before) / 10_000 / 1024
+
+
+def stubborn(lab, name, size=1 << 30):
+    """What breaks a server: memory at its highest over before, in MiB; -1 if it died of it."""
+    cases = {
+        "17-byte packet": ("tcp", {"how": "minus-one"}),
+        f"line of {size >> 20} MiB": ("tcp", {"how": "line", "bytes": size}),
+        f"body of {size >> 20} MiB": ("http", {"how": "body", "bytes": size}),
+        f"head of {size >> 20} MiB": ("http", {"how": "head", "bytes": size}),
+        "5,000 dripping peers": ("tcp", {"how": "drip", "seconds": 15}),
+        "2,000 answers never read": ("http", {"how": "unread", "peers": 2_000}),
+    }
+    for label, (side, options) in cases.items():
+        with lab.lookupd(name) as server, lab.filled(server, *REGISTRIES["E"]):
+            before = server.memory()
+            with lab.drive("stubborn", to=address(getattr(server, side)), **options) as driver:
+                done = driver.run()
+                alive = server.alive()
+                grown = server.memory("VmHWM") - before if alive else -(1 << 20)
+                time.sleep(1 if alive else 0)
+                kept = server.memory() - before if server.alive() else -(1 << 20)
+            yield f"{label}: highest, MiB", grown / (1 << 20)
+            yield f"{label}: after, MiB", kept / (1 << 20)
+            yield f"{label}: still connected", done["open"] if alive else 0
+
+
+def body_sizes(figures):
+    """The sizes of body that a lookupd answered with, by registry."""
+    return {key[7]: int(values[-1]) for key, values in figures.items() if key.endswith(": body, bytes")}
+
+
+def listed(figures):
+    """Pairs as JSON, for a log."""
+    return json.dumps(figures, ensure_ascii=False)
