@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use musterd::clock::Timestamp;
 use musterd::directory::{Directory, Peer};
+use musterd::http::{App, Call, Date, Refusal, Respond, Routes};
 use musterd::protocol::encode;
 use musterd::protocol::identity::Identity;
 use musterd::registry::{Batch, Capacity, Client, Registry};
 
 /// The moment everything happens at.
-pub const NOW: Timestamp = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
 
 /// The registries of the comparison with nsqlookupd: topics × channels × producers of each.
-pub const REGISTRIES: [(&str, usize, usize, usize); 5] = [
+pub(crate) const REGISTRIES: [(&str, usize, usize, usize); 5] = [
     ("A", 1, 1, 1),
     ("B", 100, 1, 10),
     ("C", 1_000, 4, 100),
@@ -26,7 +27,7 @@ pub const REGISTRIES: [(&str, usize, usize, usize); 5] = [
 
 /// The socket's address of nsqd `number`.
 #[must_use]
-pub fn address(number: usize) -> SocketAddr {
+pub(crate) fn address(number: usize) -> SocketAddr {
     let low = u32::try_from(number).expect("a fleet is smaller");
     let port = u16::try_from(20_000 + number % 40_000).expect("below 60,000");
     SocketAddr::new(std::net::Ipv4Addr::from(0x0a00_0000 | low).into(), port)
@@ -34,7 +35,7 @@ pub fn address(number: usize) -> SocketAddr {
 
 /// What nsqd `number` says of itself.
 #[must_use]
-pub fn identity(number: usize) -> Identity {
+pub(crate) fn identity(number: usize) -> Identity {
     let name = format!("nsqd-{number:05}.example");
     Identity {
         hostname: name.as_str().into(),
@@ -48,7 +49,7 @@ pub fn identity(number: usize) -> Identity {
 
 /// The IDENTIFY command of nsqd `number`.
 #[must_use]
-pub fn identify_command(number: usize) -> Vec<u8> {
+pub(crate) fn identify_command(number: usize) -> Vec<u8> {
     let mut command = Vec::new();
     encode::identify(&identity(number), &mut command);
     command
@@ -56,19 +57,19 @@ pub fn identify_command(number: usize) -> Vec<u8> {
 
 /// nsqd `number` as the directory shows it.
 #[must_use]
-pub fn peer(number: usize) -> Arc<Peer> {
+pub(crate) fn peer(number: usize) -> Arc<Peer> {
     Peer::new(address(number), identity(number), NOW)
 }
 
 /// A registry with the nsqds that filled it.
 #[derive(Debug)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     /// The registry, all changes published.
-    pub registry: Registry,
+    pub(crate) registry: Registry,
     /// What is not published yet.
-    pub batch: Batch,
+    pub(crate) batch: Batch,
     /// The nsqds, in the order they came.
-    pub clients: Vec<Client>,
+    pub(crate) clients: Vec<Client>,
 }
 
 impl Default for Fleet {
@@ -81,14 +82,14 @@ impl Default for Fleet {
 impl Fleet {
     /// A fleet whose first topic `t0` has `producers` producers, in channel `c0` too.
     #[must_use]
-    pub fn wide(producers: usize) -> Self {
+    pub(crate) fn wide(producers: usize) -> Self {
         Self::filled(1, 1, producers)
     }
 
     /// `topics` topics `t0`, `t1`, … of `channels` channels `c0`, … and `producers` producers each.
     /// The topics share the nsqds.
     #[must_use]
-    pub fn filled(topics: usize, channels: usize, producers: usize) -> Self {
+    pub(crate) fn filled(topics: usize, channels: usize, producers: usize) -> Self {
         let mut fleet = Self::default();
         for number in 0..producers {
             let mut client = fleet.identify(number);
@@ -105,29 +106,51 @@ impl Fleet {
 
     /// nsqd `number` arrives.
     #[must_use]
-    pub fn identify(&mut self, number: usize) -> Client {
+    pub(crate) fn identify(&mut self, number: usize) -> Client {
         self.registry.identify(&mut self.batch, address(number), identity(number), NOW)
     }
 
     /// It registers; there is room.
-    pub fn register(&mut self, client: &mut Client, topic: &str, channel: Option<&str>) {
+    pub(crate) fn register(&mut self, client: &mut Client, topic: &str, channel: Option<&str>) {
         let done = self.registry.register(&mut self.batch, client, topic, channel);
         done.expect("the capacity is larger than any bench");
     }
 
     /// It goes.
-    pub fn leave(&mut self, client: Client) {
+    pub(crate) fn leave(&mut self, client: Client) {
         self.registry.leave(&mut self.batch, client, |_, _| {});
     }
 
     /// Publishes.
-    pub fn commit(&mut self) {
+    pub(crate) fn commit(&mut self) {
         self.registry.commit(&mut self.batch);
     }
 }
 
 /// Topic `number`.
 #[must_use]
-pub fn topic_name(number: usize) -> String {
+pub(crate) fn topic_name(number: usize) -> String {
     format!("t{number}")
+}
+
+/// HTTP connections that answer from `Routes` and count nothing.
+#[derive(Debug)]
+pub(crate) struct Static(pub(crate) Routes);
+
+impl App for Static {
+    fn date(&mut self) -> Date {
+        Date::new(1_800_000_000)
+    }
+
+    fn answer(&mut self, call: &Call<'_>, now: Timestamp, response: &mut impl Respond) {
+        self.0.answer(call, now, response);
+    }
+
+    fn answered(&mut self, _call: &Call<'_>, status: u16) {
+        assert_eq!(status, 200);
+    }
+
+    fn refused(&mut self, refusal: Refusal) {
+        panic!("a bench's request was refused: {refusal:?}");
+    }
 }
