@@ -1,0 +1,76 @@
+//! The requests of NSQ's HTTP clients, as go-nsq and nsqadmin write them.
+//!
+//! Must not: decide what is asked.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+/// What an HTTP client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// The producers of a topic of the plan.
+    Lookup(u32),
+    /// The producers of a topic that nobody registers.
+    Miss(u32),
+    Topics,
+    Nodes,
+    Channels(u32),
+    /// A topic that only nsqadmin knows, by number.
+    Create(u32),
+    Delete(u32),
+}
+
+impl Request {
+    /// Appends the request. `fresh`: the connection is for this request only.
+    pub(crate) fn write(&self, host: SocketAddr, fresh: bool, out: &mut Vec<u8>) {
+        let connection = if fresh { "Connection: close\r\n" } else { "" };
+        let rest = format_args!(
+            "Host: {host}\r\nUser-Agent: loadgen\r\n{connection}Accept: application/vnd.nsq; version=1.0\r\n"
+        );
+        // Writing to a Vec cannot fail.
+        let _ = match self {
+            Self::Lookup(topic) => {
+                write!(out, "GET /lookup?topic=topic-{topic:07} HTTP/1.1\r\n{rest}\r\n")
+            }
+            Self::Miss(topic) => {
+                write!(out, "GET /lookup?topic=nobody-{topic:07} HTTP/1.1\r\n{rest}\r\n")
+            }
+            Self::Topics => write!(out, "GET /topics HTTP/1.1\r\n{rest}\r\n"),
+            Self::Nodes => write!(out, "GET /nodes HTTP/1.1\r\n{rest}\r\n"),
+            Self::Channels(topic) => {
+                write!(out, "GET /channels?topic=topic-{topic:07} HTTP/1.1\r\n{rest}\r\n")
+            }
+            Self::Create(topic) => {
+                write!(
+                    out,
+                    "POST /topic/create?topic=admin-{topic:07} HTTP/1.1\r\n{rest}Content-Length: 0\r\n\r\n"
+                )
+            }
+            Self::Delete(topic) => {
+                write!(
+                    out,
+                    "POST /topic/delete?topic=admin-{topic:07} HTTP/1.1\r\n{rest}Content-Length: 0\r\n\r\n"
+                )
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::plan::Plan;
+
+    #[test]
+    fn a_lookup_asks_for_the_name_that_nsqds_register() {
+        let mut out = Vec::new();
+        let host = SocketAddr::from(([127, 0, 0, 1], 4161));
+        Request::Lookup(7).write(host, true, &mut out);
+        let text = String::from_utf8(out).expect("ASCII");
+        assert!(text.starts_with(&format!("GET /lookup?topic={} HTTP/1.1\r\n", Plan::topic(7))));
+        assert!(
+            text.contains("Host: 127.0.0.1:4161\r\n") && text.contains("Connection: close\r\n")
+        );
+        assert!(text.ends_with("\r\n\r\n"));
+    }
+}

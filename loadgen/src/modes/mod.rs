@@ -1,0 +1,8 @@
+//! What the program can be told to do, one room per command.
+//!
+//! Must not: speak the protocol; the actors do.
+
+pub(crate) mod collect;
+pub(crate) mod environment;
+pub(crate) mod play;
+pub(crate) mod process;
