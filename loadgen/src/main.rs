@@ -18,24 +18,34 @@ mod model;
 mod modes;
 mod num;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::Parser as _;
 
 use cli::{Cli, Command};
-use input::scenario::Overrides;
+use input::scenario::{Overrides, Scenario};
 use input::{Refused, shipped, target::Target};
-use modes::play::{Piece, Unseen, play};
+use modes::compare::{Comparison, Side};
+use modes::play::{Piece, play};
 use modes::process::Process;
+use report::live::Live;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(run) => run_scenario(&run),
+        Command::Compare(compare) => run_compare(&compare),
+        Command::Peak(peak) => run_peak(&peak),
+        Command::Calibrate(calibrate) => {
+            let mut view = Live::new("loadgen calibrate".to_owned()).quiet();
+            modes::calibrate::calibrate(threads(calibrate.threads), calibrate.step, &mut view, say)
+        }
         Command::List => list(),
+        Command::Static { http } => modes::statics::serve(&http),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -51,6 +61,11 @@ fn say(text: &str) -> Result<(), Refused> {
     writeln!(std::io::stdout(), "{text}").map_err(|error| Refused(format!("stdout: {error}")))
 }
 
+fn threads(asked: Option<usize>) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    asked.unwrap_or(cores).clamp(1, 64)
+}
+
 fn list() -> Result<u8, Refused> {
     for (name, _) in shipped::ALL {
         say(&format!("{name:<10} {}", shipped::load(name)?.about))?;
@@ -58,29 +73,60 @@ fn list() -> Result<u8, Refused> {
     Ok(0)
 }
 
+fn changes(playing: &cli::Playing) -> Overrides {
+    Overrides {
+        scale: playing.scale,
+        duration: playing.duration,
+        seed: playing.seed,
+        slo: playing.slo.clone(),
+    }
+}
+
+/// A piece for the target that the flags name, started when they say how.
+fn piece(
+    name: &str,
+    scenario: Scenario,
+    aim: &cli::Aim,
+    playing: &cli::Playing,
+) -> Result<Piece, Refused> {
+    let scenario = scenario.with(name, &changes(playing))?;
+    let target = Target::new(&aim.tcp, &aim.http, aim.i_own_this_target)?;
+    let mut piece = Piece::new(name, scenario, target, threads(playing.threads));
+    piece.process =
+        aim.server_cmd.as_ref().map(|command| Process::start(command, target)).transpose()?;
+    piece.pid = aim.server_pid;
+    piece.command.clone_from(&aim.server_cmd);
+    let stop = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&piece.stop));
+    stop.map_err(|error| Refused(format!("SIGINT: {error}; run it without a debugger")))?;
+    Ok(piece)
+}
+
 fn run_scenario(run: &cli::Run) -> Result<u8, Refused> {
-    let changes = Overrides {
-        scale: run.playing.scale,
-        duration: run.playing.duration,
-        seed: run.playing.seed,
-        slo: run.playing.slo.clone(),
-    };
-    let scenario = shipped::load(&run.scenario)?.with(&run.scenario, &changes)?;
-    let target = Target::new(&run.tcp, &run.http, run.i_own_this_target)?;
-    let process =
-        run.server_cmd.as_ref().map(|command| Process::start(command, target)).transpose()?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut piece = Piece {
-        name: run.scenario.clone(),
-        scenario,
-        target,
-        threads: run.playing.threads.unwrap_or(cores).clamp(1, 64),
-        process,
-        pid: run.server_pid,
-        command: run.server_cmd.clone(),
-        stop: Arc::new(AtomicBool::new(false)),
-    };
-    let results = play(&mut piece, &mut Unseen)?;
+    let scenario = shipped::load(&run.scenario)?;
+    let mut view = Live::new(format!("loadgen run {}: {}", run.scenario, scenario.about));
+    let mut piece = piece(&run.scenario, scenario, &run.aim, &run.playing)?;
+    let results = play(&mut piece, &mut view)?;
     say(&report::table::table(&results))?;
+    say(&report::files::write(&results, &run.out)?)?;
     Ok(results.exit())
+}
+
+fn run_peak(peak: &cli::Peak) -> Result<u8, Refused> {
+    let mut piece = piece("peak", modes::peak::scenario()?, &peak.aim, &peak.playing)?;
+    let mut view = Live::new("loadgen peak".to_owned()).quiet();
+    modes::peak::peak(&mut piece, &peak.op, peak.connections, &peak.depth, &mut view, say)
+}
+
+fn run_compare(compare: &cli::Compare) -> Result<u8, Refused> {
+    let (a, b) = compare.names.split_once(',').unwrap_or((&compare.names, "B"));
+    let side =
+        |name: &str, command: &str| Side { name: name.to_owned(), command: command.to_owned() };
+    let comparison = Comparison {
+        sides: [side(a, &compare.a), side(b, &compare.b)],
+        scenarios: modes::compare::scenarios(&compare.scenarios, &changes(&compare.playing))?,
+        rounds: compare.rounds.into(),
+        threads: threads(compare.playing.threads),
+    };
+    let mut view = Live::new(format!("loadgen compare {a} and {b}")).quiet();
+    modes::compare::compare(&comparison, &compare.out, &mut view, say)
 }

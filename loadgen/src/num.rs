@@ -24,8 +24,3 @@ pub(crate) fn position(value: f64) -> usize {
 pub(crate) fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
-
-/// Milliseconds of a span of microseconds, with its fraction.
-pub(crate) fn millis(micros: u64) -> f64 {
-    micros as f64 / 1000.0
-}

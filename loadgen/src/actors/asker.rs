@@ -141,11 +141,11 @@ impl Asker {
             }
             return;
         }
-        self.next_due(io);
+        self.next_due(false, io);
     }
 
-    /// Sends what is due; drops what has waited too long.
-    fn next_due(&mut self, io: &mut Io<'_>) {
+    /// Sends what is due; drops what has waited too long. `waited`: until now an answer was.
+    fn next_due(&mut self, waited: bool, io: &mut Io<'_>) {
         self.drop_excess(io);
         if self.due > io.now || io.world.draining() {
             return;
@@ -158,7 +158,7 @@ impl Asker {
         {
             return;
         }
-        io.stats.count(Count::Late, u64::from(io.now.since(intended) > LATE));
+        io.stats.count(Count::Late, u64::from(waited && io.now.since(intended) > LATE));
         let request = self.choose(io);
         let lookup = matches!(request, Request::Lookup(_) | Request::Miss(_));
         io.stats.count(Count::Due, u64::from(lookup));
@@ -232,8 +232,8 @@ impl Asker {
             return io.stats.count(Count::Wrong, 1);
         }
         match self.response.feed(bytes) {
-            Ok(false) => {}
-            Ok(true) => self.answered(io),
+            Ok(None) => {}
+            Ok(Some(_)) => self.answered(io),
             Err(_) => {
                 io.order = Order::Close;
                 self.link = Link::Off;
@@ -255,7 +255,7 @@ impl Asker {
         if again && flight.tries < TRIES && !io.world.draining() {
             return self.send(flight.request, io.now, flight.tries + 1, io);
         }
-        self.next_due(io);
+        self.next_due(true, io);
     }
 
     /// Checks an answer; true when a consumer would ask again at once.
@@ -266,7 +266,9 @@ impl Asker {
                 io.stats.count(Count::Lookups, 1);
                 io.stats.count(Count::NotFound, u64::from(status == 404));
                 io.stats.count(Count::Wrong, u64::from(!matches!(status, 200 | 404)));
-                let answer = Answer { topic, asked: flight.asked.sent, got: io.now };
+                let watched = io.world.plan.watched[topic as usize];
+                let measured = if watched { self.main } else { Timestamp::NEVER };
+                let answer = Answer { topic, asked: flight.asked.sent, got: io.now, measured };
                 let found = check::lookup(answer, status, &response.body, io);
                 self.watched(found.settled, io);
             }
@@ -309,7 +311,7 @@ impl Asker {
         }
         if self.flight.is_none() && io.now >= self.main {
             self.due = self.due.min(at.max(self.main));
-            self.next_due(io);
+            self.next_due(false, io);
         } else if self.due == Timestamp::NEVER {
             self.due = at.max(self.main);
         }

@@ -55,6 +55,9 @@ pub(crate) fn lookup(answer: Answer, status: u16, body: &[u8], io: &mut Io<'_>) 
     }
     let found = io.world.truth.judge(answer, io.shown);
     io.stats.count(Count::Checked, 1);
+    if io.world.plan.scenario.unchecked {
+        return found;
+    }
     io.stats.count(Count::Missing, found.missing.into());
     io.stats.count(Count::Stale, found.stale.into());
     io.stats.count(Count::Extra, found.extra.into());

@@ -6,6 +6,7 @@
 pub(crate) mod asker;
 pub(crate) mod check;
 pub(crate) mod nsqd;
+pub(crate) mod pump;
 pub(crate) mod requests;
 pub(crate) mod response;
 pub(crate) mod rogue;
@@ -90,6 +91,7 @@ pub(crate) enum Actor {
     Nsqd(nsqd::Nsqd),
     Asker(Box<asker::Asker>),
     Rogue(rogue::Rogue),
+    Pump(Box<pump::Pump>),
 }
 
 impl Actor {
@@ -99,6 +101,7 @@ impl Actor {
             Self::Nsqd(nsqd) => nsqd.event(event, io),
             Self::Asker(asker) => asker.event(event, io),
             Self::Rogue(rogue) => rogue.event(event, io),
+            Self::Pump(pump) => pump.event(event, io),
         }
     }
 }

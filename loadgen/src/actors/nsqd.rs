@@ -276,7 +276,7 @@ impl Nsqd {
         let Some(topic) = self.plan(io).topics.get((step / per_topic) as usize).copied() else {
             return self.all_registered(io);
         };
-        if step % per_topic == 0 {
+        if step.is_multiple_of(per_topic) {
             io.world.truth.registering(topic, self.id, io.now);
             io.world.changed(topic, io.now, false);
         }
@@ -289,11 +289,11 @@ impl Nsqd {
 
     fn registered(&mut self, step: u32, io: &mut Io<'_>) {
         let per_topic = Self::per_topic(io);
-        if step % per_topic == 0 {
+        if step.is_multiple_of(per_topic) {
             let topic = self.plan(io).topics[(step / per_topic) as usize];
             io.world.truth.registered(topic, self.id, io.now);
         }
-        if self.complete && (step + 1) % per_topic == 0 {
+        if self.complete && (step + 1).is_multiple_of(per_topic) {
             return self.idle(io);
         }
         self.register(step + 1, io);

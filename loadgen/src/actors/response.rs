@@ -46,12 +46,12 @@ impl Response {
         Self { phase: Phase::Head, pending: Vec::new(), status: 0, body: Vec::new(), closes: false }
     }
 
-    /// Takes bytes; true once the response is complete. Bytes after its end are ignored: there is
-    /// one request in flight.
+    /// Takes bytes; once the response is complete, the bytes after its end, which belong to the
+    /// next one.
     ///
     /// # Errors
     /// When it is no HTTP/1 response, or larger than any lookupd's.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<bool, NoResponse> {
+    pub(crate) fn feed<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, NoResponse> {
         let mut rest = bytes;
         while self.phase != Phase::Done {
             let before = (self.phase, rest.len());
@@ -60,7 +60,10 @@ impl Response {
                 break;
             }
         }
-        if self.body.len() > BODY { Err(NoResponse) } else { Ok(self.phase == Phase::Done) }
+        if self.body.len() > BODY {
+            return Err(NoResponse);
+        }
+        Ok((self.phase == Phase::Done).then_some(rest))
     }
 
     /// The connection has closed; true when that completes the response.
@@ -200,8 +203,8 @@ mod tests {
             let mut response = Response::new();
             let done: Vec<_> = parts.iter().map(|part| response.feed(part)).collect();
             let (last, early) = done.split_last().expect("at least one part");
-            assert!(early.iter().all(|done| *done == Ok(false)), "done early in {parts:?}");
-            assert_eq!((*last, response.status), (Ok(true), status));
+            assert!(early.iter().all(|done| *done == Ok(None)), "done early in {parts:?}");
+            assert_eq!((*last, response.status), (Ok(Some(&b""[..])), status));
             assert_eq!(response.body, body);
         }
     }
@@ -223,9 +226,15 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_belongs_to_the_next() {
+        let two = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOKHTTP/1.1 404";
+        assert_eq!(Response::new().feed(two), Ok(Some(&b"HTTP/1.1 404"[..])));
+    }
+
+    #[test]
     fn a_body_without_a_length_ends_with_the_connection() {
         let mut response = Response::new();
-        assert_eq!(response.feed(b"HTTP/1.0 200 OK\r\n\r\nhello"), Ok(false));
+        assert_eq!(response.feed(b"HTTP/1.0 200 OK\r\n\r\nhello"), Ok(None));
         assert!(response.closes && response.close());
         assert_eq!(response.body, b"hello");
     }

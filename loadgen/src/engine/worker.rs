@@ -19,6 +19,7 @@ use super::link::{Link, Read, State};
 use super::timers::Timers;
 use crate::actors::asker::Asker;
 use crate::actors::nsqd::Nsqd;
+use crate::actors::pump::Pump;
 use crate::actors::rogue::Rogue;
 use crate::actors::world::{World, listens_to, thread_of};
 use crate::actors::{Actor, Event, Io, Order, Port};
@@ -298,7 +299,7 @@ impl Worker {
     fn gauge(&self, actor: u32) -> &std::sync::atomic::AtomicU64 {
         match self.actors[actor as usize] {
             Actor::Nsqd(_) => &self.world.gauges.tcp,
-            Actor::Asker(_) | Actor::Rogue(_) => &self.world.gauges.http,
+            Actor::Asker(_) | Actor::Rogue(_) | Actor::Pump(_) => &self.world.gauges.http,
         }
     }
 
@@ -352,6 +353,10 @@ fn cast(world: &World, thread: usize) -> (Vec<Actor>, Vec<u32>, Vec<(u32, u32)>)
     for number in (0..plan.rogues.len()).filter(mine) {
         actors.push(Actor::Rogue(Rogue::new(plan.rogues[number], index(number), seed)));
         numbers.push(index(plan.nsqds.len() + plan.askers.len() + number));
+    }
+    for number in (0..plan.pumps).filter(mine) {
+        actors.push(Actor::Pump(Box::new(Pump::new(index(number), seed))));
+        numbers.push(index(plan.nsqds.len() + plan.askers.len() + plan.rogues.len() + number));
     }
     (actors, numbers, listeners)
 }

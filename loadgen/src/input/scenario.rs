@@ -68,6 +68,29 @@ pub(crate) struct Scenario {
     pub(crate) hostile: Option<Hostile>,
     /// The daemon is killed and started again.
     pub(crate) restart: Option<Restart>,
+    /// Connections that ask again as soon as they are answered.
+    pub(crate) closed: Option<Closed>,
+    /// The target is no lookupd and its answers mean nothing: for `calibrate`.
+    #[serde(default)]
+    pub(crate) unchecked: bool,
+}
+
+/// A closed loop: each connection keeps `depth` requests in flight.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Closed {
+    pub(crate) connections: usize,
+    pub(crate) depth: usize,
+    pub(crate) op: ClosedOp,
+}
+
+/// What a closed loop asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ClosedOp {
+    Ping,
+    Register,
+    Lookup,
 }
 
 /// The shared topics.
@@ -279,6 +302,12 @@ impl Scenario {
             (own + self.topics.count > MOST_TOPICS, "at most 2,000,000 topics; lower topics.count"),
             (self.topics.count + own == 0, "topics.count: at least one topic"),
             (shares, "nsqds.topics is more than topics.count; raise topics.count"),
+            (
+                self.closed.as_ref().is_some_and(|c| {
+                    c.depth == 0 || c.connections.saturating_mul(c.depth) > 1_000_000
+                }),
+                "closed: depth at least 1, connections × depth at most 1,000,000",
+            ),
             (
                 bad_rate,
                 "arrivals: at least one connection, and rate points [\"0s\", 100.0] in order",

@@ -5,6 +5,7 @@
 
 pub(crate) mod interval;
 pub(crate) mod ops;
+pub(crate) mod ratio;
 pub(crate) mod results;
 pub(crate) mod slo;
 pub(crate) mod usage;

@@ -75,6 +75,8 @@ pub(crate) struct Plan {
     pub(crate) nsqds: Vec<NsqdPlan>,
     pub(crate) askers: Vec<AskerPlan>,
     pub(crate) rogues: Vec<Rogue>,
+    /// Connections of a closed loop.
+    pub(crate) pumps: usize,
     pub(crate) popularity: Popularity,
 }
 
@@ -89,6 +91,7 @@ impl Plan {
             nsqds: Vec::new(),
             askers: Vec::new(),
             rogues: Vec::new(),
+            pumps: scenario.closed.as_ref().map_or(0, |closed| closed.connections),
             popularity: Popularity::new(shared.max(1), scenario.topics.skew),
         };
         let mut rng = Rng::new(scenario.seed, u64::MAX);
@@ -139,7 +142,7 @@ impl Plan {
         let held = self.askers.iter().filter(|asker| !asker.fresh).count();
         // Those who open a connection per poll are rarely open together, unless a producer goes.
         let fresh = (self.askers.len() - held) / 8;
-        self.nsqds.len() + held + fresh + self.rogues.len()
+        self.nsqds.len() + held + fresh + self.rogues.len() + self.pumps
     }
 
     fn draw_nsqds(&mut self, group: &Nsqds, rng: &mut Rng) {

@@ -70,6 +70,8 @@ pub(crate) struct Answer {
     pub(crate) topic: u32,
     pub(crate) asked: Timestamp,
     pub(crate) got: Timestamp,
+    /// Changes from here on are measured: how long until an answer shows them.
+    pub(crate) measured: Timestamp,
 }
 
 /// What an answer's check found.
@@ -283,10 +285,10 @@ fn observe(life: &mut Life, here: bool, answer: Answer, found: &mut Judgement) {
     if life.observed || here != life.wanted() {
         return;
     }
-    if life.wanted() && answer.got >= life.sent {
+    if life.wanted() && answer.measured <= life.sent {
         found.appeared.push(answer.got.since(life.sent));
         life.observed = true;
-    } else if !life.wanted() && answer.asked >= life.leaving {
+    } else if !life.wanted() && answer.measured <= life.leaving && answer.asked >= life.leaving {
         found.vanished.push(answer.got.since(life.leaving));
         life.observed = true;
     }

@@ -47,6 +47,22 @@ pub(crate) struct Piece {
     pub(crate) stop: Arc<AtomicBool>,
 }
 
+impl Piece {
+    /// A piece against a target whose process is nobody's.
+    pub(crate) fn new(name: &str, scenario: Scenario, target: Target, threads: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            scenario,
+            target,
+            threads,
+            process: None,
+            pid: None,
+            command: None,
+            stop: Arc::default(),
+        }
+    }
+}
+
 /// What the run is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -61,14 +77,6 @@ pub(crate) trait View {
     fn second(&mut self, world: &World, collected: &Collected, phase: Phase, done: f64);
     /// The run is over.
     fn over(&mut self);
-}
-
-/// A view that shows nothing.
-pub(crate) struct Unseen;
-
-impl View for Unseen {
-    fn second(&mut self, _: &World, _: &Collected, _: Phase, _: f64) {}
-    fn over(&mut self) {}
 }
 
 /// A run under way.
@@ -259,7 +267,7 @@ impl Run<'_> {
             before,
             server,
             generator,
-            actors: plan.nsqds.len() + plan.askers.len() + plan.rogues.len(),
+            actors: plan.nsqds.len() + plan.askers.len() + plan.rogues.len() + plan.pumps,
             verdict,
             ..Results::default()
         }

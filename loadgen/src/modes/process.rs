@@ -113,6 +113,26 @@ impl Drop for Process {
     }
 }
 
+/// Two free ports of loopback, below those that the system gives to clients.
+///
+/// # Errors
+/// When none is free.
+pub(crate) fn free_ports() -> Result<(SocketAddr, SocketAddr), Refused> {
+    let free = |port: u16| {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        std::net::TcpListener::bind(address).is_ok().then_some(address)
+    };
+    // Processes that look at the same time begin at different places.
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0);
+    let mut found = (first..32_000).filter_map(free);
+    match (found.next(), found.next()) {
+        (Some(tcp), Some(http)) => Ok((tcp, http)),
+        _ => {
+            refuse("no two free ports between 20,000 and 32,000 on 127.0.0.1; stop what holds them")
+        }
+    }
+}
+
 /// The body of `path` at `http`, when it answers 200.
 pub(crate) fn get(http: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&http, ASK).ok()?;
@@ -124,7 +144,7 @@ pub(crate) fn get(http: SocketAddr, path: &str) -> Option<String> {
     while answer.len() < 65_536 {
         let count = stream.read(&mut scratch).ok()?;
         answer.extend_from_slice(&scratch[..count]);
-        let done = response.feed(&scratch[..count]).ok()?;
+        let done = response.feed(&scratch[..count]).ok()?.is_some();
         if done || count == 0 && response.close() {
             break;
         }

@@ -2,4 +2,10 @@
 //!
 //! Must not: measure.
 
+pub(crate) mod files;
+pub(crate) mod html;
+pub(crate) mod json;
+pub(crate) mod live;
+pub(crate) mod svg;
 pub(crate) mod table;
+pub(crate) mod versus;

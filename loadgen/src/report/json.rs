@@ -1,0 +1,55 @@
+//! The results as versioned JSON. Latencies are microseconds, times seconds, memory bytes.
+//!
+//! Must not: write a file.
+
+use serde_json::{Map, Value, json};
+
+use crate::measure::interval::Interval;
+use crate::measure::ops::Count;
+use crate::measure::results::{FORM, Results, Summary};
+
+/// The whole of a run but its histograms.
+pub(crate) fn json(results: &Results) -> Value {
+    json!({
+        "form": FORM,
+        "scenario": results.scenario,
+        "about": results.about,
+        "seed": results.seed,
+        "duration": results.duration.as_secs_f64(),
+        "setup": results.setup.as_secs_f64(),
+        "actors": results.actors,
+        "environment": results.environment,
+        "lookups_per_second": results.lookup_rate(),
+        "latency": latencies(&results.total),
+        "spans": spans(&results.total),
+        "counts": counts(&results.total),
+        "before_main": { "latency": latencies(&results.before), "counts": counts(&results.before) },
+        "recovery": results.recovery,
+        "knee": results.knee,
+        "server": results.server,
+        "generator": results.generator,
+        "slo": results.slo,
+        "verdict": results.verdict,
+        "wrong_answers": results.wrong_answers(),
+        "exit": results.exit(),
+        "series": results.series,
+    })
+}
+
+fn latencies(interval: &Interval) -> Value {
+    let of = |latency: &crate::measure::interval::Latency| json!({ "corrected": Summary::of(&latency.corrected), "raw": Summary::of(&latency.raw) });
+    let all = interval.latencies.iter().map(|(op, latency)| (op.name().to_owned(), of(latency)));
+    Value::Object(all.collect())
+}
+
+fn spans(interval: &Interval) -> Value {
+    let all = interval.spans.iter();
+    let named = all.map(|(span, lengths)| (span.name().to_owned(), json!(Summary::of(lengths))));
+    Value::Object(named.collect())
+}
+
+fn counts(interval: &Interval) -> Value {
+    let named =
+        Count::ALL.iter().map(|kind| (kind.name().to_owned(), json!(interval.counted(*kind))));
+    Value::Object(named.collect::<Map<_, _>>())
+}

@@ -1,0 +1,208 @@
+//! Line charts as inline SVG.
+//!
+//! Must not: know what the lines mean.
+
+use std::fmt::Write as _;
+
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 260.0;
+/// Room for labels: left, right, top, bottom.
+const MARGIN: [f64; 4] = [62.0, 12.0, 30.0, 40.0];
+const COLOURS: [&str; 6] = ["#1668b8", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#666666"];
+
+/// One line of a chart.
+pub(crate) struct Line {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// How an axis is divided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scale {
+    Even,
+    Log,
+    /// Percentiles as HdrHistogram plots them: x is 1 / (1 − quantile), on a log scale.
+    Percentile,
+}
+
+/// A chart.
+pub(crate) struct Chart<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) x: Scale,
+    pub(crate) x_name: &'a str,
+    pub(crate) y: Scale,
+    pub(crate) y_name: &'a str,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// One axis with its range on the page.
+struct Axis {
+    scale: Scale,
+    low: f64,
+    high: f64,
+    from: f64,
+    to: f64,
+}
+
+impl Axis {
+    fn new(scale: Scale, values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Self {
+        let (least, most) =
+            (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max));
+        let (low, high) = match scale {
+            Scale::Even => (least.min(0.0), if most > least.min(0.0) { most } else { least + 1.0 }),
+            _ => {
+                let low = 10_f64.powf(least.max(1e-3).log10().floor());
+                (low, 10_f64.powf(most.max(low * 1.01).log10().ceil()))
+            }
+        };
+        Self { scale, low, high, from, to }
+    }
+
+    fn place(&self, value: f64) -> f64 {
+        let share = match self.scale {
+            Scale::Even => (value - self.low) / (self.high - self.low),
+            _ => (value.max(self.low) / self.low).log10() / (self.high / self.low).log10(),
+        };
+        self.from + share * (self.to - self.from)
+    }
+
+    fn ticks(&self) -> Vec<(f64, String)> {
+        let decades = || {
+            (0..)
+                .map(|power| self.low * 10_f64.powi(power))
+                .take_while(|at| *at <= self.high * 1.001)
+        };
+        match self.scale {
+            Scale::Log => decades().map(|at| (at, number(at))).collect(),
+            Scale::Percentile => decades().map(|at| (at, percent(at))).collect(),
+            Scale::Even => {
+                let rough = (self.high - self.low) / 5.0;
+                let power = 10_f64.powf(rough.log10().floor());
+                let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
+                let step = step.into_iter().find(|step| *step >= rough).unwrap_or(rough);
+                let first = (self.low / step).ceil();
+                let marks = (0..12).map(|count| (first + f64::from(count)) * step);
+                marks.take_while(|at| *at <= self.high * 1.001).map(|at| (at, number(at))).collect()
+            }
+        }
+    }
+}
+
+fn percent(at: f64) -> String {
+    let percent = 100.0 * (1.0 - 1.0 / at);
+    let text = format!("{percent:.4}");
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        v if v >= 1e6 => format!("{}M", trimmed(value / 1e6)),
+        v if v >= 1e4 => format!("{}k", trimmed(value / 1e3)),
+        _ => trimmed(value),
+    }
+}
+
+fn trimmed(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Text made safe for HTML and SVG.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// The chart as an `<svg>` element; nothing when it has no points.
+pub(crate) fn draw(chart: &Chart<'_>) -> String {
+    let points = || chart.lines.iter().flat_map(|line| &line.points);
+    if points().next().is_none() {
+        return String::new();
+    }
+    let [left, right, top, bottom] = MARGIN;
+    let x = Axis::new(chart.x, points().map(|point| point.0), left, WIDTH - right);
+    let y = Axis::new(chart.y, points().map(|point| point.1), HEIGHT - bottom, top);
+    let mut out = format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\"><title>{}</title>",
+        escape(chart.title)
+    );
+    frame(chart, &x, &y, &mut out);
+    for (line, colour) in chart.lines.iter().zip(COLOURS.iter().cycle()) {
+        let path: Vec<_> = line
+            .points
+            .iter()
+            .map(|point| format!("{:.1},{:.1}", x.place(point.0), y.place(point.1)))
+            .collect();
+        // Writing to a String cannot fail, here and below.
+        let _ = write!(
+            out,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>",
+            path.join(" ")
+        );
+    }
+    out.push_str("</svg>");
+    out
+}
+
+fn frame(chart: &Chart<'_>, x: &Axis, y: &Axis, out: &mut String) {
+    let _ =
+        write!(out, "<text x=\"{}\" y=\"14\" class=\"t\">{}</text>", x.from, escape(chart.title));
+    for (at, label) in y.ticks() {
+        let place = y.place(at);
+        let _ = write!(
+            out,
+            "<line x1=\"{}\" x2=\"{}\" y1=\"{place:.1}\" y2=\"{place:.1}\" class=\"g\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
+            x.from,
+            x.to,
+            x.from - 5.0,
+            place + 3.5
+        );
+    }
+    for (at, label) in x.ticks() {
+        let place = x.place(at);
+        let _ = write!(
+            out,
+            "<line x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"{}\" y2=\"{}\" class=\"g\"/><text x=\"{place:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
+            y.from,
+            y.to,
+            y.from + 14.0
+        );
+    }
+    let names = chart.lines.iter().zip(COLOURS.iter().cycle());
+    let legend: String = names
+        .map(|(line, colour)| {
+            format!("<tspan fill=\"{colour}\" dx=\"10\">{}</tspan>", escape(&line.name))
+        })
+        .collect();
+    let _ = write!(
+        out,
+        "<text x=\"{}\" y=\"14\" text-anchor=\"end\">{legend}</text><text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text><text x=\"4\" y=\"26\">{}</text>",
+        x.to,
+        x.to,
+        HEIGHT - 6.0,
+        escape(chart.x_name),
+        escape(chart.y_name)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chart_places_its_points_inside_and_escapes_its_words() {
+        let line = Line { name: "a<b".to_owned(), points: vec![(1.0, 1.0), (1000.0, 10_000.0)] };
+        let chart = Chart {
+            title: "t & u",
+            x: Scale::Percentile,
+            x_name: "percentile",
+            y: Scale::Log,
+            y_name: "ms",
+            lines: vec![line],
+        };
+        let svg = draw(&chart);
+        assert!(svg.contains("points=\"62.0,220.0 628.0,30.0\""), "{svg}");
+        assert!(svg.contains("a&lt;b") && svg.contains("t &amp; u") && svg.contains("99.9%"));
+        assert!(draw(&Chart { lines: Vec::new(), ..chart }).is_empty());
+    }
+}

@@ -1,0 +1,215 @@
+//! A comparison's table and HTML report.
+//!
+//! Must not: write a file.
+
+use std::fmt::Write as _;
+
+use super::html::{page, spectrum};
+use super::svg::{Chart, Line, Scale, draw, escape};
+use crate::measure::interval::{Interval, histogram};
+use crate::measure::ops::{Op, Span};
+use crate::measure::ratio::median;
+use crate::measure::results::Results;
+use crate::modes::compare::{Compared, Figure, Side};
+
+/// One scenario's figures as lines of text.
+pub(crate) fn table(sides: &[Side; 2], compared: &Compared) -> String {
+    let mut out = format!(
+        "\n{:<26}{:>14}{:>14}   {}/{} (95 % interval)\n",
+        compared.scenario, sides[0].name, sides[1].name, sides[1].name, sides[0].name
+    );
+    for figure in &compared.figures {
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(
+            out,
+            "{:<26}{:>14}{:>14}   {}",
+            format!("{} {}", figure.name, figure.unit),
+            value(median(&figure.values[0])),
+            value(median(&figure.values[1])),
+            interval(figure)
+        );
+    }
+    out
+}
+
+fn value(value: f64) -> String {
+    match value {
+        v if v >= 1000.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v => format!("{v:.3}"),
+    }
+}
+
+fn interval(figure: &Figure) -> String {
+    match figure.ratio {
+        Some(ratio) => format!("{:.3} ({:.3} … {:.3})", ratio.mean, ratio.low, ratio.high),
+        None => "-".to_owned(),
+    }
+}
+
+/// The whole comparison as one self-contained page.
+pub(crate) fn html(sides: &[Side; 2], all: &[Compared]) -> String {
+    let mut body = format!(
+        "<h1>{} and {}</h1><p>Interleaved rounds, the order swapped from round to round, each started anew. A ratio is {} divided by {}, the geometric mean over paired rounds, with a 95 % bootstrap interval; it is coloured when the interval leaves 1 out.</p>",
+        escape(&sides[0].name),
+        escape(&sides[1].name),
+        escape(&sides[1].name),
+        escape(&sides[0].name)
+    );
+    for side in sides {
+        let _ = write!(
+            body,
+            "<p><b>{}</b> <code>{}</code></p>",
+            escape(&side.name),
+            escape(&side.command)
+        );
+    }
+    if let Some(first) = all.first().and_then(|compared| compared.results[0].first()) {
+        let environment = &first.environment;
+        let _ = write!(
+            body,
+            "<p>{} · {} · {} cores · loadgen {} with {} threads on the same machine</p>",
+            escape(&environment.kernel),
+            escape(&environment.cpu),
+            environment.cores,
+            environment.loadgen,
+            environment.threads
+        );
+    }
+    for compared in all {
+        section(sides, compared, &mut body);
+    }
+    page(&format!("{} and {}", sides[0].name, sides[1].name), &body)
+}
+
+fn section(sides: &[Side; 2], compared: &Compared, body: &mut String) {
+    let _ = write!(
+        body,
+        "<h2>{}</h2><p>{}; {} rounds</p>{}<div class=\"charts\">{}</div>",
+        escape(&compared.scenario),
+        escape(&compared.about),
+        compared.results[0].len(),
+        warnings(sides, compared),
+        charts(sides, compared)
+    );
+    let _ = write!(
+        body,
+        "<table><tr><th></th><th>{}</th><th>{}</th><th>ratio</th><th>95 % interval</th></tr>",
+        escape(&sides[0].name),
+        escape(&sides[1].name)
+    );
+    for figure in &compared.figures {
+        let (mean, range) = figure.ratio.map_or_else(
+            || ("-".to_owned(), "-".to_owned()),
+            |ratio| (format!("{:.3}", ratio.mean), format!("{:.3} … {:.3}", ratio.low, ratio.high)),
+        );
+        let _ = write!(
+            body,
+            "<tr><td>{} {}</td><td>{}</td><td>{}</td><td class=\"{}\">{mean}</td><td>{range}</td></tr>",
+            escape(&figure.name),
+            figure.unit,
+            value(median(&figure.values[0])),
+            value(median(&figure.values[1])),
+            class(figure)
+        );
+    }
+    body.push_str("</table>");
+}
+
+fn class(figure: &Figure) -> &'static str {
+    match figure.ratio {
+        Some(ratio) if ratio.high < 1.0 => {
+            if figure.less {
+                "good"
+            } else {
+                "bad"
+            }
+        }
+        Some(ratio) if ratio.low > 1.0 => {
+            if figure.less {
+                "bad"
+            } else {
+                "good"
+            }
+        }
+        _ => "",
+    }
+}
+
+fn warnings(sides: &[Side; 2], compared: &Compared) -> String {
+    let mut out = String::new();
+    for (side, results) in sides.iter().zip(&compared.results) {
+        let name = escape(&side.name);
+        let bottlenecks = results.iter().filter(|run| run.verdict.bottleneck).count();
+        let wrong: u64 = results.iter().map(Results::wrong_answers).sum();
+        if bottlenecks > 0 {
+            let _ = write!(
+                out,
+                "<p class=\"bad\">{name}: the generator was the bottleneck in {bottlenecks} of {} rounds; its figures there are a bound, not a measurement.</p>",
+                results.len()
+            );
+        }
+        if wrong > 0 {
+            let _ = write!(out, "<p class=\"bad\">{name}: {wrong} wrong answers.</p>");
+        }
+    }
+    out
+}
+
+fn charts(sides: &[Side; 2], compared: &Compared) -> String {
+    let sums = compared.results.each_ref().map(|runs| {
+        let mut sum = Interval::default();
+        runs.iter().for_each(|run| sum.add(&run.total));
+        sum
+    });
+    let of_op = |op: Op| {
+        each(sides, |side| {
+            sums[side].latencies.get(&op).map(|l| spectrum(sides[side].name.clone(), &l.corrected))
+        })
+    };
+    let of_span = |span: Span| {
+        each(sides, |side| {
+            sums[side].spans.get(&span).map(|s| spectrum(sides[side].name.clone(), s))
+        })
+    };
+    let spectra = [
+        ("lookup, corrected", of_op(Op::Lookup)),
+        ("REGISTER, corrected", of_op(Op::Register)),
+        ("REGISTER → shown", of_span(Span::Appeared)),
+        ("killed → gone", of_span(Span::Vanished)),
+    ];
+    let drawn = spectra.into_iter().map(|(title, lines)| {
+        draw(&Chart {
+            title,
+            x: Scale::Percentile,
+            x_name: "percentile",
+            y: Scale::Log,
+            y_name: "ms",
+            lines,
+        })
+    });
+    let time = draw(&Chart {
+        title: "lookup p99 over time, round 1",
+        x: Scale::Even,
+        x_name: "seconds",
+        y: Scale::Log,
+        y_name: "ms",
+        lines: each(sides, |side| over_time(&sides[side].name, compared.results[side].first()?)),
+    });
+    drawn.chain([time]).collect()
+}
+
+fn each(sides: &[Side; 2], line: impl Fn(usize) -> Option<Line>) -> Vec<Line> {
+    (0..sides.len()).filter_map(line).collect()
+}
+
+fn over_time(name: &str, results: &Results) -> Option<Line> {
+    let empty = histogram().max();
+    let points: Vec<_> = results
+        .series
+        .iter()
+        .filter(|second| second.p99 > empty)
+        .map(|second| (second.at as f64, second.p99 as f64 / 1e3))
+        .collect();
+    (!points.is_empty()).then(|| Line { name: name.to_owned(), points })
+}
