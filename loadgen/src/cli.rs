@@ -61,12 +61,12 @@ pub(crate) struct Playing {
 /// Whom the load is for.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Aim {
-    /// The lookupd's TCP address
-    #[arg(long, default_value = "127.0.0.1:4160")]
-    pub(crate) tcp: String,
-    /// The lookupd's HTTP address
-    #[arg(long, default_value = "127.0.0.1:4161")]
-    pub(crate) http: String,
+    /// The lookupd's TCP address [default: 127.0.0.1:4160, or a free port with --server-cmd]
+    #[arg(long)]
+    pub(crate) tcp: Option<String>,
+    /// The lookupd's HTTP address [default: 127.0.0.1:4161, or a free port with --server-cmd]
+    #[arg(long)]
+    pub(crate) http: Option<String>,
     /// Start the lookupd by this command; {tcp} and {http} stand for the addresses
     #[arg(long)]
     pub(crate) server_cmd: Option<String>,

@@ -22,6 +22,7 @@ mod report;
 mod tests;
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use input::scenario::{Overrides, Scenario};
 use input::{Refused, shipped, target::Target};
 use modes::compare::{Comparison, Side};
 use modes::play::{Piece, play};
-use modes::process::Process;
+use modes::process::{Process, free_ports};
 use report::live::Live;
 
 fn main() -> ExitCode {
@@ -90,7 +91,17 @@ fn piece(
     playing: &cli::Playing,
 ) -> Result<Piece, Refused> {
     let scenario = scenario.with(name, &changes(playing))?;
-    let target = Target::new(&aim.tcp, &aim.http, aim.i_own_this_target)?;
+    let defaults = match aim.server_cmd {
+        Some(_) => free_ports()?,
+        None => {
+            (SocketAddr::from(([127, 0, 0, 1], 4160)), SocketAddr::from(([127, 0, 0, 1], 4161)))
+        }
+    };
+    let or = |given: &Option<String>, default: SocketAddr| {
+        given.clone().unwrap_or_else(|| default.to_string())
+    };
+    let (tcp, http) = (or(&aim.tcp, defaults.0), or(&aim.http, defaults.1));
+    let target = Target::new(&tcp, &http, aim.i_own_this_target)?;
     let mut piece = Piece::new(name, scenario, target, threads(playing.threads));
     piece.process =
         aim.server_cmd.as_ref().map(|command| Process::start(command, target)).transpose()?;

@@ -240,7 +240,7 @@ impl Scenario {
     /// One line: the place in the TOML, or the bound that is broken.
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self, Refused> {
         let scenario: Self = toml::from_str(text).map_err(|error| {
-            let place = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            let place = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             let what = error.message().replace('\n', " ");
             Refused(format!(
                 "scenario {name}, line {place}: {what}; see loadgen/scenarios/ for the form"

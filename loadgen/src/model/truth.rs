@@ -99,14 +99,16 @@ pub(crate) struct Shown {
     stamps: Vec<u32>,
     stamp: u32,
     distinct: u32,
-    /// Listed again, or unknown to this run.
-    odd: u32,
+    /// Listed again.
+    twice: u32,
+    /// Not of this run.
+    foreign: u32,
 }
 
 impl Shown {
     /// Room for producers `0..producers`.
     pub(crate) fn new(producers: usize) -> Self {
-        Self { stamps: vec![0; producers], stamp: 0, distinct: 0, odd: 0 }
+        Self { stamps: vec![0; producers], stamp: 0, distinct: 0, twice: 0, foreign: 0 }
     }
 
     /// Forgets the last answer.
@@ -116,7 +118,7 @@ impl Shown {
             self.stamp = 0;
         }
         self.stamp += 1;
-        (self.distinct, self.odd) = (0, 0);
+        (self.distinct, self.twice, self.foreign) = (0, 0, 0);
     }
 
     /// The answer lists this producer; `None`: one that is not of this run.
@@ -126,7 +128,8 @@ impl Shown {
                 *stamp = self.stamp;
                 self.distinct += 1;
             }
-            _ => self.odd += 1,
+            Some(_) => self.twice += 1,
+            None => self.foreign += 1,
         }
     }
 
@@ -275,7 +278,10 @@ impl Truth {
                 found.stale += u32::from(life.must_not_show(asked, got));
             }
         }
-        found.extra = shown.distinct - ours + if duplicates_tolerated { 0 } else { shown.odd };
+        found.extra = shown.distinct - ours + shown.foreign;
+        if !duplicates_tolerated {
+            found.extra += shown.twice;
+        }
         found
     }
 }
@@ -291,5 +297,130 @@ fn observe(life: &mut Life, here: bool, answer: Answer, found: &mut Judgement) {
     } else if !life.wanted() && answer.measured <= life.leaving && answer.asked >= life.leaving {
         found.vanished.push(answer.got.since(life.leaving));
         life.observed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_unix_nanos(second * 1_000_000_000)
+    }
+
+    /// Producers 1 and 2 share topic 0; the bound is 5 s. Producer 1 registers: sent at 10, OK at 12.
+    fn registered() -> Truth {
+        let truth = Truth::new(&[vec![1, 2]], Duration::from_secs(5));
+        truth.registering(0, 1, at(10));
+        truth.registered(0, 1, at(12));
+        truth
+    }
+
+    /// Judges an answer asked for and got at these seconds that lists `hosts`; what it finds, as
+    /// `missing`, `stale`, `extra`.
+    fn judge(truth: &Truth, asked: i64, got: i64, hosts: &[u32]) -> [u32; 3] {
+        let mut shown = Shown::new(4);
+        shown.clear();
+        hosts.iter().for_each(|host| shown.add((*host < 4).then_some(*host)));
+        let answer = Answer { topic: 0, asked: at(asked), got: at(got), measured: at(0) };
+        let found = truth.judge(answer, &shown);
+        [found.missing, found.stale, found.extra]
+    }
+
+    #[test]
+    fn a_registration_may_show_once_sent_and_must_once_acknowledged() {
+        let truth = registered();
+        for (asked, got, shows, want) in [
+            (8, 9, false, [0, 0, 0]),
+            (8, 9, true, [0, 1, 0]),    // before REGISTER was sent
+            (9, 10, true, [0, 0, 0]),   // overlaps the sending
+            (11, 13, false, [0, 0, 0]), // overlaps the acknowledgement
+            (11, 13, true, [0, 0, 0]),
+            (12, 13, false, [1, 0, 0]), // acknowledged before the question
+            (12, 13, true, [0, 0, 0]),
+        ] {
+            let hosts: &[u32] = if shows { &[1] } else { &[] };
+            assert_eq!(judge(&truth, asked, got, hosts), want, "{asked}..{got} shows {shows}");
+        }
+    }
+
+    #[test]
+    fn a_killed_producer_may_show_until_the_bound() {
+        let truth = registered();
+        truth.killed(0, 1, at(20));
+        assert_eq!(judge(&truth, 18, 19, &[]), [1, 0, 0]);
+        assert_eq!(judge(&truth, 19, 21, &[]), [0, 0, 0]);
+        assert_eq!(judge(&truth, 24, 24, &[1]), [0, 0, 0]);
+        assert_eq!(judge(&truth, 25, 26, &[1]), [0, 1, 0]);
+        assert_eq!(judge(&truth, 25, 26, &[]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn an_unregistered_producer_is_gone_once_acknowledged() {
+        let truth = registered();
+        truth.unregistering(0, 1, at(20));
+        assert_eq!(judge(&truth, 30, 31, &[1]), [0, 0, 0]);
+        truth.unregistered(0, 1, at(22));
+        assert_eq!(judge(&truth, 21, 23, &[1]), [0, 0, 0]);
+        assert_eq!(judge(&truth, 22, 23, &[1]), [0, 1, 0]);
+        truth.registering(0, 1, at(40));
+        assert_eq!(judge(&truth, 38, 39, &[1]), [0, 1, 0]);
+        assert_eq!(judge(&truth, 39, 40, &[1]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn strangers_and_duplicates_are_extra_unless_a_former_life_may_linger() {
+        let truth = registered();
+        assert_eq!(judge(&truth, 12, 13, &[1, 3]), [0, 0, 1]); // never registers this topic
+        assert_eq!(judge(&truth, 12, 13, &[1, 9]), [0, 0, 1]); // no producer of this run
+        assert_eq!(judge(&truth, 12, 13, &[1, 1]), [0, 0, 1]);
+        truth.killed(0, 1, at(20));
+        truth.registering(0, 1, at(21));
+        truth.registered(0, 1, at(22));
+        assert_eq!(judge(&truth, 23, 23, &[1, 1]), [0, 0, 0]);
+        assert_eq!(judge(&truth, 25, 26, &[1, 1]), [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_broken_link_excuses_what_was_missing_since_the_last_served_command() {
+        let truth = registered();
+        assert_eq!(judge(&truth, 14, 15, &[]), [1, 0, 0]);
+        assert_eq!(judge(&truth, 30, 31, &[]), [1, 0, 0]);
+        // The heartbeat sent at 27 was answered, so it was there until then.
+        assert_eq!(truth.broken(0, 1, at(27), at(40)), 1);
+        assert_eq!(judge(&truth, 41, 42, &[]), [0, 0, 0]);
+        assert_eq!(judge(&truth, 45, 46, &[1]), [0, 1, 0]);
+    }
+
+    #[test]
+    fn after_the_target_was_killed_nothing_is_certain_until_registered_again() {
+        let truth = registered();
+        truth.target_killed(at(20));
+        assert_eq!(judge(&truth, 21, 22, &[]), [0, 0, 0]);
+        assert_eq!(judge(&truth, 60, 61, &[1]), [0, 0, 0]);
+        truth.registering(0, 1, at(62));
+        truth.registered(0, 1, at(63));
+        assert_eq!(judge(&truth, 64, 65, &[]), [1, 0, 0]);
+    }
+
+    #[test]
+    fn the_first_answer_that_shows_a_change_is_measured_once() {
+        let truth = registered();
+        let look = |asked: i64, hosts: &[u32]| {
+            let mut shown = Shown::new(4);
+            shown.clear();
+            hosts.iter().for_each(|host| shown.add(Some(*host)));
+            let answer = Answer { topic: 0, asked: at(asked), got: at(asked), measured: at(0) };
+            let found = truth.judge(answer, &shown);
+            let whole =
+                |spans: Vec<Duration>| spans.iter().map(Duration::as_secs).collect::<Vec<_>>();
+            (whole(found.appeared), whole(found.vanished), found.settled)
+        };
+        assert_eq!(look(11, &[]), (vec![], vec![], false));
+        assert_eq!(look(13, &[1]), (vec![3], vec![], true));
+        assert_eq!(look(14, &[1]), (vec![], vec![], true));
+        truth.killed(0, 1, at(20));
+        assert_eq!(look(22, &[1]), (vec![], vec![], false));
+        assert_eq!(look(24, &[]), (vec![], vec![4], true));
     }
 }

@@ -1,0 +1,212 @@
+//! A small lookupd for tests: a thread per connection, one list behind a lock, and one fault that
+//! can be planted in it.
+//!
+//! Must not: be used for anything but tests.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use musterd::clock::{Clock, Timestamp};
+use musterd::protocol::{encode, identity::Identity};
+
+use crate::input::target::Target;
+
+/// What is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// This producer's registrations are acknowledged and forgotten.
+    Drops(&'static str),
+    /// Registrations show only this long after their OK.
+    ShowsLate(Duration),
+    /// Producers that are gone show for this long.
+    ForgetsLate(Duration),
+    /// A producer nobody registered is in every answer.
+    Invents,
+    /// Ports are not what the producer said.
+    Garbles,
+    /// It answers nobody for this long, once, at its lookup of this number.
+    Pauses(u64, Duration),
+    /// It closes every connection of an nsqd at its first PING.
+    HangsUp,
+}
+
+#[derive(Debug)]
+struct Entry {
+    topic: String,
+    host: String,
+    shown: Timestamp,
+    gone: Timestamp,
+    /// Which connection registered it.
+    peer: String,
+}
+
+#[derive(Debug)]
+struct State {
+    fault: Fault,
+    clock: Clock,
+    entries: Mutex<Vec<Entry>>,
+    lookups: Mutex<u64>,
+    /// Held for writing while it pauses.
+    pause: RwLock<()>,
+}
+
+/// Starts one on ports of the system's choice; its threads end with the test's process.
+pub(crate) fn start(fault: Fault) -> Target {
+    let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let (tcp, http) = (listen(), listen());
+    let target = Target { tcp: tcp.local_addr().unwrap(), http: http.local_addr().unwrap() };
+    let state = Arc::new(State {
+        fault,
+        clock: Clock::system(),
+        entries: Mutex::default(),
+        lookups: Mutex::default(),
+        pause: RwLock::default(),
+    });
+    accept(tcp, Arc::clone(&state), nsqd);
+    accept(http, state, client);
+    target
+}
+
+fn accept(listener: TcpListener, state: Arc<State>, serve: fn(&State, TcpStream) -> Option<()>) {
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let state = Arc::clone(&state);
+            thread::spawn(move || serve(&state, stream));
+        }
+    });
+}
+
+/// One nsqd's connection, to its end.
+fn nsqd(state: &State, stream: TcpStream) -> Option<()> {
+    let peer = stream.peer_addr().ok()?.to_string();
+    let ended = commands(state, &peer, stream);
+    let late = if let Fault::ForgetsLate(late) = state.fault { late } else { Duration::ZERO };
+    let gone = state.clock.now() + late;
+    let mut entries = state.entries.lock().unwrap();
+    let mine = entries.iter_mut().filter(|entry| entry.peer == peer);
+    mine.for_each(|entry| entry.gone = entry.gone.min(gone));
+    ended
+}
+
+fn commands(state: &State, peer: &str, mut stream: TcpStream) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    reader.read_exact(&mut [0; 4]).ok()?;
+    let mut host = String::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let _open = state.pause.read().unwrap();
+        let words: Vec<_> = line.trim_end().split(' ').collect();
+        match words[..] {
+            ["PING"] if state.fault == Fault::HangsUp => return None,
+            ["IDENTIFY"] => {
+                let mut length = [0; 4];
+                reader.read_exact(&mut length).ok()?;
+                let mut body = vec![0; u32::from_be_bytes(length) as usize];
+                reader.read_exact(&mut body).ok()?;
+                host = Identity::decode(&body).ok()?.broadcast_address.into();
+                stream.write_all(&encode::identify_reply("fake", "fake", 1, 1)).ok()?;
+                continue;
+            }
+            ["REGISTER", topic, ..] => register(state, peer, topic, &host),
+            ["UNREGISTER", topic, ..] => unregister(state, peer, topic),
+            _ => {}
+        }
+        stream.write_all(encode::OK).ok()?;
+    }
+}
+
+fn register(state: &State, peer: &str, topic: &str, host: &str) {
+    let mut entries = state.entries.lock().unwrap();
+    let known =
+        entries.iter().any(|e| e.peer == peer && e.topic == topic && e.gone == Timestamp::NEVER);
+    if known || state.fault == Fault::Drops(static_name(host)) {
+        return;
+    }
+    let late = if let Fault::ShowsLate(late) = state.fault { late } else { Duration::ZERO };
+    entries.push(Entry {
+        topic: topic.to_owned(),
+        host: host.to_owned(),
+        shown: state.clock.now() + late,
+        gone: Timestamp::NEVER,
+        peer: peer.to_owned(),
+    });
+}
+
+/// The one name that a fault may carry, when this is it.
+fn static_name(host: &str) -> &'static str {
+    if host == DROPPED { DROPPED } else { "" }
+}
+
+/// Whom [`Fault::Drops`] is about.
+pub(crate) const DROPPED: &str = "nsqd-0000003.fleet";
+
+fn unregister(state: &State, peer: &str, topic: &str) {
+    let now = state.clock.now();
+    let mut entries = state.entries.lock().unwrap();
+    let mine = entries.iter_mut().filter(|e| e.peer == peer && e.topic == topic);
+    mine.for_each(|entry| entry.gone = entry.gone.min(now));
+}
+
+/// One HTTP client's connection, to its end.
+fn client(state: &State, mut stream: TcpStream) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    loop {
+        let (mut first, mut line) = (String::new(), String::new());
+        reader.read_line(&mut first).ok()?;
+        let path = first.split(' ').nth(1)?.to_owned();
+        let mut close = false;
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).ok()?;
+            close |= line.eq_ignore_ascii_case("connection: close\r\n");
+        }
+        let body = match path.strip_prefix("/lookup?topic=") {
+            Some(topic) => lookup(state, topic),
+            None => "OK".to_owned(),
+        };
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()?;
+        if close {
+            return Some(());
+        }
+    }
+}
+
+fn lookup(state: &State, topic: &str) -> String {
+    let number = {
+        let mut lookups = state.lookups.lock().unwrap();
+        *lookups += 1;
+        *lookups
+    };
+    if let Fault::Pauses(at, length) = state.fault
+        && at == number
+    {
+        let _closed = state.pause.write().unwrap();
+        thread::sleep(length);
+    }
+    let _open = state.pause.read().unwrap();
+    let now = state.clock.now();
+    let entries = state.entries.lock().unwrap();
+    let listed = entries.iter().filter(|e| e.topic == topic && e.shown <= now && now < e.gone);
+    let mut hosts: Vec<_> = listed.map(|entry| entry.host.as_str()).collect();
+    if state.fault == Fault::Invents {
+        hosts.push("nsqd-9999999.fleet");
+    }
+    let port = if state.fault == Fault::Garbles { 1 } else { 4150 };
+    let mut body = "{\"channels\":[\"channel-0\"],\"producers\":[".to_owned();
+    for (number, host) in hosts.iter().enumerate() {
+        let comma = if number > 0 { "," } else { "" };
+        let _ = write!(
+            body,
+            "{comma}{{\"remote_address\":\"127.0.0.1:1\",\"hostname\":\"{host}\",\"broadcast_address\":\"{host}\",\"tcp_port\":{port},\"http_port\":4151,\"version\":\"1.3.0\"}}"
+        );
+    }
+    body + "]}"
+}

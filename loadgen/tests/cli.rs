@@ -1,0 +1,54 @@
+//! Bad input is one clear line with the remedy, and a fitting exit code.
+
+use std::process::Command;
+
+/// Runs the program; it must fail with `code` and one line on stderr that holds all of `words`.
+fn check(arguments: &[&str], code: i32, words: &[&str]) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_loadgen")).args(arguments).output().expect("it starts");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?} says {said}, not {word}");
+    }
+}
+
+/// Addresses of loopback that nothing listens on.
+const NOBODY: [&str; 4] = ["--tcp", "127.0.0.99:1", "--http", "127.0.0.99:2"];
+
+#[test]
+fn bad_input_is_one_line_with_the_remedy() {
+    check(&["run", "stedy"], 1, &["no scenario `stedy`", "steady, ramp"]);
+    check(&["run", "./nowhere.toml"], 1, &["nowhere.toml", "check the path"]);
+    check(&["run", "steady", "--scale", "0"], 1, &["--scale", "above 0"]);
+    check(&["run", "steady", "--tcp", "192.0.2.1:4160"], 1, &["--i-own-this-target"]);
+    check(
+        &["run", "steady", "--server-cmd", "./no-such-program"],
+        1,
+        &["cannot start", "--server-cmd"],
+    );
+    check(&["run", "steady", "--slo", "lookup<5"], 1, &["write lookup.p99<5ms"]);
+    let refused = [&["run", "storm"], &NOBODY[..]].concat();
+    check(&refused, 1, &["127.0.0.99:1", "start a lookupd there"]);
+    let restart = [&["run", "restart"], &NOBODY[..]].concat();
+    check(&restart, 1, &["restarts the target", "--server-cmd"]);
+    check(&["compare", "'", "b", "--scenarios", "storm"], 1, &["is no command"]);
+}
+
+#[test]
+fn a_broken_scenario_file_names_its_line() {
+    let path = std::env::temp_dir().join(format!("loadgen-broken-{}.toml", std::process::id()));
+    std::fs::write(&path, "about = 'x'\nduration = 'soon'\n").expect("a temporary file");
+    check(&["run", path.to_str().expect("UTF-8")], 1, &["line 2", "write 250ms"]);
+    std::fs::remove_file(path).expect("it was written above");
+}
+
+#[test]
+fn the_list_names_every_scenario_and_needs_no_target() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_loadgen")).arg("list").output().expect("it starts");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(said.lines().count(), 10, "{said}");
+    assert!(output.status.success() && said.contains("herd       10,000 nsqds arrive at once"));
+}
