@@ -188,6 +188,7 @@ fn lookup(registry: &str) {
         registry: Arc::new(fleet.registry),
         inactive_producer_timeout: Duration::from_secs(300),
         tombstone_lifetime: Duration::from_secs(45),
+        metrics: musterd::http::MetricsPage::default(),
     });
     let mut connection = http::Connection::new(NOW);
     let request = b"GET /lookup?topic=t0 HTTP/1.1\r\nHost: lookupd:4161\r\n\

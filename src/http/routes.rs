@@ -34,6 +34,13 @@ pub struct Routes {
 #[derive(Clone)]
 pub struct MetricsPage(pub Arc<dyn Fn() -> String + Send + Sync>);
 
+impl Default for MetricsPage {
+    /// An empty page.
+    fn default() -> Self {
+        Self(Arc::new(String::new))
+    }
+}
+
 impl fmt::Debug for MetricsPage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MetricsPage")

@@ -5,6 +5,8 @@
 //! state that they may see: nothing older than what was replied, or than what they saw before.
 //! `SIMULATION_SEEDS` sets how many seeds are run, `SIMULATION_FROM` the first.
 
+#![expect(clippy::print_stderr, reason = "a run says how far it went and what replays it")]
+
 mod dice;
 mod model;
 mod nsqd;

@@ -50,6 +50,7 @@ fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16, bool
         registry: Arc::new(Registry::new(Arc::new(Directory::default()), capacity)),
         inactive_producer_timeout: Duration::from_secs(300),
         tombstone_lifetime: Duration::from_secs(45),
+        metrics: musterd::http::MetricsPage::default(),
     };
     let mut desk = Desk { routes, statuses: Vec::new() };
     let now = Timestamp::from_unix_nanos(1);
