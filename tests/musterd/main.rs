@@ -7,3 +7,4 @@ mod limits;
 mod process;
 mod shutdown;
 mod support;
+mod tidy;

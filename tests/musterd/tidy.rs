@@ -1,0 +1,97 @@
+//! Rules of the house that no lint knows: who may import what, one door for each foreign crate, and
+//! how files begin.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every Rust file below `folder`, with its text.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut folders, mut files) = (vec![root.join(folder)], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the project") {
+            let path: PathBuf = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let name = path.strip_prefix(root).expect("below the root").display().to_string();
+                files.push((name, fs::read_to_string(&path).expect("text")));
+            }
+        }
+    }
+    assert!(!files.is_empty(), "{folder} holds sources");
+    files
+}
+
+/// The code of a file: without comments and what follows `#[cfg(test)]`.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// Fails for each file of `src` outside `allowed` whose code has one of the `words`.
+fn check_only(words: &[&str], allowed: &[&str]) {
+    for (name, text) in sources("src") {
+        if allowed.iter().any(|room| name.starts_with(room)) || name.contains("/tests") {
+            continue;
+        }
+        for line in code(&text) {
+            let found = words.iter().find(|word| line.contains(**word));
+            assert!(found.is_none(), "{name} must not use {found:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn every_foreign_crate_has_one_door() {
+    check_only(&["glommio::", "use glommio"], &["src/shard.rs"]);
+    check_only(&["may::", "use may::"], &["src/http/server.rs"]);
+    check_only(&["may_minihttp::"], &["src/http/minihttp.rs"]);
+    check_only(&["dashmap::"], &["src/registry/"]);
+    check_only(&["epoch::", "crossbeam_epoch"], &["src/published.rs"]);
+    check_only(&["simd_json::"], &["src/protocol/identity.rs"]);
+    check_only(&["httparse::"], &["src/http/request.rs", "src/http/body.rs"]);
+    check_only(&["signal_hook::"], &["src/daemon.rs"]);
+}
+
+#[test]
+fn unsafe_stands_where_the_architecture_says() {
+    let doors = ["src/published.rs", "src/shard.rs", "src/preflight.rs"];
+    check_only(&["unsafe {", "unsafe fn", "unsafe impl"], &doors);
+}
+
+#[test]
+fn rooms_import_only_what_they_may() {
+    let check = |room: &str, forbidden: &[&str]| {
+        for (name, text) in sources("src") {
+            if !name.starts_with(room) || name.contains("/tests") {
+                continue;
+            }
+            for line in code(&text).filter(|line| line.contains("crate::")) {
+                let found = forbidden.iter().find(|word| line.contains(&format!("crate::{word}")));
+                assert!(found.is_none(), "{name} must not import {found:?}: {line}");
+            }
+        }
+    };
+    let shell = ["shard", "daemon", "connections", "config", "preflight", "logging", "journal"];
+    let core = |more: &[&'static str]| [&shell[..], more].concat();
+    check("src/limits.rs", &core(&["clock", "protocol", "registry", "directory", "http"]));
+    check("src/published.rs", &core(&["clock", "protocol", "registry", "directory", "http"]));
+    check("src/sorted", &core(&["clock", "protocol", "registry", "directory", "http"]));
+    check("src/protocol", &core(&["clock", "flow", "registry", "directory", "session", "http"]));
+    check("src/directory", &core(&["flow", "registry", "session", "http"]));
+    check("src/registry", &core(&["flow", "session", "http"]));
+    check("src/session.rs", &core(&["http"]));
+    for pure in ["turn", "routes", "router", "request", "body", "response", "listing", "query"] {
+        check(&format!("src/http/{pure}.rs"), &core(&["session"]));
+    }
+    check("src/connections", &["protocol", "registry", "directory", "session", "daemon", "config"]);
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for (name, text) in sources("src").into_iter().chain(sources("tests")) {
+        assert!(text.starts_with("//!"), "{name} begins with what it is");
+        assert!(text.lines().count() <= 600, "{name} is more than one room");
+    }
+}
