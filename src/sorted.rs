@@ -1,17 +1,20 @@
 //! [`Sorted<T>`]: a sorted set that is cheap to copy and shares what a copy did not change.
 //!
 //! A writer changes its own copy and publishes a clone of it: a clone is one reference count,
-//! a change copies at most one chunk and the list of chunks, and a second change before the next
-//! publication copies nothing. Must not: know what it holds. It is a value; threads share clones.
+//! a change copies at most one path of small nodes, and a second change before the next
+//! publication copies nothing twice. Must not: know what it holds. It is a value; threads share
+//! clones.
 
 use std::cmp::Ordering;
+use std::slice;
 use std::sync::Arc;
 
-/// A set of at most this many items is one flat slice without spare room.
-const FEW: usize = 32;
-/// The most items in one chunk of a larger set. A change of a set of n items copies up to
-/// `CHUNK` items and n / (`CHUNK` / 2) chunk pointers: for 10,000 items that is smallest near 128.
-const CHUNK: usize = 128;
+use arrayvec::ArrayVec;
+
+/// The most items or children of one node. A change copies about log(n) / log(`FAN`) nodes, and a
+/// copy touches every item in them, each a cache line elsewhere: few and small beats fewer but
+/// large. With a set of this size or less being one flat slice without spare room.
+const FAN: usize = 16;
 
 /// A persistent sorted set. The order is the caller's: every call of one set must be given a
 /// comparison that agrees with it.
@@ -24,8 +27,26 @@ enum Shape<T> {
     Empty,
     One(T),
     Few(Arc<[T]>),
-    /// Never empty, no chunk empty, at least two chunks.
-    Many(Arc<Vec<Arc<Vec<T>>>>),
+    /// An inner node with at least two children.
+    Many(Arc<Node<T>>),
+}
+
+type Run<T> = ArrayVec<T, FAN>;
+
+/// A node of a B+ tree. No node is empty, and all leaves are equally deep.
+#[derive(Clone, Debug)]
+enum Node<T> {
+    Leaf(Run<T>),
+    Inner(Run<Arc<Self>>),
+}
+
+/// What an insertion did to a node.
+enum Inserted<T> {
+    /// Nothing new: an equal item has made room.
+    Instead,
+    New,
+    /// The node was full: this is its right half now.
+    Split(Arc<Node<T>>),
 }
 
 impl<T> Default for Sorted<T> {
@@ -35,7 +56,7 @@ impl<T> Default for Sorted<T> {
 }
 
 impl<T: Clone> Sorted<T> {
-    /// How many items there are; counts chunks, not items.
+    /// How many items there are; counts leaves, not items.
     #[must_use]
     pub fn len(&self) -> usize {
         self.chunks().map(<[T]>::len).sum()
@@ -54,23 +75,21 @@ impl<T: Clone> Sorted<T> {
 
     /// The items in order, as runs of neighbours in memory.
     pub fn chunks(&self) -> impl Iterator<Item = &[T]> {
-        let (flat, chunks): (&[T], &[Arc<Vec<T>>]) = match &self.0 {
-            Shape::Empty => (&[], &[]),
-            Shape::One(item) => (std::slice::from_ref(item), &[]),
-            Shape::Few(items) => (items, &[]),
-            Shape::Many(chunks) => (&[], chunks),
-        };
-        let flat = if flat.is_empty() { None } else { Some(flat) };
-        flat.into_iter().chain(chunks.iter().map(|chunk| chunk.as_slice()))
+        match &self.0 {
+            Shape::Empty => Chunks { flat: &[], above: Vec::new() },
+            Shape::One(item) => Chunks { flat: slice::from_ref(item), above: Vec::new() },
+            Shape::Few(items) => Chunks { flat: items, above: Vec::new() },
+            Shape::Many(root) => Chunks { flat: &[], above: vec![slice::from_ref(root).iter()] },
+        }
     }
 
     /// The item for which `order` (of the item against the one that is sought) is `Equal`.
     pub fn find(&self, mut order: impl FnMut(&T) -> Ordering) -> Option<&T> {
         let run = match &self.0 {
             Shape::Empty => return None,
-            Shape::One(item) => std::slice::from_ref(item),
+            Shape::One(item) => slice::from_ref(item),
             Shape::Few(items) => items,
-            Shape::Many(chunks) => &chunks[chunk_for(chunks, &mut order)],
+            Shape::Many(root) => root.leaf_for(&mut order),
         };
         run.binary_search_by(order).ok().map(|at| &run[at])
     }
@@ -95,7 +114,11 @@ impl<T: Clone> Sorted<T> {
                 }
                 Err(at) => self.0 = few_with(items, at, item),
             },
-            Shape::Many(chunks) => return insert_in_chunks(Arc::make_mut(chunks), item, order),
+            Shape::Many(root) => match Node::insert(root, item, &mut order) {
+                Inserted::Instead => return false,
+                Inserted::New => {}
+                Inserted::Split(right) => *root = Node::above(Arc::clone(root), right),
+            },
         }
         true
     }
@@ -116,77 +139,187 @@ impl<T: Clone> Sorted<T> {
                 self.0 = few_without(items, at);
                 true
             }
-            Shape::Many(chunks) => {
-                let at = chunk_for(chunks, &mut order);
-                let Ok(within) = chunks[at].binary_search_by(order) else { return false };
-                let chunks = Arc::make_mut(chunks);
-                Arc::make_mut(&mut chunks[at]).remove(within);
-                join_small(chunks, at);
-                if let [only] = chunks.as_slice() {
-                    self.0 = Shape::Few(only.as_slice().into());
+            Shape::Many(root) => {
+                let found = root.leaf_for(&mut order).binary_search_by(&mut order).is_ok();
+                if found {
+                    Node::remove(root, &mut order);
+                    self.0 = lowered(root);
                 }
-                true
+                found
             }
         }
     }
 }
 
-/// The chunk in which the sought item is, or would be put.
-fn chunk_for<T>(chunks: &[Arc<Vec<T>>], order: &mut impl FnMut(&T) -> Ordering) -> usize {
-    chunks.partition_point(|chunk| order(&chunk[0]).is_le()).saturating_sub(1)
+/// A walk over the leaves.
+struct Chunks<'a, T> {
+    /// The only run of a flat set, once.
+    flat: &'a [T],
+    /// What is left to visit on each level of a tree.
+    above: Vec<slice::Iter<'a, Arc<Node<T>>>>,
+}
+
+impl<'a, T> Iterator for Chunks<'a, T> {
+    type Item = &'a [T];
+
+    fn next(&mut self) -> Option<&'a [T]> {
+        if !self.flat.is_empty() {
+            return Some(std::mem::take(&mut self.flat));
+        }
+        loop {
+            match self.above.last_mut()?.next().map(|node| &**node) {
+                None => drop(self.above.pop()),
+                Some(Node::Leaf(items)) => return Some(items),
+                Some(Node::Inner(children)) => self.above.push(children.iter()),
+            }
+        }
+    }
 }
 
 fn few_with<T: Clone>(items: &[T], at: usize, item: T) -> Shape<T> {
-    let (before, after) = items.split_at(at);
-    let all = before.iter().cloned().chain(std::iter::once(item)).chain(after.iter().cloned());
-    if items.len() < FEW {
+    if items.len() < FAN {
+        let (before, after) = items.split_at(at);
+        let all = before.iter().cloned().chain(std::iter::once(item)).chain(after.iter().cloned());
         return Shape::Few(all.collect());
     }
-    let mut first: Vec<T> = all.collect();
-    let second = first.split_off(first.len() / 2);
-    Shape::Many(Arc::new(vec![Arc::new(first), Arc::new(second)]))
+    let mut left: Run<T> = items.iter().cloned().collect();
+    let right = put(&mut left, at, item).expect("a full run splits");
+    Shape::Many(Node::above(Arc::new(Node::Leaf(left)), Arc::new(Node::Leaf(right))))
 }
 
 fn few_without<T: Clone>(items: &[T], at: usize) -> Shape<T> {
-    let mut rest = items[..at].iter().chain(&items[at + 1..]).cloned();
-    if items.len() == 2 {
-        return rest.next().map_or(Shape::Empty, Shape::One);
+    let (before, after) = (&items[..at], &items[at + 1..]);
+    if let ([only], []) | ([], [only]) = (before, after) {
+        return Shape::One(only.clone());
     }
-    Shape::Few(rest.collect())
+    Shape::Few(before.iter().chain(after).cloned().collect())
 }
 
-fn insert_in_chunks<T: Clone>(
-    chunks: &mut Vec<Arc<Vec<T>>>,
-    item: T,
-    mut order: impl FnMut(&T) -> Ordering,
-) -> bool {
-    let at = chunk_for(chunks, &mut order);
-    let place = chunks[at].binary_search_by(order);
-    let chunk = Arc::make_mut(&mut chunks[at]);
-    match place {
-        Ok(within) => chunk[within] = item,
-        Err(within) => chunk.insert(within, item),
+/// The flattest shape of a tree that has shrunk.
+fn lowered<T: Clone>(root: &Arc<Node<T>>) -> Shape<T> {
+    let mut root = root;
+    loop {
+        match &**root {
+            Node::Leaf(items) => return Shape::Few(items.as_slice().into()),
+            Node::Inner(children) if children.len() == 1 => root = &children[0],
+            Node::Inner(_) => return Shape::Many(Arc::clone(root)),
+        }
     }
-    if chunk.len() > CHUNK {
-        // Producers arrive in no order of their addresses: halves stay useful on both sides.
-        let second = chunk.split_off(chunk.len() / 2);
-        chunks.insert(at + 1, Arc::new(second));
-    }
-    place.is_err()
 }
 
-/// Keeps chunks from dwindling: drops the one at `at` when it is empty, joins it with a neighbour
-/// when both are small.
-fn join_small<T: Clone>(chunks: &mut Vec<Arc<Vec<T>>>, at: usize) {
-    if chunks[at].is_empty() {
-        chunks.remove(at);
+/// Puts `item` at `at`. A full run is cut in half first, and its right half returned: items come
+/// in no order, so that halves stay useful on both sides.
+fn put<T>(run: &mut Run<T>, at: usize, item: T) -> Option<Run<T>> {
+    if !run.is_full() {
+        run.insert(at, item);
+        return None;
+    }
+    let mut right: Run<T> = run.drain(FAN / 2..).collect();
+    match at.checked_sub(FAN / 2) {
+        Some(at @ 1..) => right.insert(at, item),
+        Some(0) | None => run.insert(at, item),
+    }
+    Some(right)
+}
+
+impl<T: Clone> Node<T> {
+    /// A root above two nodes.
+    fn above(left: Arc<Self>, right: Arc<Self>) -> Arc<Self> {
+        Arc::new(Self::Inner([left, right].into_iter().collect()))
+    }
+
+    /// The smallest item below.
+    fn first(&self) -> &T {
+        match self {
+            Self::Leaf(items) => &items[0],
+            Self::Inner(children) => children[0].first(),
+        }
+    }
+
+    /// The leaf in which the sought item is, or would be put.
+    fn leaf_for(&self, order: &mut impl FnMut(&T) -> Ordering) -> &[T] {
+        match self {
+            Self::Leaf(items) => items,
+            Self::Inner(children) => children[child_for(children, order)].leaf_for(order),
+        }
+    }
+
+    fn insert(
+        this: &mut Arc<Self>,
+        item: T,
+        order: &mut impl FnMut(&T) -> Ordering,
+    ) -> Inserted<T> {
+        let split = match Arc::make_mut(this) {
+            Self::Leaf(items) => match items.binary_search_by(order) {
+                Ok(at) => {
+                    items[at] = item;
+                    return Inserted::Instead;
+                }
+                Err(at) => put(items, at, item).map(Self::Leaf),
+            },
+            Self::Inner(children) => {
+                let at = child_for(children, order);
+                match Self::insert(&mut children[at], item, order) {
+                    Inserted::Split(right) => put(children, at + 1, right).map(Self::Inner),
+                    done => return done,
+                }
+            }
+        };
+        split.map_or(Inserted::New, |right| Inserted::Split(Arc::new(right)))
+    }
+
+    /// Takes out an item that is there. May leave an inner root with one child.
+    fn remove(this: &mut Arc<Self>, order: &mut impl FnMut(&T) -> Ordering) {
+        match Arc::make_mut(this) {
+            Self::Leaf(items) => {
+                let at = items.binary_search_by(order).expect("the caller has found it");
+                items.remove(at);
+            }
+            Self::Inner(children) => {
+                let at = child_for(children, order);
+                Self::remove(&mut children[at], order);
+                mend(children, at);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Leaf(items) => items.len(),
+            Self::Inner(children) => children.len(),
+        }
+    }
+
+    /// Takes over all of the right neighbour.
+    fn join(&mut self, right: &Self) {
+        match (self, right) {
+            (Self::Leaf(items), Self::Leaf(more)) => items.extend(more.iter().cloned()),
+            (Self::Inner(children), Self::Inner(more)) => children.extend(more.iter().cloned()),
+            _ => unreachable!("all leaves are equally deep"),
+        }
+    }
+}
+
+/// The child below which the sought item is, or would be put.
+fn child_for<T: Clone>(children: &[Arc<Node<T>>], order: &mut impl FnMut(&T) -> Ordering) -> usize {
+    children.partition_point(|child| order(child.first()).is_le()).saturating_sub(1)
+}
+
+/// Keeps nodes from dwindling after a removal below the child at `at`: drops that child when it
+/// is empty, joins it with a neighbour when both are small.
+fn mend<T: Clone>(children: &mut Run<Arc<Node<T>>>, at: usize) {
+    if children[at].len() > FAN / 4 {
         return;
     }
-    let left = if at + 1 < chunks.len() { at } else { at.saturating_sub(1) };
-    let Some(right) = chunks.get(left + 1) else { return };
-    if chunks[left].len() + right.len() <= CHUNK / 2 {
-        let right = chunks.remove(left + 1);
-        Arc::make_mut(&mut chunks[left]).extend_from_slice(&right);
+    if children[at].len() == 0 {
+        children.remove(at);
+        return;
+    }
+    let left = if at + 1 < children.len() { at } else { at.saturating_sub(1) };
+    let Some(right) = children.get(left + 1) else { return };
+    if children[left].len() + right.len() <= FAN * 3 / 4 {
+        let right = children.remove(left + 1);
+        Arc::make_mut(&mut children[left]).join(&right);
     }
 }
 
@@ -200,7 +333,7 @@ mod tests {
         assert!(set.iter().eq(model.iter()), "{set:?} is not {model:?}");
         assert_eq!(set.len(), model.len());
         assert_eq!(set.is_empty(), model.is_empty());
-        assert!(set.chunks().all(|chunk| !chunk.is_empty() && chunk.len() <= CHUNK));
+        assert!(set.chunks().all(|chunk| !chunk.is_empty() && chunk.len() <= FAN));
     }
 
     proptest! {
