@@ -188,16 +188,26 @@ fn trim_space(mut line: &[u8]) -> &[u8] {
 
 /// How many bytes the white-space character at the start takes, if there is one.
 fn leading_space(line: &[u8]) -> Option<usize> {
-    (1..=line.len().min(4)).find_map(|length| space(&line[..length]))
+    let longest = longest_character(*line.first()?).min(line.len());
+    (1..=longest).find_map(|length| space(&line[..length]))
 }
 
 /// How many bytes the white-space character at the end takes, if there is one.
 fn trailing_space(line: &[u8]) -> Option<usize> {
-    (1..=line.len().min(4)).find_map(|length| space(&line[line.len() - length..]))
+    let longest = longest_character(*line.last()?).min(line.len());
+    (1..=longest).find_map(|length| space(&line[line.len() - length..]))
+}
+
+/// The most bytes of a character that has `edge` at either end: an ASCII byte is a whole one.
+fn longest_character(edge: u8) -> usize {
+    if edge.is_ascii() { 1 } else { 4 }
 }
 
 /// The length of `bytes`, if they are one white-space character.
 fn space(bytes: &[u8]) -> Option<usize> {
+    if let [byte @ 0..0x80] = bytes {
+        return char::from(*byte).is_whitespace().then_some(1);
+    }
     let mut characters = std::str::from_utf8(bytes).ok()?.chars();
     let first = characters.next()?;
     (first.is_whitespace() && characters.next().is_none()).then_some(bytes.len())

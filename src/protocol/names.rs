@@ -18,7 +18,9 @@ pub fn is_valid(name: &[u8]) -> bool {
     let stem = name.strip_suffix(EPHEMERAL.as_bytes()).unwrap_or(name);
     name.len() <= limits::NAME
         && !stem.is_empty()
-        && stem.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && stem.iter().all(
+            |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-'),
+        )
 }
 
 macro_rules! name {
