@@ -13,7 +13,10 @@ use musterd::clock::Timestamp;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
 
 use super::link::{Link, Read, State};
 use super::timers::Timers;
@@ -34,8 +37,9 @@ const SCRATCH: usize = 256 * 1024;
 const BATCH: usize = 256;
 /// The longest sleep, so that the second's measurements are handed over in time.
 const NAP: Duration = Duration::from_millis(100);
-/// The mailbox's mark among the socket events.
+/// The marks of the mailbox and of the alarm among the socket events.
 const BELL: u64 = u64::MAX;
+const ALARM: u64 = u64::MAX - 1;
 
 /// What a thread measured in a second, counted from the start of the run.
 pub(crate) type Report = (usize, Interval);
@@ -46,6 +50,8 @@ pub(crate) struct Worker {
     number: usize,
     reports: Sender<Report>,
     epoll: OwnedFd,
+    /// Ends a sleep to the nanosecond; epoll's own timeout counts whole milliseconds.
+    alarm: OwnedFd,
     actors: Vec<Actor>,
     links: Vec<Link>,
     /// The actor's number in the whole run, which gives it its address.
@@ -77,6 +83,11 @@ impl Worker {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let bell = &world.mailboxes[number].bell;
         epoll::add(&epoll, bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let alarm = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        // Edge-triggered, and set anew before each sleep, it need not be read.
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &alarm, epoll::EventData::new_u64(ALARM), edge)?;
         let (actors, numbers, mut listeners) = cast(&world, number);
         listeners.sort_unstable();
         let mut worker = Self {
@@ -85,6 +96,7 @@ impl Worker {
             number,
             reports,
             epoll,
+            alarm,
             links: actors.iter().map(|_| Link::default()).collect(),
             timers: Timers::new(actors.len()),
             actors,
@@ -114,7 +126,9 @@ impl Worker {
             self.milestones();
             let more = self.wake_due();
             self.hand_over(false);
-            let timeout = if more { Duration::ZERO } else { self.nap() };
+            let nap = if more { Duration::ZERO } else { self.nap() };
+            self.set_alarm(nap)?;
+            let timeout = if nap.is_zero() { nap } else { NAP };
             let timeout = Timespec::try_from(timeout).expect("a nap is short");
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
@@ -127,6 +141,18 @@ impl Worker {
         }
         (0..index(self.actors.len())).for_each(|actor| self.event(actor, Event::End));
         self.hand_over(true);
+        Ok(())
+    }
+
+    fn set_alarm(&self, nap: Duration) -> std::io::Result<()> {
+        if nap.is_zero() {
+            return Ok(());
+        }
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: Timespec::try_from(nap).expect("a nap is short"),
+        };
+        timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &once)?;
         Ok(())
     }
 
@@ -180,6 +206,9 @@ impl Worker {
     fn socket_event(&mut self, data: u64, flags: epoll::EventFlags) {
         if data == BELL {
             return self.open_mailbox();
+        }
+        if data == ALARM {
+            return;
         }
         let actor = index(usize::try_from(data & 0xffff_ffff).unwrap_or(usize::MAX));
         let link = &mut self.links[actor as usize];

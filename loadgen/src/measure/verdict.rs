@@ -6,6 +6,8 @@
 //! - one of its threads was on a CPU for 95 % of the time or more, in more than a tenth of the
 //!   seconds (and in at least two).
 //!
+//! In a closed loop nothing is due and the first rule does not hold.
+//!
 //! A target that answers late makes neither: its delay stands in the corrected latencies.
 //!
 //! Must not: look at a target's figures.
@@ -28,12 +30,18 @@ pub(crate) struct Verdict {
     pub(crate) reasons: Vec<String>,
 }
 
-/// Judges the generator by the seconds of the main part.
-pub(crate) fn verdict(seconds: &[Interval], total: &Interval, max_lag: Duration) -> Verdict {
+/// Judges the generator by the seconds of the main part; without `max_lag`, of a closed loop.
+pub(crate) fn verdict(
+    seconds: &[Interval],
+    total: &Interval,
+    max_lag: Option<Duration>,
+) -> Verdict {
     let mut reasons = Vec::new();
     let lag = total.spans.get(&Span::Lag).map_or(0, |lag| lag.value_at_quantile(0.99));
     let lag = Duration::from_micros(lag);
-    if lag > max_lag {
+    if let Some(max_lag) = max_lag
+        && lag > max_lag
+    {
         reasons.push(format!(
             "its scheduling lag, p99, was {} (limit {})",
             show(lag),
@@ -60,7 +68,9 @@ mod tests {
     fn check(seconds: &[Interval], want: &[&str]) {
         let mut total = Interval::default();
         seconds.iter().for_each(|second| total.add(second));
-        let got = verdict(seconds, &total, Duration::from_millis(10));
+        let got = verdict(seconds, &total, Some(Duration::from_millis(10)));
+        let closed = verdict(seconds, &total, None);
+        assert!(closed.reasons.iter().all(|reason| reason.contains("busy")));
         assert_eq!(got.bottleneck, !want.is_empty());
         assert_eq!(got.reasons.len(), want.len(), "{got:?}");
         assert!(got.reasons.iter().zip(want).all(|(got, want)| got.contains(want)), "{got:?}");

@@ -58,11 +58,12 @@ pub(crate) fn calibrate(
         let kept_up =
             results.lookup_rate() >= rate * KEPT_UP && results.total.counted(Count::Dropped) == 0;
         if results.verdict.bottleneck || !kept_up {
-            results
-                .verdict
-                .reasons
-                .iter()
-                .try_for_each(|why| say(&format!("at {rate:.0}/s {why}")))?;
+            for why in &results.verdict.reasons {
+                say(&format!("at {rate:.0}/s the generator was the bottleneck: {why}"))?;
+            }
+            if !kept_up {
+                say(&format!("at {rate:.0}/s the two together fell behind"))?;
+            }
             break;
         }
         ceiling = Some(rate);

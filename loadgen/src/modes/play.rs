@@ -250,7 +250,8 @@ impl Run<'_> {
         let (before, total) = self.collected.sums(second);
         let measured = self.collected.intervals.get(second..).unwrap_or_default();
         let whole = usize::try_from(scenario.duration.0.as_secs()).unwrap_or(usize::MAX);
-        let verdict = verdict(&measured[..whole.min(measured.len())], &total, scenario.max_lag.0);
+        let max_lag = scenario.closed.is_none().then_some(scenario.max_lag.0);
+        let verdict = verdict(&measured[..whole.min(measured.len())], &total, max_lag);
         let (server, generator) = self.collected.usage(second, span);
         let plan = &self.world.plan;
         Results {
