@@ -29,8 +29,11 @@ use crate::flow::Service;
 /// How long a shard that has just worked waits inside epoll before it parks. A park costs seven
 /// system calls, so that a trickle of small commands is served for half the CPU.
 const LINGER: Duration = Duration::from_millis(5);
-/// How long a shard works before it gives its executor a chance to look at the ring.
-const PREEMPT: Duration = Duration::from_millis(5);
+/// How long a shard may work before glommio asks it to yield: never, in effect, since its table is
+/// the executor's only task. A short time is worse than useless: glommio 0.9 parks an executor with a
+/// task that is ready to run when this passes between the poll of the ring and the run of the task,
+/// as it does whenever a busy machine takes the CPU away in between; then the shard sleeps for good.
+const PREEMPT: Duration = Duration::from_secs(3600);
 /// Memory that an executor registers for storage I/O, in bytes; sockets need next to none, and
 /// more would not fit the usual RLIMIT_MEMLOCK.
 const IO_MEMORY: usize = 64 * 1024;
@@ -155,10 +158,7 @@ async fn pump<S: Service>(table: &mut Table<S>) -> io::Result<()> {
     loop {
         match table.turn(wait)? {
             Progress::Drained => return Ok(()),
-            Progress::Busy => {
-                wait = Duration::ZERO;
-                glommio::yield_if_needed().await;
-            }
+            Progress::Busy => wait = Duration::ZERO,
             Progress::Quiet if wait.is_zero() => wait = LINGER,
             Progress::Quiet => {
                 readable(&*table).await?;

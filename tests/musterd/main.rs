@@ -3,6 +3,7 @@
 //! One binary, so that it links once. Must not: reach into the library where a socket would do.
 
 mod conformance;
+mod faults;
 mod limits;
 mod process;
 mod shutdown;
