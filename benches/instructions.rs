@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musterd::flow::{Input, Service};
-use musterd::http::{self, Routes};
+use musterd::http;
 use musterd::protocol::decode::decode;
 use musterd::protocol::encode;
 use musterd::protocol::identity::Identity;
@@ -184,12 +184,7 @@ fn lookup(registry: &str) {
     let &(_, _, channels, producers) = shape.expect("one of them");
     // Every topic is alike: one is enough.
     let fleet = Fleet::filled(1, channels, producers);
-    let mut app = Static(Routes {
-        registry: Arc::new(fleet.registry),
-        inactive_producer_timeout: Duration::from_secs(300),
-        tombstone_lifetime: Duration::from_secs(45),
-        metrics: musterd::http::MetricsPage::default(),
-    });
+    let mut app = Static::new(fleet);
     let mut connection = http::Connection::new(NOW);
     let request = b"GET /lookup?topic=t0 HTTP/1.1\r\nHost: lookupd:4161\r\n\
         User-Agent: go-nsq/1.1.0\r\nAccept: application/vnd.nsq; version=1.0\r\n\

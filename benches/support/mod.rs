@@ -5,10 +5,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use musterd::clock::Timestamp;
 use musterd::directory::{Directory, Peer};
-use musterd::http::{App, Call, Date, Refusal, Respond, Routes};
+
+use musterd::http::{App, Call, Date, MetricsPage, Refusal, Respond, Routes};
 use musterd::protocol::encode;
 use musterd::protocol::identity::Identity;
 use musterd::registry::{Batch, Capacity, Client, Registry};
@@ -135,7 +137,20 @@ pub(crate) fn topic_name(number: usize) -> String {
 
 /// HTTP connections that answer from `Routes` and count nothing.
 #[derive(Debug)]
-pub(crate) struct Static(pub(crate) Routes);
+pub(crate) struct Static(Routes);
+
+impl Static {
+    /// Connections that see `fleet`.
+    #[must_use]
+    pub(crate) fn new(fleet: Fleet) -> Self {
+        Self(Routes {
+            registry: Arc::new(fleet.registry),
+            inactive_producer_timeout: Duration::from_secs(300),
+            tombstone_lifetime: Duration::from_secs(45),
+            metrics: MetricsPage::default(),
+        })
+    }
+}
 
 impl App for Static {
     fn date(&mut self) -> Date {
