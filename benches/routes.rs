@@ -1,0 +1,57 @@
+//! What an HTTP request costs without its socket: bytes in, bytes out.
+
+mod support;
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use musterd::flow::Input;
+use musterd::http;
+
+use support::{Fleet, NOW, REGISTRIES, Static};
+
+/// One turn of a keep-alive connection; the size of the answer.
+fn answer(
+    app: &mut Static,
+    connection: &mut http::Connection,
+    request: &[u8],
+    output: &mut Vec<u8>,
+) -> usize {
+    output.clear();
+    let input = Input { bytes: black_box(request), end: false };
+    http::turn(connection, input, NOW, output, usize::MAX / 2, app);
+    output.len()
+}
+
+fn get(target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: lookupd:4161\r\nUser-Agent: go-nsq/1.1.0\r\n\r\n")
+        .into()
+}
+
+fn routes(c: &mut Criterion) {
+    for (name, topics, channels, producers) in REGISTRIES {
+        let mut app = Static::new(Fleet::filled(topics, channels, producers));
+        let mut group = c.benchmark_group(format!("routes/{name}"));
+        let lookup = format!("/lookup?topic=t{}", topics / 2);
+        let targets = [("lookup", &*lookup), ("nodes", "/nodes"), ("topics", "/topics")];
+        for (route, target) in targets {
+            let (mut connection, mut output) = (http::Connection::new(NOW), Vec::new());
+            let request = get(target);
+            let size = answer(&mut app, &mut connection, &request, &mut output);
+            group.throughput(Throughput::Bytes(size as u64));
+            group.bench_function(BenchmarkId::new(route, size), |b| {
+                b.iter(|| answer(&mut app, &mut connection, &request, &mut output));
+            });
+        }
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(std::time::Duration::from_millis(500))
+        .measurement_time(std::time::Duration::from_secs(2));
+    targets = routes
+}
+criterion_main!(benches);
