@@ -105,9 +105,8 @@ impl Index {
         *len += 1;
         let grown = shard.table.read(|table| {
             let bucket = bucket(table, hash);
-            let mut slots = bucket.read(Bucket::clone);
-            slots.push(slot);
-            bucket.publish(slots);
+            let more = bucket.read(|slots| slots.iter().cloned().chain([slot]).collect());
+            bucket.publish(more);
             (*len > table.len() * LOAD).then(|| self.doubled(table))
         });
         if let Some(grown) = grown {

@@ -126,6 +126,14 @@ impl Topic {
         self.channels.remove(by_name(name))
     }
 
+    /// Adds a channel with its first producer; there is none of that name.
+    pub(crate) fn add_channel_with(&mut self, name: &ChannelName, peer: &Arc<Peer>) {
+        let mut producers = Sorted::default();
+        producers.insert(Arc::clone(peer), by_peer(peer));
+        let channel = Channel { name: name.clone(), producers };
+        self.channels.insert(Arc::new(channel), by_name(name.as_str()));
+    }
+
     /// Adds a producer to a channel that is there; whether the producer is new.
     pub(crate) fn add_channel_producer(&mut self, name: &str, peer: &Arc<Peer>) -> bool {
         let Some(channel) = self.channel(name) else { return false };

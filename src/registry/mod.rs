@@ -157,17 +157,16 @@ impl Registry {
         }
         let mut changed = Changed::default();
         if let Some(channel) = channel {
-            let name = match entry.topic.channel(channel) {
-                Some(known) => known.name().clone(),
+            let (name, new) = match entry.topic.channel(channel).map(|known| known.name().clone()) {
+                Some(known) => (known, entry.topic.add_channel_producer(channel, client.peer())),
                 None => {
                     let name = ChannelName::new(channel).expect("the decoder gives valid names");
-                    entry.topic.add_channel(&name);
-                    name
+                    entry.topic.add_channel_with(&name, client.peer());
+                    (name, true)
                 }
             };
-            changed.channels =
-                usize::from(entry.topic.add_channel_producer(channel, client.peer()));
-            if changed.channels > 0 {
+            changed.channels = usize::from(new);
+            if new {
                 self.hold(client, entry.slot.name(), Some(&name));
             }
         }
