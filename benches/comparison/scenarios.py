@@ -22,6 +22,11 @@ REGISTRIES = {
 }
 # Seconds that a clean-up may take before it counts as never.
 PATIENCE = 60
+# musterd shares its descriptors between both sides; a hard limit of 20,000 holds these.
+ROOM = {
+    "tcp": ("--max-tcp-connections=12000", "--max-http-connections=4000"),
+    "http": ("--max-tcp-connections=4000", "--max-http-connections=12000"),
+}
 TCP_LOADS = {
     "ping": {"kind": "ping"},
     "known": {"kind": "known"},
@@ -37,8 +42,10 @@ class Lab:
     seconds: float
     quick: bool = False
 
-    def lookupd(self, name, *flags):
-        return Server.lookupd(self.programs[name], *flags)
+    def lookupd(self, name, *flags, many="tcp"):
+        """A fresh lookupd, with room for 10,000 connections on the side `many`."""
+        room = ROOM[many] if name == "musterd" else ()
+        return Server.lookupd(self.programs[name], *room, *flags)
 
     def drive(self, scenario, **options):
         return Driver(self.programs["driver"], scenario, **options)
@@ -224,7 +231,7 @@ def resident(lab, name):
             # Each of 100 nsqds holds 1,000 topics and 4,000 channels; what the nsqds
             # themselves cost is noise beside it.
             yield "registration: bytes", (server.memory() - before) / 500_000
-    with lab.lookupd(name) as server:
+    with lab.lookupd(name, many="http") as server:
         server.get("/ping")
         before = server.memory()
         with lab.drive("idle", http=address(server.http), connections=10_000) as driver:
