@@ -123,9 +123,9 @@ impl Worker {
         let mut events = Vec::with_capacity(BATCH);
         self.cpu = cpu_time();
         while !self.world.over() {
+            self.hand_over(false);
             self.milestones();
             let more = self.wake_due();
-            self.hand_over(false);
             let nap = if more { Duration::ZERO } else { self.nap() };
             self.set_alarm(nap)?;
             let timeout = if nap.is_zero() { nap } else { NAP };

@@ -96,7 +96,8 @@ impl Collected {
 
     /// The time series, counted from second `main`.
     pub(crate) fn series(&self, main: usize) -> Vec<Second> {
-        let seconds = self.intervals.iter().enumerate();
+        // The last second was not whole, nor was it looked at from outside.
+        let seconds = self.intervals.iter().enumerate().take(self.outside.len());
         seconds.map(|(second, interval)| self.second(second, interval, main)).collect()
     }
 

@@ -21,7 +21,7 @@ use crate::input::scenario::Scenario;
 use crate::input::target::Target;
 use crate::input::{Refused, refuse};
 use crate::measure::interval::Interval;
-use crate::measure::ops::Op;
+use crate::measure::ops::{Count, Op};
 use crate::measure::results::{Recovery, Results};
 use crate::measure::slo::Slo;
 use crate::measure::verdict::verdict;
@@ -199,14 +199,21 @@ impl Run<'_> {
                 return refuse("interrupted before the fleet was complete; nothing was measured");
             }
             if self.clock.now() > limit {
-                return refuse(format!(
-                    "only {complete} of {wanted} nsqds had registered after {}; lower --scale or raise setup_limit",
-                    crate::input::span::show(self.world.plan.scenario.setup_limit.0)
-                ));
+                return refuse(self.incomplete(complete, wanted));
             }
             self.look(view, Phase::Arriving, 0.0);
         }
         Ok(())
+    }
+
+    fn incomplete(&self, complete: u64, wanted: u64) -> String {
+        let (_, sum) = self.collected.sums(0);
+        let [lost, refused, late] =
+            [Count::Lost, Count::Refused, Count::Timeouts].map(|kind| sum.counted(kind));
+        format!(
+            "only {complete} of {wanted} nsqds had registered after {} ({lost} links ended by the target, {refused} refused, {late} not answered in time); raise the target's connection limit, or lower --scale",
+            crate::input::span::show(self.world.plan.scenario.setup_limit.0)
+        )
     }
 
     fn look(&mut self, view: &mut dyn View, phase: Phase, done: f64) {

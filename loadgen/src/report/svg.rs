@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 260.0;
 /// Room for labels: left, right, top, bottom.
-const MARGIN: [f64; 4] = [62.0, 12.0, 30.0, 40.0];
+const MARGIN: [f64; 4] = [62.0, 24.0, 30.0, 40.0];
 const COLOURS: [&str; 6] = ["#1668b8", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#666666"];
 
 /// One line of a chart.
@@ -201,7 +201,7 @@ mod tests {
             lines: vec![line],
         };
         let svg = draw(&chart);
-        assert!(svg.contains("points=\"62.0,220.0 628.0,30.0\""), "{svg}");
+        assert!(svg.contains("points=\"62.0,220.0 616.0,30.0\""), "{svg}");
         assert!(svg.contains("a&lt;b") && svg.contains("t &amp; u") && svg.contains("99.9%"));
         assert!(draw(&Chart { lines: Vec::new(), ..chart }).is_empty());
     }

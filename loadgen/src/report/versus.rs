@@ -24,12 +24,17 @@ pub(crate) fn table(sides: &[Side; 2], compared: &Compared) -> String {
             out,
             "{:<26}{:>14}{:>14}   {}",
             format!("{} {}", figure.name, figure.unit),
-            value(median(&figure.values[0])),
-            value(median(&figure.values[1])),
+            middle(&figure.values[0]),
+            middle(&figure.values[1]),
             interval(figure)
         );
     }
     out
+}
+
+/// The median of what the rounds gave; a round may give nothing: it did not come to that.
+fn middle(values: &[f64]) -> String {
+    if values.is_empty() { "none".to_owned() } else { value(median(values)) }
 }
 
 fn value(value: f64) -> String {
@@ -108,8 +113,8 @@ fn section(sides: &[Side; 2], compared: &Compared, body: &mut String) {
             "<tr><td>{} {}</td><td>{}</td><td>{}</td><td class=\"{}\">{mean}</td><td>{range}</td></tr>",
             escape(&figure.name),
             figure.unit,
-            value(median(&figure.values[0])),
-            value(median(&figure.values[1])),
+            middle(&figure.values[0]),
+            middle(&figure.values[1]),
             class(figure)
         );
     }
