@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recv, send,
-    socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, getpeername, recv,
+    send, socket_with, sockopt,
 };
 
 /// How a connection stands.
@@ -77,6 +77,11 @@ impl Link {
         let good = socket.is_some_and(|socket| matches!(sockopt::socket_error(socket), Ok(Ok(()))));
         self.state = if good { State::Open } else { State::Closed };
         good
+    }
+
+    /// A connecting socket has its peer already.
+    pub(crate) fn stands(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| matches!(getpeername(socket), Ok(Some(_))))
     }
 
     /// Writes `bytes`, cut into the pieces that begin at `cuts`; what the socket does not take is

@@ -35,6 +35,8 @@ use crate::num::index;
 const SCRATCH: usize = 256 * 1024;
 /// Socket events taken at once, and actors woken between two looks at the sockets.
 const BATCH: usize = 256;
+/// A wake-up later than this looks at the actor's socket first.
+const BEHIND: Duration = Duration::from_millis(5);
 /// The longest sleep, so that the second's measurements are handed over in time.
 const NAP: Duration = Duration::from_millis(100);
 /// The marks of the mailbox and of the alarm among the socket events.
@@ -181,9 +183,25 @@ impl Worker {
             let now = self.world.clock.now();
             let Some((actor, due)) = self.timers.due(now) else { return false };
             self.stats.span(Span::Lag, now.since(due));
+            if now.since(due) > BEHIND {
+                self.look_first(actor);
+            }
             self.event(actor, Event::Wake);
         }
         true
+    }
+
+    /// The answer may lie in the socket: a deadline must not pass for want of looking.
+    fn look_first(&mut self, actor: u32) {
+        let link = &mut self.links[actor as usize];
+        match link.state {
+            State::Open => self.readable(actor, epoll::EventFlags::empty()),
+            State::Connecting if link.stands() => {
+                link.state = State::Open;
+                self.event(actor, Event::Connected);
+            }
+            _ => {}
+        }
     }
 
     /// Hands over the measurements of a second that is past.

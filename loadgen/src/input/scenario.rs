@@ -260,6 +260,7 @@ impl Scenario {
                 return refuse(format!("--scale {scale}: give a factor above 0, at most 100"));
             }
             self.scale(scale);
+            self.about.push_str(&format!(" (at scale {scale})"));
         }
         if let Some(duration) = changes.duration {
             self.stretch(duration);
