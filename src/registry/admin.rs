@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Full, Registry};
+use super::{Entry, Full, Registry};
 use crate::clock::Timestamp;
 use crate::protocol::names::{ChannelName, TopicName};
 
@@ -41,7 +41,7 @@ impl Registry {
         {
             if let Err(full) = self.take_names(1) {
                 drop(entry);
-                self.drop_leftover(topic.as_str());
+                self.drop_if(topic.as_str(), Entry::is_unused);
                 return Err(full);
             }
             entry.topic.add_channel(channel);

@@ -152,7 +152,7 @@ impl Registry {
         let entry = &mut *guard;
         if let Err(full) = self.make_room(entry, client, channel) {
             drop(guard);
-            self.drop_leftover(topic);
+            self.drop_if(topic, Entry::is_unused);
             return Err(full);
         }
         let mut changed = Changed::default();
@@ -216,7 +216,7 @@ impl Registry {
             let gone = entry.is_leftover();
             drop(guard);
             if gone {
-                self.drop_leftover(topic);
+                self.drop_if(topic, Entry::is_leftover);
             }
         }
         changed
@@ -249,7 +249,7 @@ impl Registry {
             let is_leftover = was_there && entry.is_leftover();
             drop(guard);
             if is_leftover {
-                self.drop_leftover(topic.as_str());
+                self.drop_if(topic.as_str(), Entry::is_leftover);
             }
             gone.into_iter().for_each(|channel| left(&topic, Some(channel)));
             if was_there {
@@ -298,11 +298,11 @@ impl Registry {
         gone
     }
 
-    /// Removes a topic that nothing keeps, looked at again under its lock.
-    fn drop_leftover(&self, topic: &str) {
+    /// Removes a topic that nothing keeps: `is_gone` is asked (again) under its lock.
+    fn drop_if(&self, topic: &str, is_gone: impl Fn(&Entry) -> bool) {
         // Divergence: nsqlookupd keeps ephemeral topics whose nsqd went without UNREGISTER.
         let removed = self.topics.remove_if_mut(topic, |_, entry| {
-            let gone = entry.is_leftover();
+            let gone = is_gone(entry);
             if gone {
                 self.directory.unlist(topic);
             }
@@ -372,11 +372,15 @@ impl Entry {
         }
     }
 
-    /// Whether nothing keeps it: an ephemeral topic without producers, or one that was made for
-    /// a change that was then refused.
+    /// Whether its last producer was what kept it.
     fn is_leftover(&self) -> bool {
-        let unused = !self.listed && !self.dirty;
-        (unused || self.slot.name().is_ephemeral()) && self.topic.producers().is_empty()
+        self.slot.name().is_ephemeral() && self.topic.producers().is_empty()
+    }
+
+    /// Whether it was made for a change that was then refused. A topic that was there before stays,
+    /// ephemeral and without producers though it may be: a refusal changes nothing.
+    fn is_unused(&self) -> bool {
+        !self.listed && !self.dirty
     }
 
     /// How many names go with it.
