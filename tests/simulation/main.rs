@@ -113,8 +113,9 @@ fn a_planted_bug_is_caught_and_shown_in_few_steps() {
 /// What seeds have found, in the shortest form.
 #[test]
 fn what_was_found_once_stays_found() {
-    for (what, steps) in found() {
-        let script = Script { shards: 2, capacity: Capacity::default(), steps };
+    for (what, registrations, steps) in found() {
+        let capacity = Capacity { registrations, ..Capacity::default() };
+        let script = Script { shards: 2, capacity, steps };
         if run(&script, Plant::Nothing).is_err() {
             panic!("{what}: {}", report(None, &script, Plant::Nothing));
         }
@@ -133,7 +134,8 @@ fn nsqd(shard: usize, node: usize, says: &[Say]) -> Vec<Step> {
     steps
 }
 
-fn found() -> Vec<(&'static str, Vec<Step>)> {
+/// What was wrong, how many registrations fit, and the steps.
+fn found() -> Vec<(&'static str, usize, Vec<Step>)> {
     let commits = [Step::Commit { shard: 0 }, Step::Commit { shard: 1 }];
     let after = |mut steps: Vec<Step>, more: &[Step]| {
         steps.extend_from_slice(more);
@@ -149,13 +151,31 @@ fn found() -> Vec<(&'static str, Vec<Step>)> {
     vec![
         (
             "an admin is told that a channel is gone that readers still see",
+            100,
             after(
                 after(ephemeral, &unregister),
                 &[Step::Ask(Admin::DeleteChannel("a", "y#ephemeral"))],
             ),
         ),
         (
+            "a refused REGISTER took an ephemeral topic along that nobody had registered yet",
+            2,
+            after(
+                vec![Step::Ask(Admin::Create("c#ephemeral", Some("x")))],
+                &nsqd(0, 0, &[Say::Register("c#ephemeral", Some("z"))]),
+            ),
+        ),
+        (
+            "a refused channel took an ephemeral topic along that nobody had registered yet",
+            2,
+            vec![
+                Step::Ask(Admin::Create("c#ephemeral", Some("x"))),
+                Step::Ask(Admin::Create("c#ephemeral", Some("z"))),
+            ],
+        ),
+        (
             "a topic that was deleted is held by an nsqd that has unregistered it since",
+            100,
             after(
                 nsqd(0, 0, &[Say::Register("a", Some("x"))]),
                 &[
