@@ -74,7 +74,12 @@ class Server:
         return machine.memory_bytes(self.process.pid, key)
 
     def alive(self):
-        return self.process.poll() is None
+        """Whether it runs; one that dies of what it was just sent is given a moment to be dead."""
+        try:
+            self.process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def get(self, target, timeout=60):
         """One GET on a connection of its own: seconds and body."""
