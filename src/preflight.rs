@@ -46,7 +46,7 @@ pub struct Ground {
     pub http: TcpListener,
     /// The cores the process may use, in ascending order; never empty.
     pub cpus: Vec<usize>,
-    /// Executors to start: at most one per core.
+    /// Executors to start; more than cores share them.
     pub shards: NonZeroUsize,
     /// HTTP workers to start.
     pub http_workers: NonZeroUsize,
@@ -68,7 +68,10 @@ impl Ground {
             _ => {}
         }
         let cpus = cpus().map_err(Failure::Cores)?;
-        let shards = shards(config.shards, cpus.len())?;
+        let shards = match config.shards {
+            Some(shards) => shards,
+            None => NonZeroUsize::new(cpus.len()).ok_or(Failure::Cores(Errno::SRCH))?,
+        };
         let http_workers = http_workers(config.http_workers, cpus.len());
         let limits = Limits {
             descriptors: raise(Resource::Nofile).min(DESCRIPTORS_MOST),
@@ -116,14 +119,6 @@ fn cpus() -> Result<Vec<usize>, Errno> {
     Ok((0..CpuSet::MAX_CPU).filter(|&cpu| mask.is_set(cpu)).collect())
 }
 
-fn shards(asked: Option<NonZeroUsize>, cpus: usize) -> Result<NonZeroUsize, Failure> {
-    let most = NonZeroUsize::new(cpus).ok_or(Failure::Cores(Errno::SRCH))?;
-    match asked.unwrap_or(most) {
-        asked if asked > most => Err(Failure::TooManyShards { asked, cpus: most }),
-        asked => Ok(asked),
-    }
-}
-
 fn http_workers(asked: Option<NonZeroUsize>, cpus: usize) -> NonZeroUsize {
     let workers = asked.map_or(cpus, NonZeroUsize::get).max(HTTP_WORKERS_LEAST);
     NonZeroUsize::new(workers).expect("the least is above zero")
@@ -150,7 +145,8 @@ struct Limits {
 }
 
 impl Limits {
-    /// The connections for TCP and for HTTP: what is asked for, and of the rest a half each.
+    /// The connections for TCP and for HTTP: what is asked for, and of the rest three fifths
+    /// and two.
     fn share(
         self,
         tcp: Option<NonZeroUsize>,
@@ -170,7 +166,8 @@ impl Limits {
         }
         let http_share = match tcp {
             Some(tcp) => free - tcp,
-            None => free / 2,
+            // nsqds stay connected, and many consumers come only to ask.
+            None => (free * 2 / 5).max(1),
         };
         let http = http.unwrap_or(http_share.min(self.coroutines));
         let tcp = tcp.unwrap_or(free - http);
@@ -219,13 +216,6 @@ pub enum Failure {
     Memlock(u64),
     /// The affinity mask cannot be read, or is empty.
     Cores(Errno),
-    /// More executors than cores.
-    TooManyShards {
-        /// What `--shards` says.
-        asked: NonZeroUsize,
-        /// The cores the process may use.
-        cpus: NonZeroUsize,
-    },
     /// Too few descriptors.
     Descriptors {
         /// For the connections asked for (one where none is) and the daemon itself.
@@ -267,11 +257,6 @@ impl fmt::Display for Failure {
             Self::Cores(error) => write!(
                 f,
                 "cannot tell which cores may be used: {error}; look at `taskset -p` and the cpuset"
-            ),
-            Self::TooManyShards { asked, cpus } => write!(
-                f,
-                "--shards {asked} is more than the {cpus} cores this process may use; lower it, \
-                 or use 0 for one per core"
             ),
             Self::Descriptors { needed, limit } => write!(
                 f,
@@ -390,25 +375,14 @@ mod tests {
     }
 
     #[test]
-    fn more_shards_than_cores_are_refused() {
-        let some = NonZeroUsize::new;
-        for (asked, cpus, want) in [(0, 4, Some(4)), (3, 4, Some(3)), (4, 4, Some(4)), (5, 4, None)]
-        {
-            assert_eq!(shards(some(asked), cpus).ok(), want.and_then(some), "{asked} of {cpus}");
-        }
-        let text = shards(some(5), 4).unwrap_err().to_string();
-        assert!(text.starts_with("--shards 5 is more than the 4 cores"), "{text}");
-    }
-
-    #[test]
     fn connections_share_the_descriptors() {
         // Two executors and two workers: 64 + 4 × 32 = 192 descriptors are the daemon's own.
         let limits = |descriptors| Limits { descriptors, threads: 4, coroutines: usize::MAX };
         let few = |coroutines| Limits { coroutines, ..limits(1_192) };
         let too_few = |needed, limit| Err(Failure::Descriptors { needed, limit });
         for (limits, tcp, http, want) in [
-            (limits(1_192), 0, 0, Ok((500, 500))),
-            (limits(1_193), 0, 0, Ok((501, 500))),
+            (limits(1_192), 0, 0, Ok((600, 400))),
+            (limits(1_193), 0, 0, Ok((601, 400))),
             (limits(1_192), 900, 0, Ok((900, 100))),
             (limits(1_192), 0, 1, Ok((999, 1))),
             (limits(1_192), 10, 20, Ok((10, 20))),
