@@ -27,8 +27,9 @@ use crate::connections::{Berth, Handle, Hosting, Join, Mail, Progress, Route, Ru
 use crate::flow::Service;
 
 /// How long a shard that has just worked waits inside epoll before it parks. A park costs seven
-/// system calls, so that a trickle of small commands is served for half the CPU.
-const LINGER: Duration = Duration::from_millis(5);
+/// system calls, so that a trickle of commands a few milliseconds apart must not park between
+/// them. Nothing waits for it: all that a shard can be told comes through that epoll.
+const LINGER: Duration = Duration::from_millis(50);
 /// How long a shard may work before glommio asks it to yield: never, in effect, since its table is
 /// the executor's only task. A short time is worse than useless: glommio 0.9 parks an executor with a
 /// task that is ready to run when this passes between the poll of the ring and the run of the task,
@@ -151,19 +152,14 @@ where
     result
 }
 
-/// Takes turns until the table is drained: without waiting while there is work, then once with a
-/// linger, then parked.
+/// Takes turns until the table is drained. A turn waits in epoll unless the table has work left;
+/// one that has waited in vain is followed by a park.
 async fn pump<S: Service>(table: &mut Table<S>) -> io::Result<()> {
-    let mut wait = Duration::ZERO;
     loop {
-        match table.turn(wait)? {
+        match table.turn(LINGER)? {
             Progress::Drained => return Ok(()),
-            Progress::Busy => wait = Duration::ZERO,
-            Progress::Quiet if wait.is_zero() => wait = LINGER,
-            Progress::Quiet => {
-                readable(&*table).await?;
-                wait = Duration::ZERO;
-            }
+            Progress::Busy => glommio::yield_if_needed().await,
+            Progress::Quiet => readable(&*table).await?,
         }
     }
 }
