@@ -10,7 +10,7 @@ use musterd::clock::Clock;
 use musterd::protocol::encode;
 
 use crate::crowd::{Crowd, histogram};
-use crate::http::{Client, timed};
+use crate::http::{Client, is_silence, timed};
 use crate::{Tcp, heard, ready, say};
 
 /// A fleet arrives and vanishes.
@@ -92,11 +92,15 @@ impl Herd {
         for sample in 0..SAMPLE {
             let nsqd = sample * self.nsqds / SAMPLE;
             let target = format!("/lookup?topic={}", self.topic(nsqd, sample % self.topics));
-            while !gone(&client.get(&target)?) {
-                if clock.now() > end {
-                    return Ok(None);
+            loop {
+                match client.get(&target) {
+                    Ok(body) if gone(&body) => break,
+                    Err(error) if !is_silence(&error) => return Err(error),
+                    _ if clock.now() > end => return Ok(None),
+                    Ok(_) => std::thread::sleep(PAUSE),
+                    // Its answer may still come, and would be taken for the next one's.
+                    Err(_) => client = Client::connect(self.http)?,
                 }
-                std::thread::sleep(PAUSE);
             }
         }
         Ok(Some(clock.now().since(start)))
@@ -122,8 +126,11 @@ impl Herd {
         let mut client = Client::connect(self.http)?;
         let mut latency = histogram();
         while !done.load(Ordering::Relaxed) {
-            timed(&mut client, ASKED, &clock, &mut latency)?;
-            std::thread::sleep(PAUSE);
+            match timed(&mut client, ASKED, &clock, &mut latency) {
+                Ok(_) => std::thread::sleep(PAUSE),
+                Err(error) if is_silence(&error) => client = Client::connect(self.http)?,
+                Err(error) => return Err(error),
+            }
         }
         Ok(latency)
     }
