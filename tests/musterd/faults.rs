@@ -1,11 +1,13 @@
 //! Faults from outside: the daemon is stopped and continued, its peers reset, its system refuses.
 
+use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, Http, Nsqd};
+use crate::support::{Daemon, Http, Nsqd, eventually};
 
 /// A busy machine takes the CPU away at any moment: here, hundreds of times, for longer than any
 /// preemption timer of the runtimes. Nobody may be left waiting afterwards.
@@ -35,4 +37,73 @@ fn a_daemon_that_is_stopped_and_continued_at_any_moment_goes_on() {
         over.store(true, Ordering::Relaxed);
     });
     assert!(answered.load(Ordering::Relaxed) > 0);
+}
+
+/// Closes with a reset instead of an end.
+fn reset(stream: TcpStream) {
+    let linger = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+    linger.expect("an option");
+    drop(stream);
+}
+
+#[test]
+fn a_reset_in_the_middle_of_anything_leaves_nothing_behind() {
+    let daemon = Daemon::start(&[]);
+    let body = r#"{"version":"1","tcp_port":1,"http_port":2,"broadcast_address":"b"}"#;
+    let length = u32::try_from(body.len()).expect("small").to_be_bytes();
+    let head = [b"  V1IDENTIFY\n", &length[..], body.as_bytes()].concat();
+    let dialogue =
+        [&head[..], b"REGISTER t c\nPING\nUNREGISTER t c\nREGISTER u#ephemeral\n"].concat();
+    for cut in 0..=dialogue.len() {
+        let mut nsqd = Nsqd::connect(daemon.tcp);
+        nsqd.send(&dialogue[..cut]);
+        reset(nsqd.stream);
+    }
+    let request =
+        b"POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12345";
+    for cut in 0..=request.len() {
+        let mut client = Http::connect(daemon.http);
+        client.send(&request[..cut]);
+        reset(client.into_stream());
+    }
+    let mut http = Http::connect(daemon.http);
+    eventually("all have left", || http.get("/debug").eq("{}").then_some(()));
+    eventually("all are closed", || {
+        let page = http.get("/metrics");
+        let has = |line: &str| page.lines().any(|other| other == line);
+        (has("musterd_connections{port=\"tcp\"} 0") && has("musterd_connections{port=\"http\"} 1"))
+            .then_some(())
+    });
+    assert_eq!(http.get("/topics"), r#"{"topics":["t"]}"#);
+}
+
+#[test]
+fn who_pinged_while_the_daemon_was_stopped_was_not_silent() {
+    let daemon = Daemon::start(&["--inactive-producer-timeout=500ms"]);
+    let mut nsqd = Nsqd::identified(daemon.tcp, "a");
+    nsqd.command("REGISTER t");
+    daemon.signal(Signal::STOP);
+    // Longer than the silence that ends a connection, which is twice the timeout.
+    std::thread::sleep(Duration::from_millis(1500));
+    nsqd.send(b"PING\n");
+    daemon.signal(Signal::CONT);
+    assert_eq!(nsqd.reply(), "OK");
+    let lookup = Http::connect(daemon.http).get("/lookup?topic=t");
+    assert!(lookup.contains("nsqd-a.example"), "{lookup}");
+}
+
+#[test]
+fn a_system_that_gives_too_little_is_told_apart_in_one_line() {
+    let check = |limit: &str, remedy: &str| {
+        let program = env!("CARGO_BIN_EXE_musterd");
+        let flags = "--tcp-address=127.0.0.1:0 --http-address=127.0.0.1:0";
+        let script = format!("ulimit {limit} && exec {program} {flags}");
+        let done = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{limit}: {stderr}");
+        let fatal: Vec<_> = stderr.lines().filter(|line| line.contains("FATAL: ")).collect();
+        assert!(matches!(fatal[..], [line] if line.contains(remedy)), "{limit}: {stderr}");
+    };
+    check("-l 64", "LimitMEMLOCK=");
+    check("-n 100", "LimitNOFILE=");
 }

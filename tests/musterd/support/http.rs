@@ -35,6 +35,11 @@ impl Http {
         self.reader.get_mut()
     }
 
+    /// Gives the socket away.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.reader.into_inner()
+    }
+
     /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream().write_all(bytes).expect("the daemon reads");
