@@ -158,7 +158,8 @@ async fn pump<S: Service>(table: &mut Table<S>) -> io::Result<()> {
     loop {
         match table.turn(LINGER)? {
             Progress::Drained => return Ok(()),
-            Progress::Busy => glommio::yield_if_needed().await,
+            // No yield: see `PREEMPT`.
+            Progress::Busy => {}
             Progress::Quiet => readable(&*table).await?,
         }
     }
