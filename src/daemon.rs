@@ -7,7 +7,6 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam::channel::{Receiver, after, never, select, tick, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -28,6 +27,7 @@ use crate::protocol::encode;
 use crate::registry::{Capacity, Registry};
 use crate::session::{Patience, Sessions};
 use crate::shard;
+use crate::watch::{self, Deaf, Watch};
 
 /// Why the daemon did not start, or did not go on.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub enum Failure {
     Start(&'static str, io::Error),
     /// A table of a side ended: its peers hang.
     Died(&'static str, Option<Exit>),
+    /// A table of a side does not take turns any more: its peers hang.
+    Deaf(Deaf),
 }
 
 impl fmt::Display for Failure {
@@ -48,17 +50,13 @@ impl fmt::Display for Failure {
             Self::Died(what, Some(Exit { table, result: Err(error) })) => {
                 write!(f, "{what} table {table} ended: {error}")
             }
+            Self::Deaf(deaf) => deaf.fmt(f),
             Self::Died(what, _) => write!(f, "a table of {what} ended unasked"),
         }
     }
 }
 
 impl std::error::Error for Failure {}
-
-/// How often the counters are looked at for something to warn of.
-const LOOK: Duration = Duration::from_secs(1);
-/// How often one thing is warned of at most.
-const WARN: Duration = Duration::from_secs(60);
 
 /// Runs the daemon until a signal stops it; `dropped` is what its log has lost.
 ///
@@ -75,9 +73,9 @@ pub fn run(config: &Config, clock: &Clock, dropped: &Dropped) -> Result<(), Fail
     let registry = Arc::new(Registry::new(Arc::new(Directory::default()), capacity));
     let parts = Parts { config, clock, registry, metrics: Arc::default(), dropped };
     let sides = parts.start(ground)?;
-    let watched = watch(&sides, clock, &signals);
+    let ended = wait(&sides, clock, &signals);
     stop(sides, clock, &signals);
-    watched
+    ended
 }
 
 /// SIGTERM, SIGINT and SIGHUP, as a channel.
@@ -271,10 +269,13 @@ impl Side {
 }
 
 /// Waits for a reason to stop: a signal, or the unasked end of a table.
-fn watch(sides: &[Side; 2], clock: &Clock, signals: &Receiver<i32>) -> Result<(), Failure> {
+fn wait(sides: &[Side; 2], clock: &Clock, signals: &Receiver<i32>) -> Result<(), Failure> {
     let [tcp, http] = sides;
-    let looks = tick(LOOK);
-    let mut warnings = sides.each_ref().map(Warnings::new);
+    let looks = tick(watch::LOOK);
+    let mut watches = sides.each_ref().map(|side| {
+        let handles = side.running.as_ref().map(Running::handles).unwrap_or_default();
+        Watch::new(side.name, &side.counters, handles)
+    });
     loop {
         select! {
             recv(signals) -> signal => match signal {
@@ -285,47 +286,10 @@ fn watch(sides: &[Side; 2], clock: &Clock, signals: &Receiver<i32>) -> Result<()
             recv(http.exits) -> exit => return Err(Failure::Died(http.name, exit.ok())),
             recv(looks) -> _ => {
                 let now = clock.now();
-                warnings.iter_mut().for_each(|warnings| warnings.look(now));
+                watches.iter_mut().try_for_each(|watch| watch.look(now)).map_err(Failure::Deaf)?;
             }
         }
     }
-}
-
-/// What of one side is worth a warning, and when it was last given.
-struct Warnings<'a> {
-    side: &'a Side,
-    refused: (u64, Timestamp),
-    accept_errors: (u64, Timestamp),
-}
-
-impl<'a> Warnings<'a> {
-    fn new(side: &'a Side) -> Self {
-        let never = (0, Timestamp::from_unix_nanos(0));
-        Self { side, refused: never, accept_errors: never }
-    }
-
-    fn look(&mut self, now: Timestamp) {
-        let Side { name, counters, .. } = self.side;
-        if let Some(more) = grown(&mut self.refused, counters.refused(), now) {
-            let flag = name.to_lowercase();
-            tracing::warn!(
-                "{name}: refused {more} connections over --max-{flag}-connections ({} are open)",
-                counters.open()
-            );
-        }
-        if let Some(more) = grown(&mut self.accept_errors, counters.accept_errors(), now) {
-            tracing::warn!("{name}: {more} accepts failed; is RLIMIT_NOFILE too low?");
-        }
-    }
-}
-
-/// By how much `count` has grown since it was last warned of, if that is [`WARN`] ago.
-fn grown((warned, at): &mut (u64, Timestamp), count: u64, now: Timestamp) -> Option<u64> {
-    if count == *warned || now.since(*at) < WARN {
-        return None;
-    }
-    *at = now;
-    Some(count - std::mem::replace(warned, count))
 }
 
 /// Stops both sides: no more accepts, what is in flight is finished, the rest ends. Waits for that,

@@ -18,3 +18,4 @@ pub mod registry;
 pub mod session;
 pub mod shard;
 pub mod sorted;
+pub mod watch;

@@ -66,6 +66,18 @@ impl Handle {
         }
     }
 
+    /// Whether the table has heard the bell since it last rang.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        !self.0.rung.load(Ordering::Acquire)
+    }
+
+    /// Hears the bell as a table does.
+    #[cfg(test)]
+    pub(crate) fn hear(&self) {
+        self.answer();
+    }
+
     /// The table has heard the bell and will now take every letter: the next one rings again.
     pub(super) fn answer(&self) {
         self.0.rung.swap(false, Ordering::AcqRel);
