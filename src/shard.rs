@@ -29,7 +29,7 @@ use crate::flow::Service;
 /// How long a shard that has just worked waits inside epoll before it parks. A park costs seven
 /// system calls, so that a trickle of commands a few milliseconds apart must not park between
 /// them. Nothing waits for it: all that a shard can be told comes through that epoll.
-const LINGER: Duration = Duration::from_millis(50);
+const LINGER: Duration = Duration::from_millis(20);
 /// How long a shard may work before glommio asks it to yield: never, in effect, since its table is
 /// the executor's only task. A short time is worse than useless: glommio 0.9 parks an executor with a
 /// task that is ready to run when this passes between the poll of the ring and the run of the task,

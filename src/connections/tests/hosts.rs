@@ -214,14 +214,15 @@ fn a_parked_host_wakes_for_sockets_mail_and_time() {
             assert_eq!(ask(&mut peer, &format!("echo {round}\n")), format!("{round}\n"));
             assert_eq!(ask(&mut hosted.peer(), "quit\n"), "bye\n");
             // Nothing comes for longer than a host lingers, so that it parks.
-            peer.get_ref().set_read_timeout(Some(Duration::from_millis(15))).unwrap();
+            peer.get_ref().set_read_timeout(Some(Duration::from_millis(40))).unwrap();
             assert!(peer.fill_buf().is_err());
             peer.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
         }
         let before = hosted.counters.turns();
         assert_eq!(ask(&mut peer, "nap\n"), "late\n");
         let turns = hosted.counters.turns() - before;
-        assert!(turns < 40, "{turns} turns for one nap: the host does not sleep");
+        // Turns of before may be told now, up to 64 a table; one that does not sleep takes thousands.
+        assert!(turns < 300, "{turns} turns for one nap: the host does not sleep");
     });
 }
 
