@@ -43,6 +43,7 @@ def describe(root):
     return [
         ("commit", command("git", "describe", "--always", "--dirty", cwd=root)),
         ("machine", f"{os.cpu_count()} × {model}, {memory:.0f} GiB"),
+        ("load average while measuring", f"{os.getloadavg()[2]:.1f}"),
         ("kernel", f"{platform.system()} {platform.release()}"),
         ("rustc", command("rustc", "--version")),
         ("go", command("go", "version")),

@@ -1,6 +1,6 @@
 """Figures to Markdown: what was aimed at and what came, and every median with its spread."""
 
-import re
+from pathlib import Path
 from statistics import median
 
 GO, OURS = "nsqlookupd", "musterd"
@@ -118,7 +118,8 @@ def quick(figures):
 
 
 def full(saved):
-    """The whole page, but for what a person has written below its last rule."""
+    """The whole page; what a person has to say about the figures is in notes.md."""
+    notes = (Path(__file__).resolve().parent / "notes.md").read_text()
     figures = saved["figures"]
     rows = [row for row in (judged(figures, target) for target in targets()) if row]
     about = "\n".join(f"- {label}: {text}" for label, text in saved["about"].items())
@@ -139,4 +140,5 @@ to every line. A herd that is not cleaned up in the time that was waited shows t
 ## Every figure
 
 {every(figures)}
-"""
+
+{notes}"""

@@ -5,7 +5,6 @@ own server, so that no scenario sees what another left behind.
 """
 
 import contextlib
-import json
 import threading
 import time
 from dataclasses import dataclass
@@ -267,7 +266,3 @@ def body_sizes(figures):
     """The sizes of body that a lookupd answered with, by registry."""
     return {key[7]: int(values[-1]) for key, values in figures.items() if key.endswith(": body, bytes")}
 
-
-def listed(figures):
-    """Pairs as JSON, for a log."""
-    return json.dumps(figures, ensure_ascii=False)
