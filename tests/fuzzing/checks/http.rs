@@ -1,14 +1,11 @@
 //! `http::turn`: the same answers however a conversation is cut, each of them whole HTTP.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::directory::Directory;
 use musterd::flow::{Input, Next};
 use musterd::http::{self, App, Call, Connection, Date, Refusal, Respond, Routes};
 use musterd::limits;
-use musterd::registry::{Capacity, Registry};
 
 use super::cuts;
 
@@ -45,9 +42,8 @@ pub(crate) fn http(data: &[u8]) {
 
 /// All that a peer is told which sends `bytes` in reads that end at `cuts`, and then closes.
 fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16, bool)>) {
-    let capacity = Capacity { registrations: 8, per_peer: 8 };
     let routes = Routes {
-        registry: Arc::new(Registry::new(Arc::new(Directory::default()), capacity)),
+        registry: super::registry(),
         inactive_producer_timeout: Duration::from_secs(300),
         tombstone_lifetime: Duration::from_secs(45),
         metrics: musterd::http::MetricsPage::default(),
@@ -73,6 +69,7 @@ fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16, bool
             }
         }
     }
+    desk.routes.registry.delete_topic("*");
     (output, desk.statuses)
 }
 

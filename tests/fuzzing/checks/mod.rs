@@ -3,6 +3,11 @@
 //! Must not: know where the bytes come from. `tests/fuzzing` draws them from seeds, and the targets
 //! of `fuzz/` from a coverage-guided search; a file that one of them found is kept in `fuzz/seeds`.
 
+use std::sync::Arc;
+
+use musterd::directory::Directory;
+use musterd::registry::{Capacity, Registry};
+
 mod config;
 mod decode;
 mod duration;
@@ -26,4 +31,19 @@ fn cuts(data: &[u8]) -> (Vec<usize>, &[u8]) {
         places.iter().map(|&place| usize::from(place) * bytes.len() / 255).collect();
     cuts.sort_unstable();
     (cuts, bytes)
+}
+
+/// A small registry that is empty; whoever asks leaves it empty. One for each thread: to make and
+/// drop one takes far longer than most conversations.
+fn registry() -> Arc<Registry> {
+    thread_local! {
+        static REGISTRY: Arc<Registry> = Arc::new(Registry::new(
+            Arc::new(Directory::default()),
+            Capacity { registrations: 12, per_peer: 8 },
+        ));
+    }
+    REGISTRY.with(|registry| {
+        assert_eq!((registry.names(), registry.registrations()), (0, 0), "something was left");
+        Arc::clone(registry)
+    })
 }

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::directory::Directory;
 use musterd::flow::{Ended, Input, Next, Service};
 use musterd::limits;
-use musterd::registry::{Capacity, Registry};
 use musterd::session::{Event, Observer, Patience, Sessions};
 
 use super::cuts;
@@ -29,8 +27,7 @@ pub(crate) fn session(data: &[u8]) {
 
 /// All that a peer is told which sends `bytes` in reads that end at `cuts`, and then closes.
 fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
-    let capacity = Capacity { registrations: 12, per_peer: 8 };
-    let registry = Arc::new(Registry::new(Arc::new(Directory::default()), capacity));
+    let registry = super::registry();
     let patience = Patience::with_inactive_timeout(Duration::from_secs(300));
     let greeting = b"\0\0\0\x02HI"[..].into();
     let mut sessions = Sessions::new(Arc::clone(&registry), patience, greeting, Mute);
@@ -61,5 +58,6 @@ fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
     registry.directory().each_topic(|name, topic| {
         assert!(topic.producers().is_empty() && !name.is_ephemeral(), "{name} is left");
     });
+    registry.delete_topic("*");
     output
 }
