@@ -103,7 +103,8 @@ impl Counters {
         self.sent.fetch_add(done.sent, Ordering::Relaxed);
     }
 
-    pub(super) fn queued(&self, bytes: usize) {
+    /// So much output waits for its peer.
+    pub(crate) fn queued(&self, bytes: usize) {
         self.queued_output.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 

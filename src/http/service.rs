@@ -123,3 +123,40 @@ impl Service for Requests {
         tracing::debug!("HTTP: client({}) closed: {why:?}", client.peer);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Directory;
+    use crate::http::MetricsPage;
+    use crate::registry::{Capacity, Registry};
+    use std::time::Duration;
+
+    #[test]
+    fn what_all_clients_have_not_read_is_bounded() {
+        let counters = Arc::new(Counters::default());
+        let routes = Routes {
+            registry: Arc::new(Registry::new(Arc::new(Directory::default()), Capacity::default())),
+            inactive_producer_timeout: Duration::from_secs(300),
+            tombstone_lifetime: Duration::from_secs(45),
+            metrics: MetricsPage::default(),
+        };
+        let clock = Clock::manual(Timestamp::default());
+        let mut requests =
+            Requests::new(routes, Arc::default(), Arc::clone(&counters), clock.clone());
+        let mut ask = || {
+            let (mut client, _) = requests.open(([127, 0, 0, 1], 1).into(), clock.now());
+            let input = Input { bytes: b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", end: false };
+            let mut output = Vec::new();
+            let turn = requests.turn(&mut client, input, clock.now(), &mut output, 1000);
+            assert_eq!(turn.consumed, input.bytes.len(), "the connection goes on");
+            String::from_utf8(output).expect("text")
+        };
+        counters.queued(limits::HTTP_QUEUED_OUTPUT);
+        assert!(ask().starts_with("HTTP/1.1 200 OK"));
+        counters.queued(1);
+        let answer = ask();
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable"), "{answer}");
+        assert!(answer.ends_with("{\"message\":\"OVERLOADED\"}"), "{answer}");
+    }
+}
