@@ -52,14 +52,6 @@ pub fn by_peer(shards: usize) -> Route {
     })
 }
 
-/// How many shards the affinity mask of this process has room for.
-///
-/// # Errors
-/// When the kernel does not tell.
-pub fn cpus() -> io::Result<usize> {
-    Ok(affinity()?.len())
-}
-
 /// Starts one executor per table and returns once all of them run; `make` is called on each one's
 /// own thread, with its index. Executors take the CPUs of the affinity mask in turn, so that more
 /// tables than CPUs share them.

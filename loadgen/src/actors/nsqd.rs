@@ -9,10 +9,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::protocol::identity::Identity;
 use musterd::protocol::{MAGIC, decode, encode};
 
-use super::{Event, Io, Order, Port};
+use super::{Event, Io, Order, Port, identity};
 use crate::measure::interval::Asked;
 use crate::measure::ops::{Count, Op};
 use crate::model::plan::{NsqdPlan, Plan};
@@ -211,15 +210,7 @@ impl Nsqd {
     fn connected(&mut self, io: &mut Io<'_>) {
         let State::Waiting { op: Op::Connect, asked, .. } = self.state else { return };
         io.stats.answered(Op::Connect, asked, io.now);
-        let host: Box<str> = Plan::host(self.id).into();
-        let identity = Identity {
-            hostname: host.clone(),
-            broadcast_address: host,
-            tcp_port: 4150,
-            http_port: 4151,
-            version: "1.3.0".into(),
-            ..Identity::default()
-        };
+        let identity = identity(&Plan::host(self.id));
         io.out.extend_from_slice(MAGIC);
         io.cut();
         let start = io.out.len();

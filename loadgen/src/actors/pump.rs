@@ -7,12 +7,11 @@
 use std::collections::VecDeque;
 
 use musterd::clock::Timestamp;
-use musterd::protocol::identity::Identity;
 use musterd::protocol::{MAGIC, decode, encode};
 
 use super::requests::Request;
 use super::response::Response;
-use super::{Event, Io, Order, Port, check};
+use super::{Event, Io, Order, Port, check, identity};
 use crate::input::scenario::ClosedOp;
 use crate::measure::interval::Asked;
 use crate::measure::ops::{Count, Op};
@@ -75,15 +74,7 @@ impl Pump {
             self.identified = true;
             return self.fill(io);
         }
-        let host: Box<str> = format!("pump-{}", self.number).into();
-        let identity = Identity {
-            hostname: host.clone(),
-            broadcast_address: host,
-            tcp_port: 4150,
-            http_port: 4151,
-            version: "1.3.0".into(),
-            ..Identity::default()
-        };
+        let identity = identity(&format!("pump-{}", self.number));
         io.out.extend_from_slice(MAGIC);
         encode::identify(&identity, io.out);
     }
