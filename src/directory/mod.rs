@@ -45,9 +45,10 @@ impl Directory {
         self.clients.each(&mut visit);
     }
 
-    /// Lists a topic: for the registry, after it has published into `slot`.
-    pub(crate) fn list(&self, slot: Arc<Slot>) {
-        self.topics.insert(slot);
+    /// Lists a topic, which must not be listed: for the registry. It publishes into the slot from
+    /// then on.
+    pub(crate) fn list(&self, name: TopicName, topic: Topic) -> Arc<Slot> {
+        self.topics.insert(name, topic)
     }
 
     /// Takes a topic off the list: for the registry.

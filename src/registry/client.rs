@@ -40,11 +40,13 @@ impl Client {
         self.registrations
     }
 
-    /// Whether it carries the topic, or the channel of it.
-    pub(super) fn holds(&self, topic: &str, channel: Option<&str>) -> bool {
-        self.topics.get(topic).is_some_and(|channels| {
-            channel.is_none_or(|channel| channels.find(|held| held.as_str().cmp(channel)).is_some())
-        })
+    /// How many registrations it would gain with the topic, and a channel of it.
+    pub(super) fn missing(&self, topic: &str, channel: Option<&str>) -> usize {
+        let Some(channels) = self.topics.get(topic) else {
+            return 1 + usize::from(channel.is_some());
+        };
+        let held = |channel| channels.find(|held| held.as_str().cmp(channel)).is_some();
+        usize::from(channel.is_some_and(|channel| !held(channel)))
     }
 
     /// It carries the topic, and a channel of it; how many of them are new.

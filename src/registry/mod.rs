@@ -79,12 +79,11 @@ pub struct Registry {
 /// A topic in the truth.
 #[derive(Debug)]
 struct Entry {
+    name: TopicName,
     /// The topic with every change.
     topic: Topic,
-    /// Where it is published.
-    slot: Arc<Slot>,
-    /// Whether the directory lists the slot.
-    listed: bool,
+    /// Where it is published, once it is.
+    slot: Option<Arc<Slot>>,
     /// Whether `topic` has a change that the slot does not show.
     dirty: bool,
 }
@@ -155,26 +154,17 @@ impl Registry {
             self.drop_if(topic, Entry::is_unused);
             return Err(full);
         }
-        let mut changed = Changed::default();
-        if let Some(channel) = channel {
-            let (name, new) = match entry.topic.channel(channel).map(|known| known.name().clone()) {
-                Some(known) => (known, entry.topic.add_channel_producer(channel, client.peer())),
-                None => {
-                    let name = ChannelName::new(channel).expect("the decoder gives valid names");
-                    entry.topic.add_channel_with(&name, client.peer());
-                    (name, true)
-                }
-            };
-            changed.channels = usize::from(new);
-            if new {
-                self.hold(client, entry.slot.name(), Some(&name));
-            }
+        let new_channel =
+            channel.and_then(|channel| add_channel(&mut entry.topic, channel, client));
+        let changed = Changed {
+            topic: entry.topic.add_producer(client.peer()),
+            channels: usize::from(new_channel.is_some()),
+        };
+        if changed != Changed::default() {
+            let held = client.hold(&entry.name, new_channel.as_ref());
+            self.registrations.fetch_add(held, Ordering::Relaxed);
         }
-        changed.topic = entry.topic.add_producer(client.peer());
-        if changed.topic {
-            self.hold(client, entry.slot.name(), None);
-        }
-        if changed != Changed::default() || !entry.listed {
+        if changed != Changed::default() || entry.slot.is_none() {
             entry.mark(batch);
         }
         Ok(changed)
@@ -315,9 +305,7 @@ impl Registry {
 
     /// Checks that what a REGISTER would add fits, and counts a new channel's name.
     fn make_room(&self, entry: &Entry, client: &Client, channel: Option<&str>) -> Result<(), Full> {
-        let topic = entry.slot.name().as_str();
-        let new_channel = channel.is_some() && !client.holds(topic, channel);
-        let new = usize::from(!client.holds(topic, None)) + usize::from(new_channel);
+        let new = client.missing(entry.name.as_str(), channel);
         if new > 0 && client.registrations() + new > self.capacity.per_peer {
             return Err(Full::Peer);
         }
@@ -336,32 +324,39 @@ impl Registry {
         }
         Ok(())
     }
+}
 
-    fn hold(&self, client: &mut Client, topic: &TopicName, channel: Option<&ChannelName>) {
-        self.registrations.fetch_add(client.hold(topic, channel), Ordering::Relaxed);
+/// Adds the nsqd to a channel, made if there is none; its name, if the nsqd is new to it.
+fn add_channel(topic: &mut Topic, channel: &str, client: &Client) -> Option<ChannelName> {
+    match topic.channel(channel).map(|known| known.name().clone()) {
+        Some(known) => topic.add_channel_producer(channel, client.peer()).then_some(known),
+        None => {
+            let name = ChannelName::new(channel).expect("the decoder gives valid names");
+            topic.add_channel_with(&name, client.peer());
+            Some(name)
+        }
     }
 }
 
 impl Entry {
     fn new(name: TopicName) -> Self {
-        Self { topic: Topic::default(), slot: Slot::new(name), listed: false, dirty: false }
+        Self { name, topic: Topic::default(), slot: None, dirty: false }
     }
 
     /// Notes that `batch` must publish it before its replies are sent.
     fn mark(&mut self, batch: &mut Batch) {
         self.dirty = true;
-        batch.note(self.slot.name());
+        batch.note(&self.name);
     }
 
     /// Shows every change, whoever made it. Under the topic's lock, so that an older topic never
     /// follows a newer one.
     fn publish(&mut self, directory: &Directory) {
-        if std::mem::take(&mut self.dirty) {
-            self.slot.publish(self.topic.clone());
-        }
-        if !self.listed {
-            self.listed = true;
-            directory.list(Arc::clone(&self.slot));
+        let dirty = std::mem::take(&mut self.dirty);
+        match &self.slot {
+            Some(slot) if dirty => slot.publish(self.topic.clone()),
+            Some(_) => {}
+            None => self.slot = Some(directory.list(self.name.clone(), self.topic.clone())),
         }
     }
 
@@ -374,13 +369,13 @@ impl Entry {
 
     /// Whether its last producer was what kept it.
     fn is_leftover(&self) -> bool {
-        self.slot.name().is_ephemeral() && self.topic.producers().is_empty()
+        self.name.is_ephemeral() && self.topic.producers().is_empty()
     }
 
     /// Whether it was made for a change that was then refused. A topic that was there before stays,
     /// ephemeral and without producers though it may be: a refusal changes nothing.
     fn is_unused(&self) -> bool {
-        !self.listed && !self.dirty
+        self.slot.is_none() && !self.dirty
     }
 
     /// How many names go with it.

@@ -9,7 +9,7 @@ extern crate self as crossbeam;
 pub use crossbeam_epoch as epoch;
 
 pub mod planted;
-#[path = "../../../src/published.rs"]
+#[path = "../../../src/published/mod.rs"]
 pub mod published;
 
 /// A published value, by either kind.

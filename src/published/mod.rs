@@ -1,8 +1,10 @@
 //! [`Published<T>`]: one value that a writer replaces whole and readers read without waiting.
 //!
-//! The only door to crossbeam-epoch. Must not: hand a guard or a reference out of the closure of
+//! With [`hashed`] the only door to crossbeam-epoch. Must not: hand a guard or a reference out of the closure of
 //! [`Published::read`], so that no pin can live across a yield of either runtime. Any thread may
 //! read and publish; writers that must not overwrite each other order themselves.
+
+pub mod hashed;
 
 use std::sync::atomic::Ordering;
 
