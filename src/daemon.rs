@@ -17,7 +17,7 @@ use crate::config::{Config, HttpEngine, VERSION, hostname};
 use crate::connections::{Counters, Exit, Hosting, Options, Route, Running};
 use crate::directory::Directory;
 use crate::http::service::Requests;
-use crate::http::{BUSY, MetricsPage, Routes, minihttp, server};
+use crate::http::{BUSY, KEEP_FROM, MetricsPage, Routes, minihttp, server};
 use crate::journal::Journal;
 use crate::limits;
 use crate::logging::Dropped;
@@ -184,6 +184,7 @@ impl Parts<'_> {
             registry: Arc::clone(&self.registry),
             inactive_producer_timeout: self.config.inactive_producer_timeout,
             tombstone_lifetime: self.config.tombstone_lifetime,
+            keep_from: KEEP_FROM,
             metrics: self.page([tcp_counters, Arc::clone(&counters)]),
         };
         let requests = Requests::new(

@@ -57,6 +57,9 @@ pub const HTTP_BODY: usize = 1024 * 1024;
 pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
 /// A keep-alive connection without a request. Past it: close.
 pub const HTTP_IDLE: Duration = Duration::from_secs(90);
+/// Answers to `/lookup` of wide topics that are kept for the next who asks, in bytes. Past it they are
+/// rendered each time.
+pub const KEPT_ANSWERS: usize = 64 * 1024 * 1024;
 /// Answers rendered and not yet read by all HTTP clients together, in bytes. Past it: 503.
 pub const HTTP_QUEUED_OUTPUT: usize = 512 * 1024 * 1024;
 

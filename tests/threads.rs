@@ -146,6 +146,7 @@ fn writers_admins_and_readers_at_once() {
         registry: Arc::new(Registry::new(Arc::new(Directory::default()), Capacity::default())),
         inactive_producer_timeout: Duration::from_secs(300),
         tombstone_lifetime: Duration::from_secs(45),
+        keep_from: 1,
         metrics: musterd::http::MetricsPage::default(),
     };
     let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));

@@ -147,6 +147,7 @@ impl Static {
             registry: Arc::new(fleet.registry),
             inactive_producer_timeout: Duration::from_secs(300),
             tombstone_lifetime: Duration::from_secs(45),
+            keep_from: musterd::http::KEEP_FROM,
             metrics: MetricsPage::default(),
         })
     }

@@ -4,11 +4,12 @@
 //! pointers. Must not: know what a topic is. Writers of one shard wait for each other, readers for
 //! nobody.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::Topic;
+use super::{Kept, Topic};
 use crate::protocol::names::TopicName;
 use crate::published::Published;
 use crate::published::hashed::{Hash64, Hashed};
@@ -21,7 +22,34 @@ const SHARDS: usize = 256;
 pub struct Slot {
     hash: u64,
     name: TopicName,
-    topic: Published<Topic>,
+    shown: Published<Shown>,
+}
+
+/// A topic as it was published, and the answer that readers have made of it.
+#[derive(Debug)]
+pub struct Shown {
+    topic: Topic,
+    answer: Kept,
+}
+
+impl Shown {
+    fn new(topic: Topic) -> Self {
+        Self { topic, answer: Kept::default() }
+    }
+
+    /// The answer to a lookup of it.
+    #[must_use]
+    pub fn answer(&self) -> &Kept {
+        &self.answer
+    }
+}
+
+impl Deref for Shown {
+    type Target = Topic;
+
+    fn deref(&self) -> &Topic {
+        &self.topic
+    }
 }
 
 impl Slot {
@@ -32,13 +60,13 @@ impl Slot {
     }
 
     /// Reads the topic as it was last published.
-    pub fn read<R>(&self, read: impl FnOnce(&Topic) -> R) -> R {
-        self.topic.read(read)
+    pub fn read<R>(&self, read: impl FnOnce(&Shown) -> R) -> R {
+        self.shown.read(read)
     }
 
     /// Publishes the topic: for the registry, under the topic's lock.
     pub(crate) fn publish(&self, topic: Topic) {
-        self.topic.publish(topic);
+        self.shown.publish(Shown::new(topic));
     }
 }
 
@@ -76,7 +104,7 @@ impl Index {
     /// Lists `topic` as `name`, which must not be listed.
     pub(super) fn insert(&self, name: TopicName, topic: Topic) -> Arc<Slot> {
         let hash = self.hasher.hash_one(name.as_str());
-        let slot = Arc::new(Slot { hash, name, topic: Published::new(topic) });
+        let slot = Arc::new(Slot { hash, name, shown: Published::new(Shown::new(topic)) });
         self.shard(hash).insert(Arc::clone(&slot));
         slot
     }

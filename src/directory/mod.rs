@@ -5,13 +5,15 @@
 
 mod clients;
 mod index;
+mod kept;
 mod peer;
 mod topic;
 
 use std::sync::Arc;
 
 pub use clients::{Clients, Shards};
-pub use index::Slot;
+pub use index::{Shown, Slot};
+pub use kept::{Kept, Room};
 pub use peer::Peer;
 pub use topic::{Channel, Topic};
 
@@ -23,13 +25,14 @@ use index::Index;
 pub struct Directory {
     topics: Index,
     clients: Clients,
+    room: Arc<Room>,
 }
 
 impl Directory {
     /// Reads the topic called `name`, as it was last published, if it is listed.
-    pub fn topic<R>(&self, name: &str, read: impl FnOnce(Option<&Topic>) -> R) -> R {
+    pub fn topic<R>(&self, name: &str, read: impl FnOnce(Option<&Shown>) -> R) -> R {
         self.topics.find(name, |slot| match slot {
-            Some(slot) => slot.read(|topic| read(Some(topic))),
+            Some(slot) => slot.read(|shown| read(Some(shown))),
             None => read(None),
         })
     }
@@ -43,6 +46,12 @@ impl Directory {
     /// Visits every nsqd that has identified and is connected, in no order.
     pub fn each_client(&self, mut visit: impl FnMut(&Arc<Peer>)) {
         self.clients.each(&mut visit);
+    }
+
+    /// What kept answers may take.
+    #[must_use]
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     /// Lists a topic, which must not be listed: for the registry. It publishes into the slot from

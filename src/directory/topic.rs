@@ -84,6 +84,12 @@ impl Topic {
         self.producers.find(by_peer(peer)).is_some()
     }
 
+    /// Whether a producer is tombstoned here, however long ago.
+    #[must_use]
+    pub fn has_tombstones(&self) -> bool {
+        self.tombstones.as_ref().is_some_and(|tombstones| !tombstones.is_empty())
+    }
+
     /// When `peer` was tombstoned here, if it was, however long ago.
     #[must_use]
     pub fn tombstoned_at(&self, peer: &Peer) -> Option<Timestamp> {

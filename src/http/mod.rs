@@ -22,7 +22,7 @@ mod tests;
 mod turn;
 
 pub use response::{BUSY, Date, Refusal, Respond};
-pub use routes::{MetricsPage, Routes};
+pub use routes::{KEEP_FROM, MetricsPage, Routes};
 pub use turn::{App, Connection, turn};
 
 use target::Target;

@@ -26,6 +26,8 @@ pub struct Routes {
     pub inactive_producer_timeout: Duration,
     /// How long a tombstone hides a producer (`--tombstone-lifetime`).
     pub tombstone_lifetime: Duration,
+    /// Answers to lookups of topics with as many producers are kept for the next who asks.
+    pub keep_from: usize,
     /// What `/metrics` shows.
     pub metrics: MetricsPage,
 }
@@ -46,6 +48,9 @@ impl fmt::Debug for MetricsPage {
         f.write_str("MetricsPage")
     }
 }
+
+/// Of answers of this many producers on it pays to keep them: 5 KB.
+pub const KEEP_FROM: usize = 32;
 
 /// The topic that means all of them.
 const EVERY: &[u8] = b"*";
@@ -188,8 +193,18 @@ impl Routes {
         }
         self.directory().topic(text(topic), |topic| {
             let topic = topic.ok_or(TOPIC_NOT_FOUND)?;
+            let whole_until = || self.whole_until(topic, now);
+            if let Some(body) = topic.answer().get(now, whole_until) {
+                json(response, body.len()).extend_from_slice(body);
+                return Ok(());
+            }
+            let count = topic.producers().len();
+            // Before the answer is rendered: who speaks from here on stays in it.
+            let wanted = count >= self.keep_from && topic.answer().is_wanted();
+            let right_until = wanted.then(whole_until).flatten();
             // Most producers' objects are this long.
-            let out = json(response, 30 + 170 * topic.producers().len());
+            let out = json(response, 30 + 170 * count);
+            let start = out.len();
             out.extend_from_slice(b"{\"channels\":[");
             let mut comma = Commas::default();
             write_channels(topic, &mut comma, out);
@@ -205,8 +220,24 @@ impl Routes {
                 }
             }
             out.extend_from_slice(b"]}");
+            if let Some(right_until) = right_until {
+                topic.answer().keep(&out[start..], right_until, self.directory().room());
+            }
             Ok(())
         })
+    }
+
+    /// Until when a lookup shows every producer of `topic`, whatever they do; never, if one is
+    /// inactive now or was ever tombstoned.
+    fn whole_until(&self, topic: &Topic, now: Timestamp) -> Option<Timestamp> {
+        let mut earliest = Timestamp::NEVER;
+        for peer in topic.producers().iter() {
+            if !peer.is_active(now, self.inactive_producer_timeout) {
+                return None;
+            }
+            earliest = earliest.min(peer.last_update());
+        }
+        (!topic.has_tombstones()).then(|| earliest + self.inactive_producer_timeout)
     }
 
     /// `{"channels":[…]}`, empty for an unknown topic.

@@ -139,6 +139,7 @@ mod tests {
             registry: Arc::new(Registry::new(Arc::new(Directory::default()), Capacity::default())),
             inactive_producer_timeout: Duration::from_secs(300),
             tombstone_lifetime: Duration::from_secs(45),
+            keep_from: 1,
             metrics: MetricsPage::default(),
         };
         let clock = Clock::manual(Timestamp::default());

@@ -83,6 +83,7 @@ impl World {
             registry: Arc::clone(&registry),
             inactive_producer_timeout: INACTIVE + plant.late(Plant::InactiveOneTooLate),
             tombstone_lifetime: TOMBSTONE + plant.late(Plant::TombstoneOneTooLong),
+            keep_from: 1,
             metrics: musterd::http::MetricsPage::default(),
         };
         Self {

@@ -30,6 +30,7 @@ impl Daemon {
             registry: Arc::new(Registry::new(directory, Capacity::default())),
             inactive_producer_timeout: Duration::from_secs(300),
             tombstone_lifetime: Duration::from_secs(45),
+            keep_from: 1,
             metrics: crate::http::MetricsPage::default(),
         };
         Self { routes, now: START, statuses: Vec::new() }

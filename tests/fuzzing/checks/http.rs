@@ -46,6 +46,7 @@ fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16, bool
         registry: super::registry(),
         inactive_producer_timeout: Duration::from_secs(300),
         tombstone_lifetime: Duration::from_secs(45),
+        keep_from: 1,
         metrics: musterd::http::MetricsPage::default(),
     };
     let mut desk = Desk { routes, statuses: Vec::new() };
