@@ -12,12 +12,13 @@ use crossbeam::channel::{Receiver, after, never, select, tick, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::access::{Away, Door, Reason, Refusals, TokenFile, Writers};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, HttpEngine, VERSION, hostname};
 use crate::connections::{Counters, Exit, Hosting, Options, Route, Running};
 use crate::directory::Directory;
 use crate::http::service::Requests;
-use crate::http::{BUSY, KEEP_FROM, MetricsPage, Routes, minihttp, server};
+use crate::http::{BUSY, CROWDED, KEEP_FROM, MetricsPage, Routes, minihttp, server};
 use crate::journal::Journal;
 use crate::limits;
 use crate::logging::Dropped;
@@ -27,7 +28,7 @@ use crate::protocol::encode;
 use crate::registry::{Capacity, Registry};
 use crate::session::{Patience, Sessions};
 use crate::shard;
-use crate::watch::{self, Deaf, Watch};
+use crate::watch::{self, AccessWatch, Deaf, Watch};
 
 /// Why the daemon did not start, or did not go on.
 #[derive(Debug)]
@@ -71,9 +72,15 @@ pub fn run(config: &Config, clock: &Clock, dropped: &Dropped) -> Result<(), Fail
         per_peer: config.max_registrations_per_nsqd,
     };
     let registry = Arc::new(Registry::new(Arc::new(Directory::default()), capacity));
-    let parts = Parts { config, clock, registry, metrics: Arc::default(), dropped };
+    let (metrics, refusals) = (Arc::default(), Arc::default());
+    let parts = Parts { config, clock, registry, metrics, refusals, dropped };
+    let token = ground.http_write_token.as_ref();
+    let is_exposed = token.is_some_and(|file| file.is_world_readable);
     let sides = parts.start(ground)?;
-    let ended = wait(&sides, clock, &signals);
+    if is_exposed {
+        tracing::warn!("every user of this host can read --http-write-token-file: `chmod o-r` it");
+    }
+    let ended = wait(&sides, &parts.refusals, clock, &signals);
     stop(sides, clock, &signals);
     ended
 }
@@ -93,6 +100,7 @@ struct Parts<'a> {
     clock: &'a Clock,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
+    refusals: Arc<Refusals>,
     dropped: &'a Dropped,
 }
 
@@ -121,6 +129,7 @@ impl Parts<'_> {
                 ground.http_workers.get(),
                 ground.http,
                 http,
+                self.writers(ground.http_write_token),
                 Arc::clone(&tcp.counters),
             )
             .inspect_err(|_| tcp.stop(self.clock.now()))?;
@@ -129,6 +138,12 @@ impl Parts<'_> {
             tracing::info!("{}: listening on {}", side.name, side.address);
         }
         Ok(sides)
+    }
+
+    /// Who may change things over HTTP; none: everyone.
+    fn writers(&self, token: Option<TokenFile>) -> Option<Arc<Writers>> {
+        let allowed = self.config.http_write_allow.clone();
+        Writers::new(allowed, token.map(|file| file.token), Arc::clone(&self.refusals))
     }
 
     fn tcp(
@@ -153,6 +168,10 @@ impl Parts<'_> {
             refusal: b"",
             keepalive: Some(limits::KEEPALIVE),
         };
+        let each = self.config.max_connections_per_ip;
+        let door = Door::open(Arc::clone(&self.refusals))
+            .only(&config.tcp_allow, Away { reason: Reason::TcpAllow, words: encode::NOT_ALLOWED })
+            .at_most(each, Away { reason: Reason::TcpPerIp, words: encode::CROWDED });
         let start = |hosting: Hosting| {
             shard::spawn(hosting, move |_| {
                 let (registry, greeting) = (Arc::clone(&registry), Arc::clone(&greeting));
@@ -165,6 +184,7 @@ impl Parts<'_> {
             listener,
             shards,
             shard::by_peer(shards),
+            door,
             options,
             Arc::default(),
             start,
@@ -177,6 +197,7 @@ impl Parts<'_> {
         workers: usize,
         listener: TcpListener,
         address: SocketAddr,
+        writers: Option<Arc<Writers>>,
         tcp_counters: Arc<Counters>,
     ) -> Result<Side, Failure> {
         let counters = Arc::new(Counters::default());
@@ -189,6 +210,7 @@ impl Parts<'_> {
         };
         let requests = Requests::new(
             routes,
+            writers,
             Arc::clone(&self.metrics),
             Arc::clone(&counters),
             self.clock.clone(),
@@ -203,6 +225,9 @@ impl Parts<'_> {
         }
         let options =
             Options { max_connections: connections as u64, refusal: BUSY, keepalive: None };
+        let away = Away { reason: Reason::HttpPerIp, words: CROWDED };
+        let door = Door::open(Arc::clone(&self.refusals))
+            .at_most(self.config.max_connections_per_ip, away);
         let start = |hosting: Hosting| server::spawn(hosting, |_| requests.clone());
         self.side(
             "HTTP",
@@ -210,6 +235,7 @@ impl Parts<'_> {
             listener,
             workers,
             server::in_turn(workers),
+            door,
             options,
             counters,
             start,
@@ -219,7 +245,7 @@ impl Parts<'_> {
     /// What `/metrics` shows: everything that is counted.
     fn page(&self, [tcp, http]: [Arc<Counters>; 2]) -> MetricsPage {
         let (metrics, registry) = (Arc::clone(&self.metrics), Arc::clone(&self.registry));
-        let dropped = self.dropped.clone();
+        let (refusals, dropped) = (Arc::clone(&self.refusals), self.dropped.clone());
         MetricsPage(Arc::new(move || {
             let mut page = Page::default();
             metrics.write(&mut page);
@@ -227,6 +253,7 @@ impl Parts<'_> {
             let help = "Topics and channels that nsqds carry, counted for each nsqd.";
             page.gauge("musterd_registrations", help, registry.registrations());
             page.connections([("tcp", &tcp), ("http", &http)]);
+            page.refusals(&refusals);
             let help = "Log lines lost to a full queue or a stderr that refused them.";
             page.counter("musterd_log_lines_dropped_total", help, dropped.lines());
             page.into_text()
@@ -241,6 +268,7 @@ impl Parts<'_> {
         listener: TcpListener,
         tables: usize,
         route: Route,
+        door: Door,
         options: Options,
         counters: Arc<Counters>,
         start: impl FnOnce(Hosting) -> io::Result<Running>,
@@ -250,6 +278,7 @@ impl Parts<'_> {
             tables,
             listener,
             route,
+            door: door.if_it_matters(),
             options,
             clock: self.clock.clone(),
             counters: Arc::clone(&counters),
@@ -270,13 +299,19 @@ impl Side {
 }
 
 /// Waits for a reason to stop: a signal, or the unasked end of a table.
-fn wait(sides: &[Side; 2], clock: &Clock, signals: &Receiver<i32>) -> Result<(), Failure> {
+fn wait(
+    sides: &[Side; 2],
+    refusals: &Refusals,
+    clock: &Clock,
+    signals: &Receiver<i32>,
+) -> Result<(), Failure> {
     let [tcp, http] = sides;
     let looks = tick(watch::LOOK);
     let mut watches = sides.each_ref().map(|side| {
         let handles = side.running.as_ref().map(Running::handles).unwrap_or_default();
         Watch::new(side.name, &side.counters, handles)
     });
+    let mut access = AccessWatch::new(refusals);
     loop {
         select! {
             recv(signals) -> signal => match signal {
@@ -287,6 +322,7 @@ fn wait(sides: &[Side; 2], clock: &Clock, signals: &Receiver<i32>) -> Result<(),
             recv(http.exits) -> exit => return Err(Failure::Died(http.name, exit.ok())),
             recv(looks) -> _ => {
                 let now = clock.now();
+                access.look(now);
                 watches.iter_mut().try_for_each(|watch| watch.look(now)).map_err(Failure::Deaf)?;
             }
         }

@@ -1,5 +1,6 @@
 //! musterd: a thread-per-core, drop-in replacement for NSQ's nsqlookupd.
 
+pub mod access;
 pub mod clock;
 pub mod config;
 pub mod connections;

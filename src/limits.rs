@@ -52,6 +52,12 @@ pub const HTTP_HEADERS: usize = 100;
 pub const HTTP_URI: usize = 8 * 1024 + 64;
 /// An HTTP request's body, in bytes; bodies are discarded as they come. Past it: 413, close.
 pub const HTTP_BODY: usize = 1024 * 1024;
+/// The longest token of `--http-write-token-file`, in bytes, and the reason why no longer value of an
+/// `Authorization` field than [`HTTP_AUTHORIZATION`] is kept. Past it: the daemon does not start.
+pub const HTTP_TOKEN: usize = 1024;
+/// The longest value of an `Authorization` field that is looked at, in bytes: a scheme, spaces and a
+/// token. Past it: as if it were empty.
+pub const HTTP_AUTHORIZATION: usize = HTTP_TOKEN + 64;
 /// From an HTTP request's first byte to the end of its head, from there to the end of its body, and
 /// from accept to the first byte. Past it: 408, close; without a byte: close.
 pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
@@ -79,5 +85,5 @@ const _: () = assert!(COMMAND_LINE > "UNREGISTER".len() + 2 * (1 + NAME) + 1);
 const _: () = assert!(IDENTIFY_BODY + COMMAND_LINE <= QUEUED_OUTPUT);
 const _: () = assert!(IDENTIFY_BODY + COMMAND_LINE <= UNCONSUMED_INPUT);
 const _: () = assert!(HTTP_HEAD + TURN_BYTES <= UNCONSUMED_INPUT);
-const _: () = assert!(HTTP_URI < HTTP_HEAD);
+const _: () = assert!(HTTP_URI + HTTP_AUTHORIZATION < HTTP_HEAD);
 const _: () = assert!(DRAIN.as_secs() < SHUTDOWN.as_secs());

@@ -5,6 +5,7 @@
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::access::{Reason, Refusals};
 use crate::connections::Counters;
 use crate::protocol::decode::Code;
 
@@ -130,6 +131,13 @@ impl Page {
         }
     }
 
+    /// Who was refused for who they are.
+    pub fn refusals(&mut self, refusals: &Refusals) {
+        let counts = Reason::ALL.map(|reason| (reason.label(), refusals.seen(reason).count));
+        let help = "Connections and requests that an access rule has refused.";
+        self.counters("musterd_access_refused_total", help, "reason", counts);
+    }
+
     /// What the tables of each listener have seen.
     pub fn connections<const N: usize>(&mut self, sides: [(&str, &Counters); N]) {
         let mut family = |name: &str, help: &str, figure: fn(&Counters) -> u64| {
@@ -170,6 +178,21 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_says_who_was_refused() {
+        let refusals = Refusals::default();
+        refusals.count(Reason::WriteToken, [10, 0, 0, 1].into());
+        let mut page = Page::default();
+        page.refusals(&refusals);
+        let text = page.into_text();
+        for reason in Reason::ALL {
+            let count = u64::from(reason == Reason::WriteToken);
+            let line =
+                format!("musterd_access_refused_total{{reason=\"{}\"}} {count}", reason.label());
+            assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+        }
+    }
 
     #[test]
     fn a_page_says_what_was_counted() {

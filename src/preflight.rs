@@ -1,5 +1,5 @@
 //! Everything that can fail for reasons outside of the daemon, tried before anything starts:
-//! io_uring, limits of the process, ports.
+//! io_uring, limits of the process, ports, the token's file.
 //!
 //! Must not: log, or leave anything half-started; a [`Failure`] is one line with its remedy.
 //! Runs on the main thread, at start.
@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
+use crate::access::{Token, TokenError, TokenFile};
 use crate::config::{Config, HttpEngine};
 
 /// Locked memory without which glommio starts no executor, in bytes.
@@ -54,6 +55,8 @@ pub struct Ground {
     pub tcp_connections: usize,
     /// HTTP connections to serve at once.
     pub http_connections: usize,
+    /// What who changes something over HTTP must know.
+    pub http_write_token: Option<TokenFile>,
 }
 
 impl Ground {
@@ -83,6 +86,8 @@ impl Ground {
         };
         let (tcp_connections, http_connections) =
             limits.share(config.max_tcp_connections, config.max_http_connections)?;
+        let token = config.http_write_token_file.as_deref().map(Token::load);
+        let http_write_token = token.transpose().map_err(Failure::Token)?;
         Ok(Self {
             tcp: listen("tcp-address", config.tcp_address)?,
             http: listen("http-address", config.http_address)?,
@@ -91,6 +96,7 @@ impl Ground {
             http_workers,
             tcp_connections,
             http_connections,
+            http_write_token,
         })
     }
 }
@@ -230,6 +236,8 @@ pub enum Failure {
         /// HTTP connections that `vm.max_map_count` allows.
         most: usize,
     },
+    /// The token file has no token.
+    Token(TokenError),
     /// A port cannot be listened on.
     Listen {
         /// The flag that names it.
@@ -270,6 +278,7 @@ impl fmt::Display for Failure {
                  vm.max_map_count with sysctl, lower --max-http-connections, or use the guarded \
                  engine"
             ),
+            Self::Token(error) => error.fmt(f),
             Self::Listen { flag, address, error } => {
                 write!(f, "listen ({address}) failed - {error}; {}", listen_remedy(flag, *error))
             }
@@ -416,6 +425,7 @@ mod tests {
             address: "127.0.0.1:80".parse().unwrap(),
             error,
         };
+        let token = || Failure::Token(Token::load("/nonexistent".as_ref()).unwrap_err());
         for (failure, remedy) in [
             (Failure::IoUring(Errno::PERM), "kernel.io_uring_disabled=0"),
             (Failure::IoUring(Errno::NOSYS), "Linux 5.8"),
@@ -424,6 +434,7 @@ mod tests {
             (Failure::Memlock(65_536), "limited to 64 KiB, and io_uring needs 512 KiB; raise it"),
             (Failure::Descriptors { needed: 9, limit: 8 }, "LimitNOFILE="),
             (Failure::Maps { asked: 9, most: 8 }, "vm.max_map_count"),
+            (token(), "--http-write-token-file \"/nonexistent\": No such file"),
             (listen(Errno::ADDRINUSE), "choose another --http-address"),
             (listen(Errno::ACCESS), "CAP_NET_BIND_SERVICE"),
         ] {

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::access::{Reason, Refusals, Seen};
 use crate::clock::Timestamp;
 use crate::connections::{Counters, Handle, Mail};
 
@@ -106,6 +107,32 @@ impl<'a> Watch<'a> {
             handle.send(Mail::Wake);
         }
         Ok(())
+    }
+}
+
+/// The watch over who is refused for who they are.
+#[derive(Debug)]
+pub struct AccessWatch<'a> {
+    refusals: &'a Refusals,
+    warned: [Warned; Reason::ALL.len()],
+}
+
+impl<'a> AccessWatch<'a> {
+    /// A watch over these.
+    #[must_use]
+    pub fn new(refusals: &'a Refusals) -> Self {
+        Self { refusals, warned: Default::default() }
+    }
+
+    /// Looks once; every [`LOOK`].
+    pub fn look(&mut self, now: Timestamp) {
+        for (reason, warned) in Reason::ALL.into_iter().zip(&mut self.warned) {
+            let Seen { count, last } = self.refusals.seen(reason);
+            if let (Some(more), Some(last)) = (warned.grown(count, now), last) {
+                let (what, flag) = (reason.refused(), reason.flag());
+                tracing::warn!("access: refused {more} {what} by {flag}, the last of {last}");
+            }
+        }
     }
 }
 

@@ -44,7 +44,7 @@ fn ask(routes: &Routes, method: &str, target: &str) -> (u16, serde_json::Value) 
     let method = method.as_bytes();
     let target = Target::parse(method, target.as_bytes()).expect("a target");
     let mut answer = Answer { status: 0, body: Vec::new() };
-    routes.answer(&Call { method, target: &target }, NOW, &mut answer);
+    routes.answer(&Call { method, target: &target, authorization: None }, NOW, &mut answer);
     let body = if answer.body.is_empty() {
         serde_json::Value::Null
     } else {

@@ -108,6 +108,15 @@ mod tests {
                 "tombstone_lifetime = 9223372036854775807",
                 "line 1: 9223372036854775807 ms is too long",
             ),
+            (
+                "tcp_allow = [\"::1\", \"10.0.0.0/33\"]",
+                "line 1: '10.0.0.0/33' is neither an address nor a CIDR (10.0.0.0/8, 2001:db8::/32, \
+                 ::1)",
+            ),
+            (
+                "http_write_allow = \"::1\"",
+                "line 1: invalid type: string \"::1\", expected a sequence",
+            ),
             ("shards = -1", "line 1: invalid value: integer `-1`, expected usize"),
         ] {
             let error = FileError { path: "c.toml".into(), why: read(text).unwrap_err() };

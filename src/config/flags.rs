@@ -8,6 +8,7 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory as _, Parser};
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 use super::go_duration::GoDuration;
 use super::go_flags::{self, FlagError, Stop, Takes};
+use crate::access::Network;
 use crate::logging::Level;
 
 /// What a command line says.
@@ -106,6 +108,22 @@ pub(super) struct Settings {
     /// HTTP connections at once (default 0: what the file descriptors allow)
     #[arg(long, value_name = "N", value_parser = count)]
     pub(super) max_http_connections: Option<usize>,
+
+    /// connections of one address to each port (default 0: not counted)
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(super) max_connections_per_ip: Option<usize>,
+
+    /// networks that nsqds may connect from, repeated or separated by commas (default: all)
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(super) tcp_allow: Option<Vec<Network>>,
+
+    /// networks that may POST, repeated or separated by commas (default: all)
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(super) http_write_allow: Option<Vec<Network>>,
+
+    /// file with the bearer token that every POST must show (default: none is asked for)
+    #[arg(long, value_name = "FILE")]
+    pub(super) http_write_token_file: Option<PathBuf>,
 
     /// registrations of all nsqds (default 5000000)
     #[arg(long, value_name = "N", value_parser = count)]
@@ -221,6 +239,10 @@ impl Settings {
             http_engine: self.http_engine.or(fallback.http_engine),
             max_tcp_connections: self.max_tcp_connections.or(fallback.max_tcp_connections),
             max_http_connections: self.max_http_connections.or(fallback.max_http_connections),
+            max_connections_per_ip: self.max_connections_per_ip.or(fallback.max_connections_per_ip),
+            tcp_allow: self.tcp_allow.or(fallback.tcp_allow),
+            http_write_allow: self.http_write_allow.or(fallback.http_write_allow),
+            http_write_token_file: self.http_write_token_file.or(fallback.http_write_token_file),
             max_registrations: self.max_registrations.or(fallback.max_registrations),
             max_registrations_per_nsqd: self
                 .max_registrations_per_nsqd
@@ -300,12 +322,42 @@ mod tests {
                  unknown HTTP engine 'x' (guarded, minihttp)",
             ),
         ];
+        check_errors(cases);
+    }
+
+    fn check_errors(cases: &[(&[&str], &str)]) {
         for (words, want) in cases {
             match read(words) {
                 Err(Stop::Error(error)) => assert_eq!(error.to_string(), *want, "{words:?}"),
                 other => panic!("{words:?}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_rule_of_access_is_refused_in_go_s_words() {
+        check_errors(&[
+            (
+                &["-tcp-allow=10.0.0.0/8,10.0.0.0/33"],
+                "invalid value \"10.0.0.0/33\" for flag -tcp-allow: '10.0.0.0/33' is neither an \
+                 address nor a CIDR (10.0.0.0/8, 2001:db8::/32, ::1)",
+            ),
+            (
+                &["-http-write-allow", "here", "-http-write-allow=::1"],
+                "invalid value \"here\" for flag -http-write-allow: 'here' is neither an address \
+                 nor a CIDR (10.0.0.0/8, 2001:db8::/32, ::1)",
+            ),
+            // An empty list would be everyone: what an unset variable leaves is refused.
+            (
+                &["-tcp-allow="],
+                "invalid value \"\" for flag -tcp-allow: '' is neither an address nor a CIDR \
+                 (10.0.0.0/8, 2001:db8::/32, ::1)",
+            ),
+            (
+                &["-max-connections-per-ip=-1"],
+                r#"invalid value "-1" for flag -max-connections-per-ip: parse error"#,
+            ),
+        ]);
     }
 
     #[test]
@@ -360,6 +412,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn lists_are_repeated_or_separated_by_commas() {
+        let all = ["10.0.0.0/8", "::1", "192.0.2.1"].map(|text| text.parse().unwrap());
+        for words in [
+            &["-tcp-allow=10.0.0.0/8,::1,192.0.2.1"][..],
+            &["-tcp-allow", "10.0.0.0/8", "--tcp-allow=::1", "-tcp-allow=192.0.2.1"],
+            &["-tcp-allow=10.0.0.0/8, ::1", "-shards=1", "-tcp-allow=192.0.2.1"],
+        ] {
+            let networks = read(words).unwrap().settings.tcp_allow;
+            assert_eq!(networks.as_deref(), Some(&all[..]), "{words:?}");
+        }
+    }
+
     proptest! {
         /// Whatever is typed, clap is never reached with something it would put in its own words.
         #[test]
@@ -373,7 +438,7 @@ mod tests {
     }
 
     const WORD: &str =
-        "-{0,3}(version|shards|log-level|tcp-address|config|h)?=?[a-z0-9 \\-=é\n]{0,4}";
+        "-{0,3}(version|shards|log-level|tcp-address|tcp-allow|config|h)?=?[a-z0-9 \\-=é\n]{0,4}";
 
     #[test]
     fn words_that_are_not_utf8_are_shown_with_replacements() {

@@ -16,7 +16,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub use flags::HttpEngine;
 pub use go_duration::{DurationError, GoDuration};
 pub use go_flags::FlagError;
 
+use crate::access::Networks;
 use crate::clock::Clock;
 use crate::limits;
 use crate::logging::{self, Level};
@@ -64,6 +65,14 @@ pub struct Config {
     pub max_tcp_connections: Option<NonZeroUsize>,
     /// HTTP connections at once; none: what the descriptors allow.
     pub max_http_connections: Option<NonZeroUsize>,
+    /// Connections of one address to each port; none: not counted.
+    pub max_connections_per_ip: Option<NonZeroUsize>,
+    /// From where nsqds may connect.
+    pub tcp_allow: Networks,
+    /// From where requests may change something.
+    pub http_write_allow: Networks,
+    /// The file with the token of who may change something.
+    pub http_write_token_file: Option<PathBuf>,
     /// Registrations of all nsqds.
     pub max_registrations: usize,
     /// Registrations of one nsqd.
@@ -97,6 +106,11 @@ impl Config {
         let address = |text: Option<String>, default: &str| {
             address::resolve(text.as_deref().unwrap_or(default)).map_err(ConfigError::Address)
         };
+        let http_engine = settings.http_engine.unwrap_or_default();
+        let max_connections_per_ip = settings.max_connections_per_ip.and_then(NonZeroUsize::new);
+        if http_engine == HttpEngine::Minihttp && max_connections_per_ip.is_some() {
+            return Err(ConfigError::Unguarded("max-connections-per-ip"));
+        }
         Ok(Self {
             log_level: settings.log_level.unwrap_or_default(),
             log_prefix: settings.log_prefix.unwrap_or_else(|| logging::DEFAULT_PREFIX.to_owned()),
@@ -120,9 +134,13 @@ impl Config {
             )?,
             shards: settings.shards.and_then(NonZeroUsize::new),
             http_workers: settings.http_workers.and_then(NonZeroUsize::new),
-            http_engine: settings.http_engine.unwrap_or_default(),
+            http_engine,
             max_tcp_connections: settings.max_tcp_connections.and_then(NonZeroUsize::new),
             max_http_connections: settings.max_http_connections.and_then(NonZeroUsize::new),
+            max_connections_per_ip,
+            tcp_allow: settings.tcp_allow.unwrap_or_default().into(),
+            http_write_allow: settings.http_write_allow.unwrap_or_default().into(),
+            http_write_token_file: settings.http_write_token_file,
             max_registrations: some(
                 "max-registrations",
                 settings.max_registrations,
@@ -184,6 +202,8 @@ pub enum ConfigError {
     Negative(&'static str, GoDuration),
     /// A flag that has to be more than zero.
     Zero(&'static str),
+    /// A flag that the second HTTP engine cannot honour.
+    Unguarded(&'static str),
 }
 
 impl fmt::Display for ConfigError {
@@ -193,6 +213,9 @@ impl fmt::Display for ConfigError {
             Self::Address(error) => error.fmt(f),
             Self::Negative(flag, span) => write!(f, "--{flag} must not be negative, and is {span}"),
             Self::Zero(flag) => write!(f, "--{flag} must be more than 0"),
+            Self::Unguarded(flag) => {
+                write!(f, "--{flag} needs the guarded HTTP engine, --http-engine minihttp has none")
+            }
         }
     }
 }
@@ -303,6 +326,10 @@ mod tests {
             http_engine: HttpEngine::Guarded,
             max_tcp_connections: None,
             max_http_connections: None,
+            max_connections_per_ip: None,
+            tcp_allow: Networks::default(),
+            http_write_allow: Networks::default(),
+            http_write_token_file: None,
             max_registrations: 5_000_000,
             max_registrations_per_nsqd: 100_000,
         };
@@ -341,6 +368,10 @@ mod tests {
             ("http-engine", "\"minihttp\""),
             ("max-tcp-connections", "6"),
             ("max-http-connections", "7"),
+            ("max-connections-per-ip", "10"),
+            ("tcp-allow", "[\"127.0.0.1\"]"),
+            ("http-write-allow", "[\"10.0.0.0/8\"]"),
+            ("http-write-token-file", "\"/t\""),
             ("max-registrations", "8"),
             ("max-registrations-per-nsqd", "9"),
         ];
@@ -348,7 +379,8 @@ mod tests {
         for (name, value) in settings {
             let file = File::new(name, &format!("{} = {value}", name.replace('-', "_")));
             let by_file = config(&[&file.flag()]).unwrap();
-            let by_flag = config(&[&format!("-{name}={}", value.trim_matches('"'))]).unwrap();
+            let by_flag =
+                config(&[&format!("-{name}={}", value.trim_matches(['[', '"', ']']))]).unwrap();
             assert_eq!(by_file, by_flag, "{name}");
             assert_ne!(by_file, default, "{name}");
         }
@@ -368,7 +400,11 @@ mod tests {
         assert_eq!(Config { broadcast_address: hostname(), ..all }, config(&[]).unwrap());
         for flag in flags::setting_names() {
             let key = format!("{} = ", flag.replace('-', "_"));
-            assert!(bare.lines().any(|line| line.starts_with(&key)), "{flag} is in the example");
+            let shown = text.lines().map(|line| line.trim_start_matches(['#', ' ']));
+            assert!(
+                shown.into_iter().any(|line| line.starts_with(&key)),
+                "{flag} is in the example"
+            );
         }
     }
 
@@ -394,6 +430,12 @@ mod tests {
                 "FATAL: --inactive-producer-timeout must be more than 0\n",
             ),
             (&["-max-registrations=0"], 1, "", "FATAL: --max-registrations must be more than 0\n"),
+            (
+                &["-max-connections-per-ip=1", "-http-engine=minihttp"],
+                1,
+                "",
+                "FATAL: --max-connections-per-ip needs the guarded HTTP engine",
+            ),
         ];
         for (words, code, stdout, stderr) in cases {
             let exit = config(words).unwrap_err();

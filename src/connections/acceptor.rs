@@ -1,5 +1,5 @@
-//! A listening socket: who is let in, which table gets the connection, and what happens when the
-//! process has no descriptor left.
+//! A listening socket: who is let in (see [`access`](crate::access)), which table gets the
+//! connection, and what happens when the process has no descriptor left.
 //!
 //! Must not: block, or spin on an error. Runs on the thread of the table that listens.
 
@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
 
 use super::deadlines::Tick;
-use super::mailbox::{Handle, Mail};
+use super::mailbox::{Arrival, Handle, Mail};
+use crate::access::{Door, Place};
 
 /// Connections that wait for an accept; the kernel cuts it to net.core.somaxconn. A fleet that
 /// reconnects at once must not meet a full queue, since a lost SYN costs its sender a second.
@@ -35,6 +36,8 @@ pub struct Acceptor {
     tables: Vec<Handle>,
     own: usize,
     route: Route,
+    /// Asked of every peer, where an operator wants it.
+    door: Option<Door>,
     /// When a listener that is not watched will be again.
     pub(super) paused: Option<Tick>,
     /// Refused connections that linger.
@@ -75,7 +78,29 @@ impl Acceptor {
             sockopt::set_tcp_keepidle(&listener, silence)?;
             sockopt::set_tcp_keepintvl(&listener, silence)?;
         }
-        Ok(Self { listener: listener.into(), tables, own, route, paused: None, refusals: 0 })
+        Ok(Self {
+            listener: listener.into(),
+            tables,
+            own,
+            route,
+            door: None,
+            paused: None,
+            refusals: 0,
+        })
+    }
+
+    /// Lets in only whom `door` lets in.
+    #[must_use]
+    pub fn behind(self, door: Option<Door>) -> Self {
+        Self { door, ..self }
+    }
+
+    /// Lets a peer in, with its place where places are counted.
+    ///
+    /// # Errors
+    /// What the peer is told that may not come in.
+    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Option<Place>, &'static [u8]> {
+        self.door.as_ref().map_or(Ok(None), |door| door.admit(peer.ip()))
     }
 
     pub(super) fn accept(&self) -> Accepted {
@@ -96,16 +121,12 @@ impl Acceptor {
     }
 
     /// Hands a connection to the table it belongs to; gives it back when that is the own one.
-    pub(super) fn hand_over(
-        &mut self,
-        socket: OwnedFd,
-        peer: SocketAddr,
-    ) -> Option<(OwnedFd, SocketAddr)> {
-        let table = (self.route)(peer);
+    pub(super) fn hand_over(&mut self, arrival: Arrival) -> Option<Arrival> {
+        let table = (self.route)(arrival.peer);
         if table == self.own {
-            return Some((socket, peer));
+            return Some(arrival);
         }
-        self.tables[table].send(Mail::Open { socket, peer });
+        self.tables[table].send(Mail::Open(arrival));
         None
     }
 }

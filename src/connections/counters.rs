@@ -74,6 +74,11 @@ impl Counters {
         enters
     }
 
+    /// A connection was accepted, and sent away for who its peer is.
+    pub(super) fn turned_away(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A connection that entered is closed.
     pub(super) fn leave(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);

@@ -71,6 +71,9 @@ impl<S: Service> Table<S> {
     /// Closes the socket and frees the slot.
     pub(super) fn remove(&mut self, token: Token) {
         let Some(slot) = self.slots.remove(token) else { return };
+        if !self.places.is_empty() {
+            self.places.remove(&token);
+        }
         self.counters.unqueued(slot.queued());
         if slot.phase != Phase::Refused {
             self.counters.leave();
@@ -79,9 +82,8 @@ impl<S: Service> Table<S> {
         }
     }
 
-    /// Tells a connection over the cap that it is one, and closes it.
-    pub(super) fn refuse(&mut self, socket: OwnedFd) {
-        let refusal = self.options.refusal;
+    /// Tells a connection over the cap, or of a peer that may not come in, what it is, and closes it.
+    pub(super) fn refuse(&mut self, socket: OwnedFd, refusal: &[u8]) {
         let Some(acceptor) = &mut self.acceptor else { return };
         let told = !refusal.is_empty() && push(&socket, refusal).is_ok();
         if !told || acceptor.refusals == REFUSALS || shutdown(&socket, Shutdown::Write).is_err() {

@@ -15,6 +15,7 @@ use super::acceptor::{Acceptor, Route};
 use super::counters::Counters;
 use super::mailbox::{Handle, Mail};
 use super::table::{Options, Seat, Table};
+use crate::access::Door;
 use crate::clock::{Clock, Timestamp};
 use crate::flow::Service;
 
@@ -26,6 +27,8 @@ pub struct Hosting {
     pub listener: TcpListener,
     /// Which table a peer belongs to.
     pub route: Route,
+    /// Who is let in; none asks nobody.
+    pub door: Option<Door>,
     /// The same for every table.
     pub options: Options,
     /// The time for every table.
@@ -81,7 +84,7 @@ impl Hosting {
         let handles: Vec<_> = seats.iter().map(Seat::handle).collect();
         let keepalive = self.options.keepalive;
         let acceptor = Acceptor::new(self.listener, handles.clone(), 0, self.route, keepalive)?;
-        let mut acceptor = Some(acceptor);
+        let mut acceptor = Some(acceptor.behind(self.door));
         let berths = seats.into_iter().enumerate().map(|(index, seat)| Berth {
             seat,
             acceptor: acceptor.take(),

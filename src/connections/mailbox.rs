@@ -13,18 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam::queue::SegQueue;
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::access::Place;
 use crate::clock::Timestamp;
 
 /// A letter to a table.
 #[derive(Debug)]
 pub enum Mail {
     /// A connection was accepted, counted as open, and is this table's now.
-    Open {
-        /// The socket, non-blocking.
-        socket: OwnedFd,
-        /// Who is at the other end.
-        peer: SocketAddr,
-    },
+    Open(Arrival),
     /// Take a turn: the clock was set, or something outside has changed.
     Wake,
     /// Stop accepting, close what is idle, finish what is in flight, and end the rest at
@@ -34,6 +30,17 @@ pub enum Mail {
         /// The moment every connection is closed, whatever its peer does.
         deadline: Timestamp,
     },
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The socket, non-blocking.
+    pub socket: OwnedFd,
+    /// Who is at the other end.
+    pub peer: SocketAddr,
+    /// Its place among its peer's connections, where those are counted.
+    pub place: Option<Place>,
 }
 
 /// The sending end of a table's mailbox.

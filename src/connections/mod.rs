@@ -28,5 +28,5 @@ pub use acceptor::{Acceptor, Route};
 pub use counters::Counters;
 pub(crate) use host::{Berth, Join};
 pub use host::{Exit, Hosting, Running};
-pub use mailbox::{Handle, Mail};
+pub use mailbox::{Arrival, Handle, Mail};
 pub use table::{Options, Progress, Seat, Table};

@@ -3,7 +3,7 @@
 //! Must not: know what it holds. Belongs to the thread that runs the table.
 
 /// The name of one slot for as long as its tenant lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Token {
     generation: u32,
     index: u32,

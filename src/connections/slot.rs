@@ -24,7 +24,7 @@ pub(super) enum Phase {
     Closing(Ended),
     /// The conversation is over and our side is closed; input is discarded until the peer closes.
     Lingering,
-    /// The same, for a connection over the cap, which is counted nowhere.
+    /// The same, for a connection that was refused, which is counted nowhere.
     Refused,
 }
 

@@ -3,22 +3,25 @@
 //! Must not: know a runtime. Runs on the thread of its host; see `reading`, `writing` and
 //! `departures` for the steps.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
+
+use ahash::RandomState;
 
 use super::acceptor::{Accepted, Acceptor, BATCH, PAUSE};
 use super::counters::{Counters, Tally};
 use super::deadlines::{Deadlines, Tick};
 use super::epoll::{Epoll, Event, Source};
-use super::mailbox::{Handle, Mail};
+use super::mailbox::{Arrival, Handle, Mail};
 use super::output::Output;
 use super::slab::{Slab, Token};
 use super::slot::{Phase, Slot};
+use crate::access::Place;
 use crate::clock::{Clock, Timestamp};
 use crate::flow::{Ended, Service};
 use crate::limits;
@@ -98,6 +101,9 @@ pub struct Table<S: Service> {
     mail: Handle,
     pub(super) acceptor: Option<Acceptor>,
     pub(super) slots: Slab<Slot<S::Connection>>,
+    /// The places that connections hold; beside the slots, so that they cost nothing where none
+    /// are counted.
+    pub(super) places: HashMap<Token, Place, RandomState>,
     /// What is to be served in the next turn whether or not an event comes.
     pub(super) ready: Vec<Token>,
     /// What is over and waits for the commit to be closed.
@@ -136,6 +142,7 @@ impl<S: Service> Table<S> {
             mail: handle,
             acceptor: None,
             slots: Slab::new(),
+            places: HashMap::default(),
             ready: Vec::new(),
             farewells: Vec::new(),
             scratch: vec![0; limits::TURN_BYTES].into_boxed_slice(),
@@ -263,7 +270,7 @@ impl<S: Service> Table<S> {
         self.mail.answer();
         while let Some(mail) = self.mail.next() {
             match mail {
-                Mail::Open { socket, peer } => self.open(socket, peer),
+                Mail::Open(arrival) => self.open(arrival),
                 Mail::Wake => {}
                 Mail::Stop { deadline } => self.stop(deadline),
             }
@@ -274,16 +281,21 @@ impl<S: Service> Table<S> {
         for _ in 0..BATCH {
             let Some(acceptor) = &mut self.acceptor else { break };
             match acceptor.accept() {
-                Accepted::Connection(socket, _)
-                    if !self.counters.enter(self.options.max_connections) =>
-                {
-                    self.refuse(socket);
-                }
-                Accepted::Connection(socket, peer) => {
-                    if let Some((socket, peer)) = acceptor.hand_over(socket, peer) {
-                        self.open(socket, peer);
+                Accepted::Connection(socket, peer) => match acceptor.admit(peer) {
+                    Err(words) => {
+                        self.counters.turned_away();
+                        self.refuse(socket, words);
                     }
-                }
+                    // A place that was taken is given back.
+                    Ok(_) if !self.counters.enter(self.options.max_connections) => {
+                        self.refuse(socket, self.options.refusal);
+                    }
+                    Ok(place) => {
+                        if let Some(own) = acceptor.hand_over(Arrival { socket, peer, place }) {
+                            self.open(own);
+                        }
+                    }
+                },
                 Accepted::Nobody => break,
                 Accepted::Lost => self.counters.accept_failed(),
                 Accepted::Exhausted => {
@@ -298,7 +310,8 @@ impl<S: Service> Table<S> {
     }
 
     /// Watches a socket and begins its conversation.
-    pub(super) fn open(&mut self, socket: OwnedFd, peer: SocketAddr) {
+    pub(super) fn open(&mut self, arrival: Arrival) {
+        let Arrival { socket, peer, place } = arrival;
         if self.stopping.is_some() {
             return self.counters.leave();
         }
@@ -308,6 +321,9 @@ impl<S: Service> Table<S> {
             return self.counters.leave();
         };
         let token = self.slots.insert(Slot::new(socket, Some(connection), Phase::Talking));
+        if let Some(place) = place {
+            self.places.insert(token, place);
+        }
         let tick = self.deadlines.note(deadline);
         let slot = self.slots.get_mut(token).expect("it was inserted just now");
         slot.deadline = tick;

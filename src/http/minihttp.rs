@@ -19,11 +19,11 @@
 
 use std::borrow::Cow;
 use std::io::{self, Read};
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
 
 use may_minihttp::{HttpService, HttpServiceFactory, Request};
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{Shutdown, getpeername, shutdown};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 use super::body::{Body, Framing};
@@ -32,7 +32,7 @@ use super::response::{self, CLOSE, Head, Refusal, Respond};
 use super::router::{Routed, route};
 use super::target::Target;
 use super::turn::App;
-use super::{Call, routes};
+use super::{Call, NOBODY, routes};
 use crate::clock::Clock;
 
 /// Serves `app` on `address` by `workers` of may's workers until the process ends.
@@ -58,6 +58,11 @@ fn duplicate(number: RawFd) -> io::Result<std::os::fd::OwnedFd> {
     Ok(pidfd_getfd(own, number, PidfdGetfdFlags::empty())?)
 }
 
+/// Who is at the other end of this process's descriptor `number`, while somebody is.
+fn peer(number: RawFd) -> Option<SocketAddr> {
+    getpeername(duplicate(number).ok()?).ok()??.try_into().ok()
+}
+
 struct Factory<A> {
     app: A,
     clock: Clock,
@@ -68,7 +73,10 @@ impl<A: App + Clone + Send + Sync + 'static> HttpServiceFactory for Factory<A> {
 
     fn new_service(&self, id: usize) -> Conversation<A> {
         let socket = RawFd::try_from(id).expect("the engine gives a descriptor's number");
-        Conversation { app: self.app.clone(), clock: self.clock.clone(), socket, over: false }
+        let mut app = self.app.clone();
+        // It has gone, or there is no descriptor to ask with: then no list of addresses allows it.
+        app.meet(peer(socket).unwrap_or(NOBODY));
+        Conversation { app, clock: self.clock.clone(), socket, over: false }
     }
 }
 
@@ -117,6 +125,7 @@ struct Asked {
     is_http11: bool,
     persistent: bool,
     expect: Expect,
+    authorization: Option<Vec<u8>>,
     length: u64,
 }
 
@@ -134,6 +143,7 @@ impl Asked {
             is_http11: head.is_http11,
             persistent: head.persistent && head.expect == Expect::Nothing,
             expect: head.expect,
+            authorization: head.authorization.map(Into::into),
             length,
         })
     }
@@ -169,7 +179,8 @@ impl<A: App> Conversation<A> {
         if let Routed::Moved(path) = route(&asked.method, &target.path) {
             target.path = Cow::Borrowed(path.as_bytes());
         }
-        let call = Call { method: &asked.method, target: &target };
+        let authorization = asked.authorization.as_deref();
+        let call = Call { method: &asked.method, target: &target, authorization };
         let mut answer = Answer::default();
         let mut persistent = asked.persistent;
         match asked.expect {
@@ -225,7 +236,7 @@ mod tests {
     use super::*;
     use crate::http::tests::host::Daemon;
     use std::io::Write;
-    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
     fn serve() -> SocketAddr {

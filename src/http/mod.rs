@@ -21,11 +21,16 @@ pub mod target;
 mod tests;
 mod turn;
 
-pub use response::{BUSY, Date, Refusal, Respond};
+pub use response::{BUSY, CROWDED, Date, Refusal, Respond};
 pub use routes::{KEEP_FROM, MetricsPage, Routes};
 pub use turn::{App, Connection, turn};
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use target::Target;
+
+/// A peer whose address is not known.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A request as the routes see it, whichever engine read it.
 #[derive(Clone, Copy, Debug)]
@@ -34,4 +39,6 @@ pub struct Call<'a> {
     pub method: &'a [u8],
     /// What is asked for.
     pub target: &'a Target<'a>,
+    /// The value of its `Authorization` field; empty when it has several.
+    pub authorization: Option<&'a [u8]>,
 }

@@ -23,6 +23,9 @@ pub struct Head<'a> {
     pub framing: Framing,
     /// What the client expects before it sends the body.
     pub expect: Expect,
+    /// The value of the `Authorization` field; empty when there are several, or one that is longer
+    /// than [`limits::HTTP_AUTHORIZATION`].
+    pub authorization: Option<&'a [u8]>,
     /// Bytes of the head, with the empty line that ends it.
     pub length: usize,
 }
@@ -163,6 +166,7 @@ struct Fields<'a> {
     keep_alive: bool,
     expect: Option<&'a [u8]>,
     trailer_is_bad: bool,
+    authorization: Option<&'a [u8]>,
 }
 
 /// Most requests have fewer fields than this; those with more are parsed again.
@@ -236,6 +240,7 @@ impl<'a> Fields<'a> {
                 self.close |= has_token(value, "close");
                 self.keep_alive |= has_token(value, "keep-alive");
             }
+            13 if name.eq_ignore_ascii_case(b"authorization") => self.authorize(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.lengths_differ |= self.lengths > 0 && self.length != value;
                 self.lengths += 1;
@@ -247,6 +252,14 @@ impl<'a> Fields<'a> {
             }
             _ => {}
         }
+    }
+
+    /// Two could be taken for either: they count as a wrong one. Cold, since consumers send none.
+    #[cold]
+    fn authorize(&mut self, value: &'a [u8]) {
+        let fits = value.len() <= limits::HTTP_AUTHORIZATION;
+        let first = fits && self.authorization.is_none();
+        self.authorization = Some(if first { value } else { b"" });
     }
 
     /// Puts the fields beside the request line, in Go's order of checks.
@@ -274,8 +287,9 @@ impl<'a> Fields<'a> {
             false => self.keep_alive && self.encodings == 0,
         };
         let expect = self.expect(is_http11, framing);
+        let authorization = self.authorization;
         let RequestLine { method, target, .. } = line;
-        Ok(Head { method, target, is_http11, persistent, framing, expect, length })
+        Ok(Head { method, target, is_http11, persistent, framing, expect, authorization, length })
     }
 
     /// Where the body ends. An encoding outweighs a length, which must be valid all the same.
@@ -323,4 +337,33 @@ fn has_token(value: &[u8], token: &str) -> bool {
 /// Go's lenient check of a `Host`: no byte that could not stand in any kind of host.
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!$%&()*+,-.:;=['_~]".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_authorization_counts_and_two_do_not() {
+        let longest = format!("Authorization: {}\r\n", "a".repeat(limits::HTTP_AUTHORIZATION));
+        let longer = format!("Authorization: {}\r\n", "a".repeat(limits::HTTP_AUTHORIZATION + 1));
+        for (fields, want) in [
+            ("", None),
+            ("Authorization: Bearer x\r\n", Some(&b"Bearer x"[..])),
+            ("aUTHORIZATION:Bearer x \r\n", Some(b"Bearer x")),
+            ("Authorization:\r\n", Some(b"")),
+            ("Authorization: Bearer x\r\nAuthorization: Bearer x\r\n", Some(b"")),
+            ("Authorization: Bearer x\r\nX: y\r\nauthorization: Basic x\r\n", Some(b"")),
+            ("Proxy-Authorization: Bearer x\r\n", None),
+            ("Authorizatiom: Bearer x\r\n", None),
+            (&longest, Some(&longest.as_bytes()[15..longest.len() - 2])),
+            (&longer, Some(b"")),
+            (&[&*longer, "Authorization: Bearer x\r\n"].concat(), Some(b"")),
+        ] {
+            let head = format!("POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+            let head = parse(head.as_bytes(), &mut Progress::default());
+            let head = head.expect("a good head").expect("a whole one");
+            assert_eq!(head.authorization, want, "{fields}");
+        }
+    }
 }

@@ -105,6 +105,11 @@ pub const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Content-Type: application/json; charset=utf-8\r\nContent-Length: 34\r\n\
     Retry-After: 1\r\nConnection: close\r\n\r\n{\"message\":\"TOO_MANY_CONNECTIONS\"}";
 
+/// What a connection of an address with too many is told before it is closed.
+pub const CROWDED: &[u8] = b"HTTP/1.1 403 Forbidden\r\n\
+    Content-Type: application/json; charset=utf-8\r\nContent-Length: 41\r\n\
+    Connection: close\r\n\r\n{\"message\":\"TOO_MANY_CONNECTIONS_PER_IP\"}";
+
 /// The words behind a status code.
 #[must_use]
 pub fn reason(status: u16) -> &'static str {
@@ -288,6 +293,17 @@ mod tests {
         check(old, 1, "a", &want);
         let want = format!("{head}1\r\nContent-Type: z\r\n\r\na");
         check(Frame { persistent: false, ..old }, 1, "a", &want);
+    }
+
+    #[test]
+    fn what_is_written_by_hand_has_its_length() {
+        for (answer, status) in [(BUSY, 503), (CROWDED, 403)] {
+            let answer = std::str::from_utf8(answer).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} {}\r\n", reason(status))));
+            assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{answer}");
+            assert!(head.ends_with("\r\nConnection: close"), "{answer}");
+        }
     }
 
     #[test]

@@ -70,6 +70,8 @@ const MISSING_ARG_CHANNEL: Error = Error(400, "MISSING_ARG_CHANNEL");
 const MISSING_ARG_NODE: Error = Error(400, "MISSING_ARG_NODE");
 const INVALID_ARG_TOPIC: Error = Error(400, "INVALID_ARG_TOPIC");
 const INVALID_ARG_CHANNEL: Error = Error(400, "INVALID_ARG_CHANNEL");
+// Divergence: nsqlookupd lets everyone write.
+const FORBIDDEN: Error = Error(403, "FORBIDDEN");
 const NOT_FOUND: Error = Error(404, "NOT_FOUND");
 const TOPIC_NOT_FOUND: Error = Error(404, "TOPIC_NOT_FOUND");
 const CHANNEL_NOT_FOUND: Error = Error(404, "CHANNEL_NOT_FOUND");
@@ -104,6 +106,18 @@ pub(super) fn reads_body(call: &Call<'_>) -> bool {
     let routed = route(call.method, &call.target.path);
     let has_parameters = matches!(routed, Routed::To(route) if route.has_parameters());
     has_parameters && query::first(call.target.query(), []).is_ok()
+}
+
+/// Whether `call` would change something: it reaches a route of POST, all of which do but the one
+/// that Go's profiler has.
+pub(super) fn writes(call: &Call<'_>) -> bool {
+    let changes = |routed| matches!(routed, Routed::To(route) if route != Route::Profile);
+    call.method == b"POST" && changes(route(call.method, &call.target.path))
+}
+
+/// The answer to who may not change anything.
+pub(super) fn forbidden(response: &mut impl Respond) {
+    error(FORBIDDEN, response);
 }
 
 /// The answer to a body that cannot be read to its end.

@@ -6,7 +6,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{App, Call, Connection, Date, Refusal, Respond, Routes, response, turn};
+use super::{
+    App, Call, Connection, Date, NOBODY, Refusal, Respond, Routes, response, routes, turn,
+};
+use crate::access::Writers;
 use crate::clock::{Clock, Timestamp};
 use crate::connections::Counters;
 use crate::flow::{Ended, Input, Service, Turn};
@@ -18,6 +21,8 @@ use crate::metrics::Metrics;
 #[derive(Clone, Debug)]
 pub struct Requests {
     routes: Routes,
+    /// Who may change something; none: everyone.
+    writers: Option<Arc<Writers>>,
     metrics: Arc<Metrics>,
     /// How much all clients together have not read.
     counters: Arc<Counters>,
@@ -40,12 +45,12 @@ impl Requests {
     #[must_use]
     pub fn new(
         routes: Routes,
+        writers: Option<Arc<Writers>>,
         metrics: Arc<Metrics>,
         counters: Arc<Counters>,
         clock: Clock,
     ) -> Self {
-        let peer = SocketAddr::from(([0, 0, 0, 0], 0));
-        Self { routes, metrics, counters, clock, date: (0, Date::new(0)), peer }
+        Self { routes, writers, metrics, counters, clock, date: (0, Date::new(0)), peer: NOBODY }
     }
 }
 
@@ -62,7 +67,17 @@ impl App for Requests {
         if self.counters.queued_output() > limits::HTTP_QUEUED_OUTPUT as u64 {
             return response::overloaded(response);
         }
+        if let Some(writers) = &self.writers
+            && routes::writes(call)
+            && !writers.admit(self.peer.ip(), call.authorization)
+        {
+            return routes::forbidden(response);
+        }
         self.routes.answer(call, now, response);
+    }
+
+    fn meet(&mut self, peer: SocketAddr) {
+        self.peer = canonical(peer);
     }
 
     fn answered(&mut self, call: &Call<'_>, status: u16) {
@@ -93,7 +108,7 @@ impl Service for Requests {
     type Connection = Client;
 
     fn open(&mut self, peer: SocketAddr, now: Timestamp) -> (Client, Timestamp) {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let peer = canonical(peer);
         let connection = Connection::new(now);
         let deadline = connection.deadline();
         (Client { peer, connection }, deadline)
@@ -124,27 +139,89 @@ impl Service for Requests {
     }
 }
 
+/// A dual-stack listener's IPv4 peers are IPv4 peers.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Networks, Token};
     use crate::directory::Directory;
     use crate::http::MetricsPage;
     use crate::registry::{Capacity, Registry};
     use std::time::Duration;
 
-    #[test]
-    fn what_all_clients_have_not_read_is_bounded() {
-        let counters = Arc::new(Counters::default());
-        let routes = Routes {
+    fn routes() -> Routes {
+        Routes {
             registry: Arc::new(Registry::new(Arc::new(Directory::default()), Capacity::default())),
             inactive_producer_timeout: Duration::from_secs(300),
             tombstone_lifetime: Duration::from_secs(45),
             keep_from: 1,
             metrics: MetricsPage::default(),
-        };
+        }
+    }
+
+    /// Every route, and what a writer who is refused, or none, is told.
+    #[test]
+    fn only_routes_that_change_something_ask_who_it_is() {
+        let writers = Writers::new(Networks::default(), Token::new(b"x").ok(), Arc::default());
+        let counters = Arc::new(Counters::default());
         let clock = Clock::manual(Timestamp::default());
         let mut requests =
-            Requests::new(routes, Arc::default(), Arc::clone(&counters), clock.clone());
+            Requests::new(routes(), writers, Arc::default(), counters, clock.clone());
+        let mut ask = |line: &str, fields: &str| {
+            let (mut client, _) = requests.open(([127, 0, 0, 1], 1).into(), clock.now());
+            let request = format!("{line} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+            let mut output = Vec::new();
+            // Byte by byte, as a body that comes later keeps a request waiting.
+            let mut kept = Vec::new();
+            for byte in request.bytes().chain(*b"abc") {
+                kept.push(byte);
+                let input = Input { bytes: &kept, end: false };
+                let turn = requests.turn(&mut client, input, clock.now(), &mut output, 1000);
+                kept.drain(..turn.consumed);
+            }
+            let answer = String::from_utf8(output).expect("text");
+            answer["HTTP/1.1 ".len()..][..3].to_owned()
+        };
+        let body = "Content-Length: 3\r\n";
+        for (line, refused, allowed) in [
+            ("POST /topic/create?topic=t", "403", "200"),
+            ("POST /channel/create?topic=t&channel=c", "403", "200"),
+            ("POST /topic/tombstone?topic=t&node=n:1", "403", "200"),
+            ("POST /channel/delete?topic=t&channel=c", "403", "200"),
+            ("POST /topic/delete?topic=t", "403", "200"),
+            ("POST /topic/create", "403", "400"),
+            ("POST /topic//create?topic=t", "307", "307"),
+            ("POST http://x/topic/create?topic=t", "403", "200"),
+            ("POST /topic%2fcreate?topic=t", "403", "200"),
+            ("POST /debug/pprof/symbol", "404", "404"),
+            ("POST /nope", "404", "404"),
+            ("POST /lookup?topic=t", "405", "405"),
+            ("GET /topic/create?topic=t", "405", "405"),
+            ("HEAD /topic/create?topic=t", "405", "405"),
+            ("OPTIONS /topic/create", "200", "200"),
+            ("PUT /topic/create?topic=t", "405", "405"),
+            ("post /topic/create?topic=t", "405", "405"),
+            ("GET /topics", "200", "200"),
+            ("GET /metrics", "200", "200"),
+        ] {
+            let bearer = |word: &str| format!("{body}Authorization: Bearer {word}\r\n");
+            assert_eq!(ask(line, body), refused, "{line}");
+            assert_eq!(ask(line, &bearer("y")), refused, "{line}");
+            assert_eq!(ask(line, &[bearer("x"), bearer("x")].concat()), refused, "{line}");
+            assert_eq!(ask(line, &bearer("x")), allowed, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_all_clients_have_not_read_is_bounded() {
+        let counters = Arc::new(Counters::default());
+        let clock = Clock::manual(Timestamp::default());
+        let mut requests =
+            Requests::new(routes(), None, Arc::default(), Arc::clone(&counters), clock.clone());
         let mut ask = || {
             let (mut client, _) = requests.open(([127, 0, 0, 1], 1).into(), clock.now());
             let input = Input { bytes: b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", end: false };

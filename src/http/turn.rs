@@ -5,6 +5,8 @@
 //! it comes, and its request answered once all of it has: what Go's handlers make of it. A
 //! connection belongs to one thread at a time.
 
+use std::net::SocketAddr;
+
 use super::body::{Body, Fault};
 use super::request::{self, Expect, Head, Progress};
 use super::response::{self, CLOSE, Date, Frame, Refusal, Respond, Response};
@@ -21,6 +23,10 @@ pub trait App {
 
     /// Answers one request, by one [`Respond::start`].
     fn answer(&mut self, call: &Call<'_>, now: Timestamp, response: &mut impl Respond);
+
+    /// The requests that follow come from this peer. Only an engine with an app for each connection
+    /// says so; a table's app is told by its [`Service`](crate::flow::Service).
+    fn meet(&mut self, _peer: SocketAddr) {}
 
     /// A request was answered with `status`: to count and to log.
     fn answered(&mut self, call: &Call<'_>, status: u16);
@@ -57,6 +63,7 @@ struct Pending {
     /// The method, then the target.
     line: Box<[u8]>,
     method: usize,
+    authorization: Option<Box<[u8]>>,
     is_http11: bool,
     persistent: bool,
 }
@@ -177,7 +184,8 @@ impl<A: App> Dialogue<'_, A> {
 
     /// A head is complete; `rest` is what follows it.
     fn request(&mut self, head: &Head<'_>, rest: &[u8]) -> Step {
-        let call = Call { method: head.method, target: &head.target };
+        let authorization = head.authorization;
+        let call = Call { method: head.method, target: &head.target, authorization };
         let mut frame = self.frame(&call, head.is_http11, head.persistent);
         let Ok(mut body) = Body::new(head.framing) else {
             return refuse(Refusal::BodyTooLarge, self.output, self.app);
@@ -214,8 +222,9 @@ impl<A: App> Dialogue<'_, A> {
             return Step::Wait(used);
         }
         let (method, target) = pending.line.split_at(pending.method);
+        let authorization = pending.authorization.as_deref();
         let target = Target::parse(method, target).expect("it was parsed before it had to wait");
-        let call = Call { method, target: &target };
+        let call = Call { method, target: &target, authorization };
         let frame = self.frame(&call, pending.is_http11, pending.persistent);
         match drained {
             Ok(used) if pending.body.is_done() => self.answer(&call, frame, used),
@@ -275,6 +284,7 @@ impl Pending {
             body,
             line: [head.method, head.target.raw].concat().into(),
             method: head.method.len(),
+            authorization: head.authorization.map(Into::into),
             is_http11: head.is_http11,
             persistent: head.persistent,
         }

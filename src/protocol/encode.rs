@@ -9,6 +9,12 @@ use super::json;
 /// The reply to everything but IDENTIFY, framed.
 pub const OK: &[u8] = b"\0\0\0\x02OK";
 
+/// What a peer outside of `--tcp-allow` is told, framed. An nsqd logs it.
+pub const NOT_ALLOWED: &[u8] = b"\0\0\0\x26E_INVALID this address may not connect";
+
+/// What a peer with too many connections (`--max-connections-per-ip`) is told, framed.
+pub const CROWDED: &[u8] = b"\0\0\0\x2eE_INVALID too many connections of this address";
+
 /// Appends `payload` behind its 4-byte big-endian length.
 ///
 /// # Panics
@@ -85,6 +91,15 @@ mod tests {
         bytes.clear();
         unregister("t", None, &mut bytes);
         assert_eq!(decode(&bytes, true, false), Ok(Some((Command::Unregister("t", None), 13))));
+    }
+
+    #[test]
+    fn what_is_framed_by_hand_has_its_length() {
+        for framed in [OK, NOT_ALLOWED, CROWDED] {
+            let mut want = Vec::new();
+            frame(&framed[4..], &mut want);
+            assert_eq!(framed, want);
+        }
     }
 
     #[test]

@@ -52,6 +52,8 @@ fn every_foreign_crate_has_one_door() {
     check_only(&["simd_json::"], &["src/protocol/identity.rs"]);
     check_only(&["httparse::"], &["src/http/request.rs", "src/http/body.rs"]);
     check_only(&["signal_hook::"], &["src/daemon.rs"]);
+    check_only(&["ipnet::"], &["src/access/networks.rs"]);
+    check_only(&["constant_time_eq"], &["src/access/token.rs"]);
 }
 
 #[test]
@@ -85,6 +87,8 @@ fn rooms_import_only_what_they_may() {
     for pure in ["turn", "routes", "router", "request", "body", "response", "listing", "query"] {
         check(&format!("src/http/{pure}.rs"), &core(&["session"]));
     }
+    check("src/access", &["clock", "flow", "protocol", "registry", "directory", "session", "http"]);
+    check("src/access", &["shard", "daemon", "connections", "config", "preflight", "metrics"]);
     check("src/connections", &["protocol", "registry", "directory", "session", "daemon", "config"]);
 }
 

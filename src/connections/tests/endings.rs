@@ -101,7 +101,11 @@ fn a_connection_handed_over_after_the_stop_is_closed() {
     let (socket, address) = outside.accept().unwrap();
     assert!(bench.counters.enter(1));
     bench.stop_in(limits::DRAIN);
-    bench.table.handle().send(Mail::Open { socket: socket.into(), peer: address });
+    bench.table.handle().send(Mail::Open(Arrival {
+        socket: socket.into(),
+        peer: address,
+        place: None,
+    }));
     bench.settle();
     assert_eq!(bench.until_end(&mut peer), b"");
     assert_eq!(bench.counters.open(), 0);

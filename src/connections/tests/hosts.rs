@@ -65,6 +65,7 @@ impl Hosted {
             tables,
             listener,
             route: shard::by_peer(tables),
+            door: None,
             options: OPTIONS,
             clock: clock.clone(),
             counters: Arc::clone(&counters),

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod deadlines;
+mod doors;
 mod endings;
 mod hosts;
 mod lines;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::access::Door;
 use crate::clock::{Clock, Timestamp};
 use lines::{Lines, Log};
 
@@ -44,6 +46,10 @@ impl Bench {
     }
 
     fn with(options: Options) -> Self {
+        Self::behind(options, None)
+    }
+
+    fn behind(options: Options, door: Option<Door>) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_nanos(1_700_000_000_000_000_000));
         let (counters, log) = (Arc::new(Counters::default()), Arc::new(Log::default()));
         let seat = Seat::new().unwrap();
@@ -54,7 +60,7 @@ impl Bench {
             Acceptor::new(listener, tables, 0, Box::new(|_| 0), options.keepalive).unwrap();
         let service = Lines::new(Arc::clone(&log));
         let mut table = Table::new(seat, service, options, Arc::clone(&counters), clock.clone());
-        table.listen(acceptor).unwrap();
+        table.listen(acceptor.behind(door)).unwrap();
         Self { table, clock, address, counters, log }
     }
 

@@ -1,0 +1,134 @@
+//! Lists of networks in CIDR notation.
+//!
+//! Must not: look at a host's interfaces or resolve names. Pure; any thread.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::Deserialize;
+
+/// Addresses that share a prefix: `10.0.0.0/8`, `2001:db8::/32`, or one address alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network(IpNet);
+
+impl FromStr for Network {
+    type Err = String;
+
+    /// Reads a CIDR or an address. Bits behind the prefix are ignored, as Go ignores them. What
+    /// lies in `::ffff:0:0/96` is IPv4, since that is how a peer's address is compared.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim_ascii();
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let network = network.map_err(|_| {
+            format!("'{text}' is neither an address nor a CIDR (10.0.0.0/8, 2001:db8::/32, ::1)")
+        })?;
+        if let IpNet::V6(v6) = network
+            && let Some(bits) = v6.prefix_len().checked_sub(96)
+            && let Some(v4) = v6.addr().to_ipv4_mapped()
+            && let Ok(v4) = Ipv4Net::new(v4, bits)
+        {
+            return Ok(Self(v4.into()));
+        }
+        Ok(Self(network))
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// The networks of a list; one that is empty allows everyone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(Box<[Network]>);
+
+impl Networks {
+    /// Whether nothing was listed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `address` is in one of them, or there are none. An IPv4-mapped address is IPv4; the
+    /// unspecified one, which stands for a peer that nobody knows, is in no network.
+    #[must_use]
+    pub fn allow(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let contains = |network: &Network| network.0.contains(&address);
+        self.is_empty() || (!address.is_unspecified() && self.0.iter().any(contains))
+    }
+}
+
+impl From<Vec<Network>> for Networks {
+    fn from(networks: Vec<Network>) -> Self {
+        Self(networks.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(texts: &[&str]) -> Networks {
+        texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Network>>().into()
+    }
+
+    #[test]
+    fn a_list_allows_what_is_in_it() {
+        let cases: &[(&[&str], &[&str], &[&str])] = &[
+            (&[], &["127.0.0.1", "::1", "0.0.0.0"], &[]),
+            (&["127.0.0.1"], &["127.0.0.1", "::ffff:127.0.0.1"], &["127.0.0.2", "::1"]),
+            (&["10.0.0.0/8"], &["10.255.0.1"], &["11.0.0.0", "9.255.255.255", "::a00:1"]),
+            (&["10.1.2.3/8"], &["10.9.9.9"], &["11.1.2.3"]),
+            (&["192.0.2.0/25", " 192.0.2.200"], &["192.0.2.127", "192.0.2.200"], &["192.0.2.128"]),
+            (&["0.0.0.0/0"], &["1.2.3.4", "::ffff:1.2.3.4"], &["::1", "2001:db8::1", "0.0.0.0"]),
+            (&["::/0"], &["::1", "2001:db8::1"], &["1.2.3.4", "::ffff:1.2.3.4", "::"]),
+            (&["::1"], &["::1"], &["::2", "127.0.0.1"]),
+            (&["2001:db8::/33"], &["2001:db8:7fff::1"], &["2001:db8:8000::"]),
+            (&["::ffff:10.0.0.0/104"], &["10.1.1.1", "::ffff:10.1.1.1"], &["11.0.0.1"]),
+            (&["::ffff:10.0.0.1"], &["10.0.0.1"], &["10.0.0.2"]),
+        ];
+        for (list, inside, outside) in cases {
+            let networks = networks(list);
+            for address in *inside {
+                assert!(networks.allow(address.parse().unwrap()), "{list:?} {address}");
+            }
+            for address in *outside {
+                assert!(!networks.allow(address.parse().unwrap()), "{list:?} {address}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_named() {
+        let texts = [
+            "",
+            " ",
+            "10",
+            "10.0.0",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "10.0.0.0/",
+            "/8",
+            "::/129",
+            "localhost",
+            "10.0.0.1:4160",
+            "[::1]",
+            "fe80::1%eth0",
+            "10.0.0.0/8/8",
+            "010.0.0.1",
+            "10.0.0.0 /8",
+            "10.0.0.0/255.0.0.0",
+            "*",
+        ];
+        for text in texts {
+            let error = text.parse::<Network>().unwrap_err();
+            assert!(error.starts_with(&format!("'{}' is neither", text.trim())), "{error}");
+        }
+    }
+}
