@@ -2,6 +2,7 @@
 //!
 //! One binary, so that it links once. Must not: reach into the library where a socket would do.
 
+mod access;
 mod conformance;
 mod faults;
 mod limits;

@@ -1,19 +1,8 @@
 //! The daemon as a process: what it prints, and how it ends when it cannot start.
 
-use std::io::Read;
 use std::net::TcpListener;
 
-use crate::support::{Daemon, Http, command};
-
-/// Runs the daemon to its end: exit code, stdout, stderr.
-fn run(flags: &[&str]) -> (Option<i32>, String, String) {
-    let mut child = command(flags).spawn().expect("the daemon's binary runs");
-    let (mut stdout, mut stderr) = (String::new(), String::new());
-    let piped = "both are piped";
-    child.stdout.take().expect(piped).read_to_string(&mut stdout).expect("text");
-    child.stderr.take().expect(piped).read_to_string(&mut stderr).expect("text");
-    (child.wait().expect("it is our child").code(), stdout, stderr)
-}
+use crate::support::{Daemon, Http, command, run};
 
 #[test]
 fn version_names_both() {

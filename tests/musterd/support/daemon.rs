@@ -1,6 +1,6 @@
 //! A musterd process on ports of its own, ended when it is dropped.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -25,6 +25,16 @@ pub(crate) fn command(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_musterd"));
     command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// Runs the daemon to its end: exit code, stdout, stderr.
+pub(crate) fn run(flags: &[&str]) -> (Option<i32>, String, String) {
+    let mut child = command(flags).spawn().expect("the daemon's binary runs");
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    let piped = "both are piped";
+    child.stdout.take().expect(piped).read_to_string(&mut stdout).expect("text");
+    child.stderr.take().expect(piped).read_to_string(&mut stderr).expect("text");
+    (child.wait().expect("it is our child").code(), stdout, stderr)
 }
 
 impl Daemon {
@@ -68,6 +78,13 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Ends the process in order; the log lines that nobody has asked for.
+    pub(crate) fn stop(mut self) -> Vec<String> {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.wait().code(), Some(0));
+        self.lines.iter().collect()
     }
 
     /// The process's id.

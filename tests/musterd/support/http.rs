@@ -27,6 +27,11 @@ impl Http {
         let stream = TcpStream::connect(http).expect("the daemon accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        Self::over(stream)
+    }
+
+    /// Talks over a stream that is connected.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         Self { reader: BufReader::new(stream) }
     }
 

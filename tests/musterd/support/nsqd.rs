@@ -19,6 +19,11 @@ impl Nsqd {
         let stream = TcpStream::connect(tcp).expect("the daemon accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        Self::over(stream)
+    }
+
+    /// Talks over a stream that is connected.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         let address = stream.local_addr().expect("connected");
         Self { stream, address }
     }
@@ -26,15 +31,20 @@ impl Nsqd {
     /// Connects and identifies as `host-NAME`, `nsqd-NAME.example`.
     pub(crate) fn identified(tcp: SocketAddr, name: &str) -> Self {
         let mut nsqd = Self::connect(tcp);
+        nsqd.identify(name);
+        nsqd
+    }
+
+    /// Identifies as `host-NAME`, `nsqd-NAME.example`.
+    pub(crate) fn identify(&mut self, name: &str) {
         let body = format!(
             "{{\"version\":\"1.3.0\",\"tcp_port\":4150,\"http_port\":4151,\"hostname\":\"host-{name}\",\
              \"broadcast_address\":\"nsqd-{name}.example\"}}"
         );
         let length = u32::try_from(body.len()).expect("small").to_be_bytes();
-        nsqd.send(&[b"  V1IDENTIFY\n", &length[..], body.as_bytes()].concat());
-        let reply = nsqd.reply();
+        self.send(&[b"  V1IDENTIFY\n", &length[..], body.as_bytes()].concat());
+        let reply = self.reply();
         assert!(reply.starts_with("{\"broadcast_address\":"), "{reply}");
-        nsqd
     }
 
     /// Sends bytes as they are.
