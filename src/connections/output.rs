@@ -9,8 +9,11 @@ use std::ops::Range;
 use super::slab::Token;
 
 /// Output of one tick, in bytes, at which it is committed and written before more turns are
-/// taken: replies to thousands of peers share a commit, and a burst of large ones stays bounded.
-const TICK_BYTES: usize = 1024 * 1024;
+/// taken: replies to thousands of peers share a commit, and a burst of large ones is still in the
+/// CPU's cache when the kernel copies it.
+const TICK_BYTES: usize = 64 * 1024;
+/// The most bytes of buffer that are kept from tick to tick.
+const SPARE_BYTES: usize = 1024 * 1024;
 
 /// Replies that wait for the tick's commit.
 #[derive(Default)]
@@ -53,7 +56,7 @@ impl Output {
     pub(super) fn recycle(&mut self, mut bytes: Vec<u8>, mut replies: Vec<Reply>) {
         bytes.clear();
         replies.clear();
-        if bytes.capacity() <= 2 * TICK_BYTES {
+        if bytes.capacity() <= SPARE_BYTES {
             self.bytes = bytes;
         }
         self.replies = replies;
