@@ -11,6 +11,8 @@ const CHUNK_LINE: usize = 4096;
 const TRAILER: usize = 4096;
 /// Fields of a trailer.
 const TRAILER_FIELDS: usize = 16;
+/// How many more bytes the lines of chunks may have than a sender of small chunks needs. Go's bound.
+const EXCESS: u64 = 16 * 1024;
 
 /// How a request's head says that its body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Body {
     state: State,
     /// How many more bytes the peer may send.
     allowance: u64,
+    /// By how much the lines of chunks have outgrown what they announce.
+    excess: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +70,7 @@ impl Body {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size,
         };
-        Ok(Self { state, allowance })
+        Ok(Self { state, allowance, excess: 0 })
     }
 
     /// Whether nothing more belongs to it.
@@ -126,11 +130,16 @@ impl Body {
             return if window.len() == CHUNK_LINE { Err(Fault::Malformed) } else { Ok(0) };
         };
         let line = window[..newline].strip_suffix(b"\r").ok_or(Fault::Malformed)?;
-        self.state = match chunk_size(line).ok_or(Fault::Malformed)? {
-            0 => State::Trailer,
-            size if size > self.allowance => return Err(Fault::TooLarge),
-            size => State::Chunk(size),
-        };
+        let size = chunk_size(line).ok_or(Fault::Malformed)?;
+        if size > self.allowance {
+            return Err(Fault::TooLarge);
+        }
+        let spent = self.excess + line.len() as u64 + 2;
+        self.excess = spent.saturating_sub(16 + 2 * size);
+        if self.excess > EXCESS {
+            return Err(Fault::Malformed);
+        }
+        self.state = if size == 0 { State::Trailer } else { State::Chunk(size) };
         Ok(newline + 1)
     }
 
@@ -231,6 +240,10 @@ mod tests {
         check(Framing::Chunked, &format!("0\r\n{fields}\r\n"), Err(Fault::Malformed));
         check(Framing::Chunked, &format!("0\r\nX: {}", "y".repeat(TRAILER)), Err(Fault::Malformed));
         check(Framing::Chunked, &format!("3;{}", "y".repeat(CHUNK_LINE)), Err(Fault::Malformed));
+        // A chunk may cost 16 bytes and twice its data; these cost 75 more.
+        let wordy = |times| format!("1;{}\r\nx\r\n", "y".repeat(89)).repeat(times);
+        check(Framing::Chunked, &wordy(218), Ok((218 * 96, false)));
+        check(Framing::Chunked, &wordy(219), Err(Fault::Malformed));
     }
 
     #[test]

@@ -163,7 +163,8 @@ struct Fields<'a> {
     encodings: usize,
     encoding: &'a [u8],
     close: bool,
-    keep_alive: bool,
+    /// What the first `Connection` field says; Go looks at no other.
+    keep_alive: Option<bool>,
     expect: Option<&'a [u8]>,
     trailer_is_bad: bool,
     authorization: Option<&'a [u8]>,
@@ -238,7 +239,10 @@ impl<'a> Fields<'a> {
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
                 self.close |= has_token(value, "close");
-                self.keep_alive |= has_token(value, "keep-alive");
+                if self.keep_alive.is_none() {
+                    self.close |= has_word(value, "close");
+                    self.keep_alive = Some(has_word(value, "keep-alive"));
+                }
             }
             13 if name.eq_ignore_ascii_case(b"authorization") => self.authorize(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
@@ -284,7 +288,7 @@ impl<'a> Fields<'a> {
             true => !self.close && !is_preface,
             // Divergence: Go keeps an HTTP/1.0 connection whose request names an encoding that
             // HTTP/1.0 does not know, and then takes the body for the next request.
-            false => self.keep_alive && self.encodings == 0,
+            false => self.keep_alive == Some(true) && self.encodings == 0,
         };
         let expect = self.expect(is_http11, framing);
         let authorization = self.authorization;
@@ -312,7 +316,7 @@ impl<'a> Fields<'a> {
     fn expect(&self, is_http11: bool, framing: Framing) -> Expect {
         match self.expect {
             None | Some(b"") => Expect::Nothing,
-            Some(value) if !has_token(value, "100-continue") => Expect::Unknown,
+            Some(value) if !has_word(value, "100-continue") => Expect::Unknown,
             Some(_) if is_http11 && framing != Framing::Length(0) => Expect::Continue,
             Some(_) => Expect::Nothing,
         }
@@ -332,6 +336,13 @@ fn content_length(value: &[u8]) -> Option<u64> {
 fn has_token(value: &[u8], token: &str) -> bool {
     let mut elements = value.split(|&byte| byte == b',');
     elements.any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Whether `token` is a word of `value`, in any case: Go's older rule, which it keeps for `Expect`
+/// and the first `Connection`.
+fn has_word(value: &[u8], token: &str) -> bool {
+    let mut words = value.split(|byte| b" ,\t".contains(byte));
+    words.any(|word| word.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Go's lenient check of a `Host`: no byte that could not stand in any kind of host.

@@ -60,8 +60,9 @@ pub enum Routed {
     To(Route),
     /// Elsewhere: the client is told this path, which differs by case, slashes or dots.
     Moved(&'static str),
-    /// It asks which methods there are: the value of `Allow`.
-    Options(&'static str),
+    /// It asks which methods there are: the value of `Allow`, which Go's server leaves out of its
+    /// answer about itself (`OPTIONS *`).
+    Options(Option<&'static str>),
     /// Its path has other methods: the value of `Allow`.
     MethodNotAllowed(&'static str),
     /// Nowhere.
@@ -111,7 +112,8 @@ pub fn route(method: &[u8], path: &[u8]) -> Routed {
         return Routed::Moved(path);
     }
     match (allowed(method, path), method) {
-        (Some(allow), b"OPTIONS") => Routed::Options(allow),
+        (Some(_), b"OPTIONS") if path == b"*" => Routed::Options(None),
+        (Some(allow), b"OPTIONS") => Routed::Options(Some(allow)),
         (Some(allow), _) => Routed::MethodNotAllowed(allow),
         (None, _) => Routed::NotFound,
     }
@@ -196,9 +198,9 @@ mod tests {
         check("HEAD", "/PING", NotFound);
         check("DELETE", "/debug/pprof/symbol", MethodNotAllowed("GET, OPTIONS, POST"));
         check("get", "/ping", MethodNotAllowed("GET, OPTIONS"));
-        check("OPTIONS", "/ping", Options("GET, OPTIONS"));
+        check("OPTIONS", "/ping", Options(Some("GET, OPTIONS")));
         check("OPTIONS", "/nope", NotFound);
-        check("OPTIONS", "*", Options("GET, OPTIONS, POST"));
+        check("OPTIONS", "*", Options(None));
         check("GET", "*", MethodNotAllowed("GET, OPTIONS, POST"));
         for path in [
             "/",

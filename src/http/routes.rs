@@ -148,7 +148,9 @@ impl Routes {
                 Ok(())
             }
             Routed::Options(allow) => {
-                let fields = &[&*allow_field(allow)];
+                let field = allow.map(allow_field);
+                let fields = field.as_deref();
+                let fields = fields.as_slice();
                 response.start(response::Head { status: 200, fields, sniffed: None, expected: 0 });
                 Ok(())
             }

@@ -24,7 +24,8 @@ impl<'a> Target<'a> {
     /// Takes `raw` apart; `None` when Go refuses it. A CONNECT may name an authority alone.
     #[must_use]
     pub fn parse(method: &[u8], raw: &'a [u8]) -> Option<Self> {
-        if raw.is_empty() || raw.iter().any(u8::is_ascii_control) {
+        let is_missing = raw.is_empty() && method != b"CONNECT";
+        if is_missing || raw.iter().any(u8::is_ascii_control) {
             return None;
         }
         if raw == b"*" && method != b"CONNECT" {
@@ -97,7 +98,8 @@ fn is_host(host: &[u8]) -> bool {
             Some(close) => close + 1,
             None => return false,
         },
-        _ => host.iter().position(|&byte| byte == b':').unwrap_or(host.len()),
+        // The last colon: the Go that nsqlookupd v1.3.0 asks for takes an IPv6 address without brackets.
+        _ => host.iter().rposition(|&byte| byte == b':').unwrap_or(host.len()),
     };
     let (name, port) = host.split_at(port_at);
     let is_port = match port.split_first() {
@@ -164,7 +166,9 @@ mod tests {
         check("GET", "http://x?a/b", Some(("http://x", "", "?a/b")));
         check("GET", "http:/ping", Some(("http:", "/ping", "")));
         check("GET", "mailto:x", Some(("mailto:x", "", "")));
+        check("GET", "http://::1/p", Some(("http://::1", "/p", "")));
         check("CONNECT", "x:80", Some(("x:80", "", "")));
+        check("CONNECT", "", Some(("", "", "")));
         check("CONNECT", "*", Some(("*", "", "")));
         check("CONNECT", "/ping", Some(("", "/ping", "")));
         check("GET", "/caf\u{e9}", Some(("", "/caf\u{e9}", "")));

@@ -151,12 +151,12 @@ impl<A: App> Dialogue<'_, A> {
     fn step(&mut self, rest: &[u8], end: bool) -> Step {
         match std::mem::replace(&mut self.connection.phase, Phase::Idle) {
             Phase::Body(pending) => self.body(pending, rest, end),
-            Phase::Idle => self.idle(rest),
-            Phase::Head => self.head(rest),
+            Phase::Idle => self.idle(rest, end),
+            Phase::Head => self.head(rest, end),
         }
     }
 
-    fn idle(&mut self, rest: &[u8]) -> Step {
+    fn idle(&mut self, rest: &[u8], end: bool) -> Step {
         match rest.first() {
             None => Step::Wait(0),
             Some(b'\r' | b'\n') if self.connection.strays > 0 => {
@@ -166,14 +166,15 @@ impl<A: App> Dialogue<'_, A> {
             Some(_) => {
                 self.connection.deadline = self.now + limits::HTTP_REQUEST;
                 self.connection.progress = Progress::default();
-                self.head(rest)
+                self.head(rest, end)
             }
         }
     }
 
-    fn head(&mut self, rest: &[u8]) -> Step {
+    fn head(&mut self, rest: &[u8], end: bool) -> Step {
         match request::parse(rest, &mut self.connection.progress) {
             Ok(Some(head)) => self.request(&head, &rest[head.length..]),
+            Ok(None) if end => refuse(Refusal::BAD_REQUEST, self.output, self.app),
             Ok(None) => {
                 self.connection.phase = Phase::Head;
                 Step::Wait(0)

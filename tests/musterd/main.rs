@@ -6,6 +6,7 @@ mod access;
 mod conformance;
 mod faults;
 mod limits;
+mod odd;
 mod process;
 mod shutdown;
 mod support;

@@ -1,0 +1,40 @@
+"""Why musterd answers some odd requests otherwise than nsqlookupd: the first class that fits.
+
+Must not: be a heading for whatever differs. A class says what the request has and what both made of
+it; its reason and its count stand in tests/musterd/odd.rs.
+"""
+
+import re
+
+
+def codes(seen):
+    return [answer["status"].split(" ")[1] for answer in seen["got"]]
+
+
+def fields(seen):
+    return [answer["headers"] for answer in seen["got"]]
+
+
+def of(name, request, theirs, ours):
+    head = re.split(rb"\n\r?\n", request, maxsplit=1)[0]
+    refused = codes(ours)[-1:] == ["400"] and ours["end"] == "closed"
+    if re.search(rb"\n[ \t]", head) and refused:
+        return "folded"
+    if codes(ours)[-1:] in (["413"], ["414"], ["431"]):
+        return "limits"
+    if re.search(rb"(?i)HTTP/1\.0\r\n(.*\n)*transfer-encoding", head) and ours["end"] == "closed":
+        return "http10-encoding"
+    if re.search(rb"(?i)\ncontent-length:\s*(\r|$)", head) and refused:
+        return "empty-length"
+    if b"chunked" in head and ours["end"] == "closed" and re.search(rb"(^|\n)0\r\n(?!\r\n)", request):
+        return "trailer"
+    if len(request) > 1 << 18 and theirs["end"] == "closed" and codes(theirs) == ["200"]:
+        return "unread-body"
+    if codes(theirs) == ["400"] and theirs["end"] == "closed" and (codes(ours), ours["end"]) == ([], "open"):
+        return "whole-head" if ours["after"] == theirs["got"] else None
+    if codes(theirs) == codes(ours) == ["400"] and theirs["end"] == ours["end"] and fields(theirs) == fields(ours):
+        return "words"
+    closing = [["Connection", "close"]]
+    if codes(theirs) == codes(ours) and ours["end"] == "closed" and fields(ours)[-1] == fields(theirs)[-1] + closing:
+        return "preface" if theirs["end"] == "open" and request.startswith(b"PRI") else "close-said"
+    return None
