@@ -21,12 +21,14 @@ pub const COMMAND: Duration = Duration::from_secs(10);
 /// An identified nsqd that says nothing for this many inactive-producer-timeouts is closed; it
 /// has been missing from every answer for all but the first.
 pub const SILENCE_TIMEOUTS: u32 = 2;
-/// How long a silent link is trusted before the kernel probes it (TCP keepalive).
+/// How long a silent link is trusted before the kernel probes it (TCP keepalive); it gives up
+/// [`WRITE_STALL`] after the last sign of life.
 pub const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Unread output of one connection, in bytes. Past it the table stops reading that connection.
 pub const QUEUED_OUTPUT: usize = 256 * 1024;
-/// Output that makes no progress for this long ends its connection.
+/// Output that makes no progress for this long ends its connection: what a peer does not read, and
+/// what its host does not acknowledge (`TCP_USER_TIMEOUT`).
 pub const WRITE_STALL: Duration = Duration::from_secs(30);
 /// After the last reply of a connection that the daemon ends, how long it still discards input,
 /// so that the peer reads that reply instead of a reset.

@@ -91,7 +91,9 @@ impl<'a> Watch<'a> {
             );
         }
         if let Some(more) = self.accept_errors.grown(counters.accept_errors(), now) {
-            tracing::warn!("{side}: {more} accepts failed; is RLIMIT_NOFILE too low?");
+            tracing::warn!(
+                "{side}: {more} accepts failed; too few descriptors (RLIMIT_NOFILE), too little memory, or a security module?"
+            );
         }
         self.looks += 1;
         if self.looks.is_multiple_of(CALL) { self.call() } else { Ok(()) }

@@ -15,6 +15,7 @@ use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
 use super::deadlines::Tick;
 use super::mailbox::{Arrival, Handle, Mail};
 use crate::access::{Door, Place};
+use crate::limits;
 
 /// Connections that wait for an accept; the kernel cuts it to net.core.somaxconn. A fleet that
 /// reconnects at once must not meet a full queue, since a lost SYN costs its sender a second.
@@ -73,6 +74,9 @@ impl Acceptor {
         listen(&listener, BACKLOG)?;
         // An accepted socket inherits these, which saves system calls on each.
         sockopt::set_tcp_nodelay(&listener, true)?;
+        // While a reply is not acknowledged the kernel does not probe, and would try for 15 minutes.
+        let stall = u32::try_from(limits::WRITE_STALL.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(&listener, stall)?;
         if let Some(silence) = keepalive {
             sockopt::set_socket_keepalive(&listener, true)?;
             sockopt::set_tcp_keepidle(&listener, silence)?;
@@ -111,11 +115,10 @@ impl Acceptor {
                 Err(_) => Accepted::Lost,
             },
             Err(Errno::AGAIN) => Accepted::Nobody,
-            // A connection that died in the queue, or met a firewall: accept(2).
-            Ok((_, None)) | Err(Errno::CONNABORTED | Errno::INTR | Errno::PERM | Errno::PROTO) => {
-                Accepted::Lost
-            }
-            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and whatever else would come back at once.
+            // A connection that died in the queue: accept(2).
+            Ok((_, None)) | Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => Accepted::Lost,
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM, the EPERM of a security module, which leaves the
+            // connection in the queue, and whatever else would come back at once.
             Err(_) => Accepted::Exhausted,
         }
     }

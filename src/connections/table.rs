@@ -278,6 +278,7 @@ impl<S: Service> Table<S> {
     }
 
     fn accept(&mut self) -> io::Result<()> {
+        let mut lost = 0;
         for _ in 0..BATCH {
             let Some(acceptor) = &mut self.acceptor else { break };
             match acceptor.accept() {
@@ -297,8 +298,12 @@ impl<S: Service> Table<S> {
                     }
                 },
                 Accepted::Nobody => break,
-                Accepted::Lost => self.counters.accept_failed(),
-                Accepted::Exhausted => {
+                Accepted::Lost if lost + 1 < BATCH => {
+                    self.counters.accept_failed();
+                    lost += 1;
+                }
+                // A whole batch that is lost is no chance: it would go on at once.
+                Accepted::Lost | Accepted::Exhausted => {
                     self.counters.accept_failed();
                     self.epoll.forget(&*acceptor)?;
                     acceptor.paused = Some(self.deadlines.note(self.now + PAUSE));

@@ -124,6 +124,10 @@ fn accepted_sockets_inherit_the_options_of_the_listener() {
     let socket = &bench.table.slots.get_mut(token).unwrap().socket;
     use rustix::net::sockopt;
     assert!(sockopt::tcp_nodelay(socket).unwrap());
+    assert_eq!(
+        u128::from(sockopt::tcp_user_timeout(socket).unwrap()),
+        limits::WRITE_STALL.as_millis()
+    );
     assert!(sockopt::socket_keepalive(socket).unwrap());
     assert_eq!(sockopt::tcp_keepidle(socket).unwrap(), Duration::from_secs(15));
     assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), Duration::from_secs(15));
