@@ -1,7 +1,6 @@
-//! Faults from outside: the daemon is stopped and continued, its peers reset, its system refuses.
+//! Faults from outside: the daemon is stopped and continued, its peers reset.
 
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -93,17 +92,22 @@ fn who_pinged_while_the_daemon_was_stopped_was_not_silent() {
 }
 
 #[test]
-fn a_system_that_gives_too_little_is_told_apart_in_one_line() {
-    let check = |limit: &str, remedy: &str| {
-        let program = env!("CARGO_BIN_EXE_musterd");
-        let flags = "--tcp-address=127.0.0.1:0 --http-address=127.0.0.1:0";
-        let script = format!("ulimit {limit} && exec {program} {flags}");
-        let done = Command::new("sh").args(["-c", &script]).output().expect("a shell");
-        let stderr = String::from_utf8_lossy(&done.stderr);
-        assert_eq!(done.status.code(), Some(1), "{limit}: {stderr}");
-        let fatal: Vec<_> = stderr.lines().filter(|line| line.contains("FATAL: ")).collect();
-        assert!(matches!(fatal[..], [line] if line.contains(remedy)), "{limit}: {stderr}");
+fn a_daemon_stopped_for_longer_than_the_timeout_loses_only_those_who_were_silent() {
+    let daemon = Daemon::start(&["--inactive-producer-timeout=500ms", "--shards=2"]);
+    let join = |number: usize| {
+        let mut nsqd = Nsqd::identified(daemon.tcp, &format!("{number:02}"));
+        nsqd.command("REGISTER t");
+        nsqd
     };
-    check("-l 64", "LimitMEMLOCK=");
-    check("-n 100", "LimitNOFILE=");
+    let mut nsqds: Vec<_> = (0..40).map(join).collect();
+    let mut http = Http::connect(daemon.http);
+    daemon.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(1500));
+    let (speaking, silent) = nsqds.split_at_mut(20);
+    speaking.iter_mut().for_each(|nsqd| nsqd.send(b"PING\n"));
+    http.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
+    daemon.signal(Signal::CONT);
+    assert_eq!(http.answer(false).body, "OK");
+    speaking.iter_mut().for_each(|nsqd| assert_eq!(nsqd.reply(), "OK"));
+    silent.iter_mut().for_each(|nsqd| assert_eq!(nsqd.rest(), b""));
 }

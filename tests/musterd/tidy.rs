@@ -62,6 +62,20 @@ fn unsafe_stands_where_the_architecture_says() {
     check_only(&["unsafe {", "unsafe fn", "unsafe impl"], &doors);
 }
 
+/// A wall clock that steps must decide nothing: it is read for people only, in the log and in `Date`,
+/// and once at the start, for where the monotonic clock's zero lies.
+#[test]
+fn the_wall_clock_decides_nothing() {
+    check_only(&["SystemTime"], &["src/clock.rs"]);
+    let readers = ["src/clock.rs", "src/logging/line.rs", "src/http/service.rs"];
+    check_only(&[".wall()", ".wall_seconds()"], &readers);
+    check_only(&["ClockId::Realtime"], &[]);
+    let clock = sources("src").into_iter().find(|(name, _)| name == "src/clock.rs").expect("it").1;
+    let now = clock.split("pub fn now(&self)").nth(1).and_then(|rest| rest.split("pub fn").next());
+    let now = now.expect("the clock tells the time");
+    assert!(now.contains("start.elapsed()") && !now.contains("SystemTime"), "{now}");
+}
+
 #[test]
 fn rooms_import_only_what_they_may() {
     let check = |room: &str, forbidden: &[&str]| {

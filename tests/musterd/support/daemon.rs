@@ -37,12 +37,27 @@ pub(crate) fn run(flags: &[&str]) -> (Option<i32>, String, String) {
     (child.wait().expect("it is our child").code(), stdout, stderr)
 }
 
+/// The flags for free ports of 127.0.0.1.
+pub(crate) const ANYWHERE: [&str; 2] = ["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"];
+
+/// [`command`], run by the program `by` with the arguments `with`.
+pub(crate) fn command_by(by: &str, with: &[&str], flags: &[&str]) -> Command {
+    let mut command = Command::new(by);
+    command.args(with).arg(env!("CARGO_BIN_EXE_musterd")).args(flags);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 impl Daemon {
     /// Starts a daemon on free ports of 127.0.0.1 and waits until it listens.
     pub(crate) fn start(flags: &[&str]) -> Self {
-        let addresses = ["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"];
-        let mut child =
-            command(&[&addresses, flags].concat()).spawn().expect("the daemon's binary runs");
+        Self::spawn(command(&[&ANYWHERE, flags].concat()))
+    }
+
+    /// Starts a daemon by `command`, whose standard streams are as those of [`command`], and waits
+    /// until it listens.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the daemon's binary runs");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (send, lines) = channel();
         thread::spawn(move || {

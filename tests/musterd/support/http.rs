@@ -63,6 +63,13 @@ impl Http {
         answer.body
     }
 
+    /// One figure of `/metrics`.
+    pub(crate) fn metric(&mut self, name: &str) -> u64 {
+        let page = self.get("/metrics");
+        let figure = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        figure.unwrap_or_else(|| panic!("{name} is not in {page}")).parse().expect("a number")
+    }
+
     /// Reads one answer; `bodiless`: to a HEAD.
     pub(crate) fn answer(&mut self, bodiless: bool) -> Answer {
         Answer::read(&mut self.reader, bodiless).expect("an answer")

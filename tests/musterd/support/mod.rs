@@ -4,7 +4,7 @@ mod daemon;
 mod http;
 mod nsqd;
 
-pub(crate) use daemon::{Daemon, command, listening_ports, run};
+pub(crate) use daemon::{ANYWHERE, Daemon, command, command_by, listening_ports, run};
 pub(crate) use http::{Answer, Http};
 pub(crate) use nsqd::Nsqd;
 
@@ -30,14 +30,23 @@ pub(crate) fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
 }
 
 /// What `look` finds, once it finds something.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, look)
+}
+
+/// [`eventually`], for what takes its time.
+pub(crate) fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
     let clock = Clock::system();
-    let deadline = clock.now() + PATIENCE;
+    let deadline = clock.now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(clock.now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(clock.now() < deadline, "not within {patience:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,0 +1,116 @@
+//! Accepts that fail, by strace's fault injection: counted, warned of, no CPU spent, recovered from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use musterd::clock::Clock;
+
+use crate::support::{ANYWHERE, Daemon, Http, Nsqd, command_by};
+
+/// A daemon whose accepts fail as told, and the trace of all its accepts.
+struct Traced {
+    daemon: Daemon,
+    trace: PathBuf,
+}
+
+impl Traced {
+    /// `when`: which accepts of each thread fail, as strace counts: `1..3`, `5+`.
+    fn start(error: &str, when: &str) -> Self {
+        let name = format!("musterd-accepts-{}-{error}-{when}", std::process::id());
+        let trace = std::env::temp_dir().join(name);
+        let inject = format!("inject=accept4:error={error}:when={when}");
+        let file = trace.to_str().expect("text");
+        // -D: the daemon, not strace, is our child.
+        let with = ["-D", "-f", "-qqq", "-e", "signal=none", "-e", "trace=accept4"];
+        let with = [&with[..], &["-e", &inject, "-o", file]].concat();
+        Self { daemon: Daemon::spawn(command_by("strace", &with, &ANYWHERE)), trace }
+    }
+
+    /// How many accepts were made to fail, and how many there were.
+    fn accepts(&self) -> (usize, usize) {
+        let trace = std::fs::read_to_string(&self.trace).expect("strace writes it");
+        let count = |word: &str| trace.lines().filter(|line| line.contains(word)).count();
+        (count("(INJECTED)"), count("accept4("))
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.trace);
+    }
+}
+
+const ERRORS: &str = "musterd_accept_errors_total{port=\"http\"}";
+const NSQD_ERRORS: &str = "musterd_accept_errors_total{port=\"tcp\"}";
+
+/// Three accepts fail on each port, then they succeed again: whoever waited is served.
+fn check_recovery(error: &str) {
+    let traced = Traced::start(error, "1..3");
+    let mut http = Http::connect(traced.daemon.http);
+    assert_eq!(http.get("/ping"), "OK", "{error}");
+    let mut nsqd = Nsqd::identified(traced.daemon.tcp, "a");
+    nsqd.command("REGISTER t");
+    assert_eq!((http.metric(ERRORS), http.metric(NSQD_ERRORS)), (3, 3), "{error}");
+    traced.daemon.line_with("accepts failed; too few descriptors");
+    let (failed, all) = traced.accepts();
+    // Behind the failures: a connection on each port, and perhaps the look that finds no other.
+    assert!(failed == 6 && all <= 6 + 4, "{error}: {failed} of {all} accepts failed");
+}
+
+#[test]
+#[ignore = "needs strace: tests/deep faults"]
+fn accepts_that_fail_for_a_while_cost_a_pause_and_nobody() {
+    std::thread::scope(|scope| {
+        for error in ["ENOMEM", "EMFILE", "ENFILE", "ENOBUFS", "EPERM"] {
+            scope.spawn(move || check_recovery(error));
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs strace: tests/deep faults"]
+fn a_connection_that_died_in_the_queue_pauses_nothing() {
+    std::thread::scope(|scope| {
+        for error in ["ECONNABORTED", "EPROTO", "EINTR"] {
+            scope.spawn(move || {
+                let traced = Traced::start(error, "1..3");
+                let mut http = Http::connect(traced.daemon.http);
+                assert_eq!((http.get("/ping"), http.metric(ERRORS)), ("OK".to_owned(), 3));
+                let (failed, all) = traced.accepts();
+                assert!(failed == 3 && all <= 3 + 2, "{error}: {failed} of {all}");
+            });
+        }
+    });
+}
+
+/// How many accepts without success `error` may cost in a second: each pause is half of one.
+fn check_endless(error: &str, most_each_pause: usize) {
+    // The first connection of each port takes two accepts: the second finds nobody.
+    let traced = Traced::start(error, "3+");
+    let mut http = Http::connect(traced.daemon.http);
+    assert_eq!(http.get("/ping"), "OK");
+    let mut nsqd = Nsqd::identified(traced.daemon.tcp, "a");
+    let clock = Clock::system();
+    let start = clock.now();
+    let waiting = (Http::connect(traced.daemon.http), Nsqd::connect(traced.daemon.tcp));
+    std::thread::sleep(Duration::from_secs(3));
+    // Those who are in are served all the while.
+    nsqd.command("REGISTER t");
+    assert!(http.get("/lookup?topic=t").contains("nsqd-a.example"));
+    assert!(http.metric(ERRORS) > 0);
+    let (failed, _) = traced.accepts();
+    let pauses = usize::try_from(clock.now().since(start).as_millis() / 500).expect("few") + 2;
+    assert!(failed <= 2 * pauses * most_each_pause, "{error}: {failed} in {pauses} pauses");
+    drop(waiting);
+}
+
+#[test]
+#[ignore = "needs strace: tests/deep faults"]
+fn accepts_that_fail_for_ever_cost_no_cpu() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| check_endless("ENOMEM", 1));
+        scope.spawn(|| check_endless("EPERM", 1));
+        // A batch of 64 is tried before that counts as more than bad luck.
+        scope.spawn(|| check_endless("ECONNABORTED", 64));
+    });
+}

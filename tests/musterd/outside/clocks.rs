@@ -1,0 +1,39 @@
+//! Clocks that are far off, by time namespaces. Only the monotonic ones can be shifted, and only at
+//! the start; that the wall clock decides nothing is for `tidy.rs`.
+
+use musterd::clock::Clock;
+
+use crate::support::{ANYWHERE, Daemon, Http, Nsqd, command_by, eventually};
+
+/// `last_update` of the only producer of topic `t`, in Unix nanoseconds.
+fn last_update(http: &mut Http) -> i64 {
+    let debug: serde_json::Value = serde_json::from_str(&http.get("/debug")).expect("JSON");
+    debug["topic:t:"][0]["last_update"].as_i64().expect("a number")
+}
+
+#[test]
+#[ignore = "needs a time namespace: tests/deep faults"]
+fn a_machine_that_has_been_up_for_a_century_is_like_any_other() {
+    // In seconds: 100 years. The kernel takes no more than 232.
+    let with = ["--time", "--monotonic=3153600000", "--boottime=3153600000", "--fork"];
+    let with = [&with[..], &["--kill-child"]].concat();
+    let flags = [&ANYWHERE[..], &["--inactive-producer-timeout=500ms"]].concat();
+    let daemon = Daemon::spawn(command_by("unshare", &with, &flags));
+    let mut http = Http::connect(daemon.http);
+    let mut nsqd = Nsqd::identified(daemon.tcp, "a");
+    let before = Clock::system().wall().unix_nanos();
+    nsqd.command("REGISTER t");
+    nsqd.command("PING");
+    assert!(http.get("/lookup?topic=t").contains("nsqd-a.example"));
+    let after = Clock::system().wall().unix_nanos();
+    let updated = last_update(&mut http);
+    // Its zero was read a moment apart from ours: by less than a second, unless the wall clock steps.
+    let second = 1_000_000_000;
+    assert!((before - second..after + second).contains(&updated), "{before} {updated} {after}");
+    // Deadlines are kept: silent, it is left out, then closed.
+    eventually("inactive", || {
+        (!http.get("/lookup?topic=t").contains("nsqd-a.example")).then_some(())
+    });
+    assert_eq!(nsqd.rest(), b"");
+    eventually("forgotten", || (!http.get("/debug").contains("nsqd-a.example")).then_some(()));
+}
