@@ -1,0 +1,94 @@
+"""The two servers that are compared, on free ports of loopback, and how their answers are read.
+
+Must not: know what is asked of them.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+MUSTERD = TARGET / "debug/musterd"
+#: Seconds after which a server that should close will not.
+STUCK = 4
+
+
+def nsqlookupd():
+    """The path of nsqlookupd, built."""
+    built = subprocess.run([ROOT / "tests/interop/build"], check=True, stdout=subprocess.PIPE, text=True)
+    return f"{built.stdout.strip()}/nsqlookupd"
+
+
+def unchunked(data):
+    """The body that `data` starts with, sent in chunks, and what follows it."""
+    body = b""
+    while True:
+        line, _, data = data.partition(b"\r\n")
+        size = int(line, 16)
+        body, data = body + data[:size], data[size + 2 :]
+        if size == 0:
+            return body, data
+
+
+def read(stream, seconds):
+    """Reads until the server closes or says nothing for so long: the bytes, and whether it closed."""
+    data = b""
+    stream.settimeout(seconds)
+    while True:
+        try:
+            piece = stream.recv(1 << 16)
+        except TimeoutError:
+            return data, False
+        except ConnectionError:
+            return data, True
+        if not piece:
+            return data, True
+        data += piece
+
+
+def say(stream, data, last):
+    stream.settimeout(STUCK)
+    try:
+        stream.sendall(data)
+        if last:
+            stream.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # closed already; what it said can still be read
+
+
+class Server:
+    """A lookupd on free ports of 127.0.0.1, ended with its `with`."""
+
+    def __init__(self, program):
+        self.log = tempfile.TemporaryFile()
+        flags = ["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0", "--broadcast-address=x"]
+        self.child = subprocess.Popen([program, *flags], stderr=self.log)
+        deadline = time.monotonic() + 10
+        while not (port := self.listens()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.port = int(port[1])
+
+    def listens(self):
+        self.log.seek(0)
+        return re.search(rb"HTTP: listening on 127\.0\.0\.1:(\d+)", self.log.read())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.wait()
+
+    def topics(self):
+        request = b"GET /topics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", self.port)) as stream:
+            say(stream, request, True)
+            head, _, body = read(stream, STUCK)[0].partition(b"\r\n\r\n")
+        body = unchunked(body)[0] if b"Transfer-Encoding: chunked" in head else body
+        return sorted(json.loads(body)["topics"])
