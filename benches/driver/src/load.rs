@@ -95,6 +95,9 @@ pub(crate) struct Paced {
     /// nsqds.
     #[arg(long, default_value_t = 10_000)]
     nsqds: usize,
+    /// What all of them carry.
+    #[arg(long, default_value = "paced")]
+    topic: String,
     /// Seconds between two pings of one.
     #[arg(long, default_value_t = 15.0)]
     interval: f64,
@@ -107,7 +110,7 @@ impl Paced {
     pub(crate) fn run(self) -> io::Result<()> {
         let mut crowd = Crowd::connect(self.lookupd.tcp, self.nsqds)?;
         for nsqd in &mut crowd.nsqds {
-            nsqd.queue(|out| encode::register("t0", Some("c0"), out));
+            nsqd.queue(|out| encode::register(&self.topic, Some("c0"), out));
             nsqd.send()?;
         }
         crowd.settle()?;
