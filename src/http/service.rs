@@ -1,10 +1,12 @@
 //! The HTTP connections of one table: what they share, and what is logged and counted of them.
 //!
 //! Must not: name a runtime or a socket. Runs on whichever worker pumps the table. Divergence: a
-//! request that was answered with 2xx is logged at debug, not info.
+//! request that changes nothing and was answered with 2xx is logged at debug, not info.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+use tracing::{Level, enabled};
 
 use super::{
     App, Call, Connection, Date, NOBODY, Refusal, Respond, Routes, response, routes, turn,
@@ -82,20 +84,16 @@ impl App for Requests {
 
     fn answered(&mut self, call: &Call<'_>, status: u16) {
         self.metrics.answered(status);
-        let peer = self.peer;
-        let words = || {
-            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            (text(call.method), text(call.target.raw))
-        };
-        if (200..300).contains(&status) {
-            if tracing::enabled!(tracing::Level::DEBUG) {
-                let (method, target) = words();
-                tracing::debug!("{status} {} {} ({peer})", Printable(&method), Printable(&target));
-            }
-        } else if tracing::enabled!(tracing::Level::INFO) {
-            let (method, target) = words();
-            tracing::info!("{status} {} {} ({peer})", Printable(&method), Printable(&target));
+        // Consumers poll all day; what changes something is told, whoever asked for it.
+        let is_quiet = (200..300).contains(&status) && !routes::writes(call);
+        let is_told = if is_quiet { enabled!(Level::DEBUG) } else { enabled!(Level::INFO) };
+        if !is_told {
+            return;
         }
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (method, target, peer) = (text(call.method), text(call.target.raw), self.peer);
+        let line = format!("{status} {} {} ({peer})", Printable(&method), Printable(&target));
+        if is_quiet { tracing::debug!("{line}") } else { tracing::info!("{line}") }
     }
 
     fn refused(&mut self, refusal: Refusal) {

@@ -84,6 +84,22 @@ fn the_log_is_nsqlookupd_s() {
 }
 
 #[test]
+fn who_changes_something_over_http_is_logged_and_who_reads_is_not() {
+    let daemon = Daemon::start(&[]);
+    let mut http = Http::connect(daemon.http);
+    assert!(http.ask("GET", "/lookup?topic=t").status.contains(" 404 "));
+    assert!(http.ask("POST", "/topic/create?topic=t").status.contains(" 200 "));
+    assert!(http.ask("GET", "/lookup?topic=t").status.contains(" 200 "));
+    assert!(http.ask("POST", "/topic/delete?topic=t").status.contains(" 200 "));
+    let log = daemon.stop();
+    let told = |words: &str| log.iter().any(|line| line.contains(words));
+    assert!(told("INFO: 404 GET /lookup?topic=t (127.0.0.1:"), "{log:?}");
+    assert!(told("INFO: 200 POST /topic/create?topic=t (127.0.0.1:"), "{log:?}");
+    assert!(told("INFO: 200 POST /topic/delete?topic=t (127.0.0.1:"), "{log:?}");
+    assert!(!told("200 GET"), "{log:?}");
+}
+
+#[test]
 fn what_is_counted_is_shown() {
     let daemon = Daemon::start(&[]);
     let mut nsqd = crate::support::Nsqd::identified(daemon.tcp, "a");
