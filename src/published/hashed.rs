@@ -202,7 +202,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::published::flush;
+    use crate::published::tests::settles_at;
 
     /// A number with few hashes, that counts the living and dies visibly.
     struct Canary {
@@ -243,18 +243,6 @@ mod tests {
         let mut all = BTreeSet::new();
         hashed.each(|canary| assert!(all.insert(canary.number), "{} twice", canary.number));
         all
-    }
-
-    /// What was retired is freed once enough pins have moved the epoch on.
-    fn settles_at(alive: &AtomicUsize, expected: usize) {
-        for _ in 0..10_000 {
-            if alive.load(Ordering::SeqCst) == expected {
-                return;
-            }
-            flush();
-            thread::yield_now();
-        }
-        panic!("{} are alive, not {expected}", alive.load(Ordering::SeqCst));
     }
 
     proptest! {

@@ -68,6 +68,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
     use std::thread;
+    use std::time::Duration;
 
     /// Counts the living, and dies visibly: its payload is only whole between `new` and `drop`.
     struct Canary {
@@ -87,6 +88,19 @@ mod tests {
             self.payload = [usize::MAX, 1, 2, 3];
             self.alive.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+
+    /// Waits until as many are alive: what was retired is freed once enough pins have moved the
+    /// epoch on, and a thread that lost its core while it was pinned has it again.
+    pub(super) fn settles_at(alive: &AtomicUsize, expected: usize) {
+        for _ in 0..10_000 {
+            if alive.load(Ordering::SeqCst) == expected {
+                return;
+            }
+            flush();
+            thread::sleep(Duration::from_millis(1));
+        }
+        panic!("{} are alive, not {expected}", alive.load(Ordering::SeqCst));
     }
 
     #[test]
@@ -118,14 +132,6 @@ mod tests {
             reader.join().expect("a reader saw a broken value");
         }
         drop(published);
-        // What was retired is freed once enough pins have moved the epoch on.
-        for _ in 0..10_000 {
-            if alive.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            flush();
-            thread::yield_now();
-        }
-        panic!("{} retired values were never freed", alive.load(Ordering::SeqCst));
+        settles_at(&alive, 0);
     }
 }
