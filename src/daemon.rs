@@ -122,7 +122,8 @@ impl Parts<'_> {
             listener.local_addr().map_err(|error| Failure::Start("a listener", error))
         };
         let (tcp, http) = (address(&ground.tcp)?, address(&ground.http)?);
-        let tcp = self.tcp(ground.tcp_connections, ground.shards.get(), ground.tcp, [tcp, http])?;
+        let shards = (ground.shards.get(), &*ground.cpus);
+        let tcp = self.tcp(ground.tcp_connections, shards, ground.tcp, [tcp, http])?;
         let http = self
             .http(
                 ground.http_connections,
@@ -149,7 +150,7 @@ impl Parts<'_> {
     fn tcp(
         &self,
         connections: usize,
-        shards: usize,
+        (shards, cpus): (usize, &[usize]),
         listener: TcpListener,
         [tcp, http]: [SocketAddr; 2],
     ) -> Result<Side, Failure> {
@@ -173,7 +174,7 @@ impl Parts<'_> {
             .only(&config.tcp_allow, Away { reason: Reason::TcpAllow, words: encode::NOT_ALLOWED })
             .at_most(each, Away { reason: Reason::TcpPerIp, words: encode::CROWDED });
         let start = |hosting: Hosting| {
-            shard::spawn(hosting, move |_| {
+            shard::spawn(hosting, cpus, move |_| {
                 let (registry, greeting) = (Arc::clone(&registry), Arc::clone(&greeting));
                 Sessions::new(registry, patience, greeting, journal.clone())
             })

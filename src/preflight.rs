@@ -71,10 +71,8 @@ impl Ground {
             _ => {}
         }
         let cpus = cpus().map_err(Failure::Cores)?;
-        let shards = match config.shards {
-            Some(shards) => shards,
-            None => NonZeroUsize::new(cpus.len()).ok_or(Failure::Cores(Errno::SRCH))?,
-        };
+        let one_each = NonZeroUsize::new(cpus.len()).expect("never empty");
+        let shards = config.shards.unwrap_or(one_each);
         let http_workers = http_workers(config.http_workers, cpus.len());
         let limits = Limits {
             descriptors: raise(Resource::Nofile).min(DESCRIPTORS_MOST),
@@ -120,9 +118,14 @@ fn raise(resource: Resource) -> u64 {
     getrlimit(resource).current.unwrap_or(u64::MAX)
 }
 
-fn cpus() -> Result<Vec<usize>, Errno> {
+/// The cores the process may use, in ascending order; never empty.
+///
+/// # Errors
+/// When the affinity mask cannot be read, or is empty (`ESRCH`).
+pub(crate) fn cpus() -> Result<Vec<usize>, Errno> {
     let mask = sched_getaffinity(None)?;
-    Ok((0..CpuSet::MAX_CPU).filter(|&cpu| mask.is_set(cpu)).collect())
+    let cpus: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&cpu| mask.is_set(cpu)).collect();
+    if cpus.is_empty() { Err(Errno::SRCH) } else { Ok(cpus) }
 }
 
 fn http_workers(asked: Option<NonZeroUsize>, cpus: usize) -> NonZeroUsize {

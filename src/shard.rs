@@ -20,7 +20,6 @@ use futures_io::AsyncRead;
 use glommio::net::TcpStream;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::clock::Clock;
 use crate::connections::{Berth, Handle, Hosting, Join, Mail, Progress, Route, Running, Table};
@@ -53,17 +52,16 @@ pub fn by_peer(shards: usize) -> Route {
 }
 
 /// Starts one executor per table and returns once all of them run; `make` is called on each one's
-/// own thread, with its index. Executors take the CPUs of the affinity mask in turn, so that more
+/// own thread, with its index. Executors take `cpus`, which must not be empty, in turn, so that more
 /// tables than CPUs share them.
 ///
 /// # Errors
 /// When descriptors, threads, locked memory or `io_uring` cannot be had; nothing is left running.
-pub fn spawn<S, F>(hosting: Hosting, make: F) -> io::Result<Running>
+pub fn spawn<S, F>(hosting: Hosting, cpus: &[usize], make: F) -> io::Result<Running>
 where
     S: Service + 'static,
     F: Fn(usize) -> S + Send + Sync + 'static,
 {
-    let cpus = affinity()?;
     let clock = hosting.clock.clone();
     let (berths, handles) = hosting.prepare()?;
     let make = Arc::new(make);
@@ -183,11 +181,4 @@ fn adopt(descriptor: OwnedFd) -> TcpStream {
     // SAFETY: `from_raw_fd` takes over an open descriptor that nothing else owns. `into_raw_fd`
     // has just given up the ownership of this one; the stream closes it.
     unsafe { TcpStream::from_raw_fd(descriptor.into_raw_fd()) }
-}
-
-/// The CPUs this process may run on, in order.
-fn affinity() -> io::Result<Vec<usize>> {
-    let mask = sched_getaffinity(None)?;
-    let cpus: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&cpu| mask.is_set(cpu)).collect();
-    if cpus.is_empty() { Err(io::Error::other("no CPU in the affinity mask")) } else { Ok(cpus) }
 }

@@ -34,7 +34,7 @@ const HOSTS: [(&str, usize, Spawn); 4] = [
 ];
 
 fn on_glommio(hosting: Hosting, log: Arc<Log>) -> io::Result<Running> {
-    shard::spawn(hosting, move |_| Lines::new(Arc::clone(&log)))
+    shard::spawn(hosting, &crate::preflight::cpus().unwrap(), move |_| Lines::new(Arc::clone(&log)))
 }
 
 fn on_may(hosting: Hosting, log: Arc<Log>) -> io::Result<Running> {
