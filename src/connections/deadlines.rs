@@ -85,9 +85,14 @@ impl Deadlines {
         self.armed != Tick::NEVER
     }
 
-    /// A sweep found that nothing ends before `earliest`.
+    /// A sweep begins: what is noted from here on may be of slots that it has passed.
+    pub(super) fn sweep(&mut self) {
+        self.earliest = Tick::NEVER;
+    }
+
+    /// A sweep found that nothing it saw ends before `earliest`.
     pub(super) fn swept(&mut self, earliest: Tick) {
-        self.earliest = earliest;
+        self.earliest = self.earliest.min(earliest);
     }
 
     /// The timer has fired, and is no longer set.
@@ -153,8 +158,13 @@ mod tests {
         let early = deadlines.note(start + Duration::from_secs(3));
         assert!(!deadlines.due(deadlines.tick(start + Duration::from_millis(2999))));
         assert!(deadlines.due(early));
+        deadlines.sweep();
         deadlines.swept(late);
         assert!(!deadlines.due(early));
         assert!(deadlines.due(late));
+        deadlines.sweep();
+        let meanwhile = deadlines.note(start + Duration::from_secs(5));
+        deadlines.swept(late);
+        assert!(deadlines.due(meanwhile), "noted while a sweep went on");
     }
 }

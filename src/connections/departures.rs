@@ -3,7 +3,6 @@
 //! Must not: end one without telling the service and the counters why. Runs on the thread of the
 //! table's host.
 
-use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{Shutdown, shutdown};
@@ -40,7 +39,10 @@ impl<S: Service> Table<S> {
     pub(super) fn end(&mut self, token: Token, why: Ended) {
         self.tell_closed(token, why);
         let Some(slot) = self.slots.get_mut(token) else { return };
-        (slot.phase, slot.ended) = (Phase::Lingering, true);
+        if slot.phase != Phase::Refused {
+            slot.phase = Phase::Lingering;
+        }
+        slot.ended = true;
         self.farewells.push(token);
     }
 
@@ -110,13 +112,14 @@ impl<S: Service> Table<S> {
     }
 
     /// Ends what has lasted too long, when something may have.
-    pub(super) fn keep_deadlines(&mut self) -> io::Result<()> {
+    pub(super) fn keep_deadlines(&mut self) {
         let now = self.deadlines.tick(self.now);
         if !self.deadlines.due(now) {
-            return Ok(());
+            return;
         }
+        self.deadlines.sweep();
         let over = self.stopping.is_some_and(|stop| stop <= now);
-        let mut earliest = self.stopping.unwrap_or(Tick::NEVER).min(self.resume_listening(now)?);
+        let mut earliest = self.stopping.unwrap_or(Tick::NEVER).min(self.resume_listening(now));
         for index in 0..self.slots.reach() {
             let Some(token) = self.slots.token_at(index) else { continue };
             if over {
@@ -126,7 +129,6 @@ impl<S: Service> Table<S> {
             }
         }
         self.deadlines.swept(if over { Tick::NEVER } else { earliest });
-        Ok(())
     }
 
     /// Ends a slot whose deadline has passed; returns when that of one that stays does.
@@ -136,8 +138,11 @@ impl<S: Service> Table<S> {
             return Some(slot.deadline);
         }
         match slot.phase {
-            _ if slot.scheduled => return Some(now.next()),
+            // This tick's farewells close it, behind the commit.
+            _ if slot.ended => return Some(now.next()),
+            // Even if it has more to discard: who never stops sending would never go.
             Phase::Lingering | Phase::Refused => self.remove(token),
+            _ if slot.scheduled => return Some(now.next()),
             _ if slot.queued() > 0 => self.end(token, Ended::Stalled),
             Phase::Talking => self.expire(token, now),
             // Its last words are in this tick's output.
@@ -173,17 +178,17 @@ impl<S: Service> Table<S> {
         }
     }
 
-    /// Watches a paused listener again when its pause is over; returns when that is.
-    fn resume_listening(&mut self, now: Tick) -> io::Result<Tick> {
-        let Some(acceptor) = &mut self.acceptor else { return Ok(Tick::NEVER) };
+    /// Watches a paused listener again when its pause is over; returns when that is. What a pause is
+    /// made of, a kernel without memory, may fail this too: then it goes on.
+    fn resume_listening(&mut self, now: Tick) -> Tick {
+        let Some(acceptor) = &mut self.acceptor else { return Tick::NEVER };
         match acceptor.paused {
-            Some(until) if until <= now => {
+            None => Tick::NEVER,
+            Some(until) if until <= now && self.epoll.watch_listener(&*acceptor).is_ok() => {
                 acceptor.paused = None;
-                self.epoll.watch_listener(&*acceptor)?;
-                Ok(Tick::NEVER)
+                Tick::NEVER
             }
-            Some(until) => Ok(until),
-            None => Ok(Tick::NEVER),
+            Some(until) => until.max(now.next()),
         }
     }
 }

@@ -195,7 +195,7 @@ impl<S: Service> Table<S> {
             self.note(self.epoll.event(index))?;
         }
         let served = self.serve_ready();
-        self.keep_deadlines()?;
+        self.keep_deadlines();
         self.flush();
         self.deadlines.arm(self.now)?;
         let progress = self.progress(events + served);

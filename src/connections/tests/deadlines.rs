@@ -121,6 +121,31 @@ fn a_peer_that_keeps_its_side_open_lingers_only_so_long() {
 }
 
 #[test]
+fn a_peer_that_floods_lingers_no_longer() {
+    let mut bench = Bench::with(Options { max_connections: 1, refusal: b"full\n", ..OPTIONS });
+    let mut over = bench.peer();
+    bench.send(&mut over, b"quit\n");
+    bench.expect(&mut over, b"bye\n");
+    let mut refused = bench.peer();
+    bench.expect(&mut refused, b"full\n");
+    assert_eq!(bench.table.len(), 2);
+    // More than a turn reads is there whenever the table looks at its deadlines.
+    let mut flood = |bench: &mut Bench| {
+        for peer in [&mut over, &mut refused] {
+            peer.set_nonblocking(true).unwrap();
+            while peer.write(&[b'x'; 256 * 1024]).is_ok() {}
+        }
+        bench.table.turn(Duration::ZERO).unwrap();
+    };
+    (0..3).for_each(|_| flood(&mut bench));
+    assert_eq!(bench.table.len(), 2);
+    bench.clock.set(bench.clock.now() + limits::LINGER + TICK);
+    (0..3).for_each(|_| flood(&mut bench));
+    assert!(bench.table.is_empty(), "who never stops sending never goes");
+    assert_eq!(bench.counters.open(), 0);
+}
+
+#[test]
 fn a_table_without_deadlines_sets_no_timer() {
     let mut bench = Bench::new();
     let peer = bench.peer();
