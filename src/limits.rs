@@ -21,9 +21,13 @@ pub const COMMAND: Duration = Duration::from_secs(10);
 /// An identified nsqd that says nothing for this many inactive-producer-timeouts is closed; it
 /// has been missing from every answer for all but the first.
 pub const SILENCE_TIMEOUTS: u32 = 2;
-/// How long a silent link is trusted before the kernel probes it (TCP keepalive); it gives up
-/// [`WRITE_STALL`] after the last sign of life.
+/// How long a silent link is trusted before the kernel probes it (TCP keepalive).
 pub const KEEPALIVE: Duration = Duration::from_secs(15);
+/// From one probe to the next: five must be lost before [`DEAD_LINK`].
+pub const PROBE: Duration = Duration::from_secs(9);
+/// A link that acknowledges nothing for this long, neither data nor probes, is given up by the
+/// kernel; an nsqd behind it would have missed four PINGs.
+pub const DEAD_LINK: Duration = Duration::from_secs(60);
 
 /// Unread output of one connection, in bytes. Past it the table stops reading that connection.
 pub const QUEUED_OUTPUT: usize = 256 * 1024;

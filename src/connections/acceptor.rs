@@ -75,12 +75,12 @@ impl Acceptor {
         // An accepted socket inherits these, which saves system calls on each.
         sockopt::set_tcp_nodelay(&listener, true)?;
         // While a reply is not acknowledged the kernel does not probe, and would try for 15 minutes.
-        let stall = u32::try_from(limits::WRITE_STALL.as_millis()).unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(&listener, stall)?;
+        let dead = u32::try_from(limits::DEAD_LINK.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(&listener, dead)?;
         if let Some(silence) = keepalive {
             sockopt::set_socket_keepalive(&listener, true)?;
             sockopt::set_tcp_keepidle(&listener, silence)?;
-            sockopt::set_tcp_keepintvl(&listener, silence)?;
+            sockopt::set_tcp_keepintvl(&listener, limits::PROBE)?;
         }
         Ok(Self {
             listener: listener.into(),

@@ -126,11 +126,12 @@ fn accepted_sockets_inherit_the_options_of_the_listener() {
     assert!(sockopt::tcp_nodelay(socket).unwrap());
     assert_eq!(
         u128::from(sockopt::tcp_user_timeout(socket).unwrap()),
-        limits::WRITE_STALL.as_millis()
+        limits::DEAD_LINK.as_millis()
     );
     assert!(sockopt::socket_keepalive(socket).unwrap());
     assert_eq!(sockopt::tcp_keepidle(socket).unwrap(), Duration::from_secs(15));
-    assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), Duration::from_secs(15));
+    assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), limits::PROBE);
+    assert!(limits::KEEPALIVE + 5 * limits::PROBE <= limits::DEAD_LINK, "five must be lost");
 }
 
 /// The name of the test that another one runs in a process of its own.
