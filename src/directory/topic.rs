@@ -84,10 +84,11 @@ impl Topic {
         self.producers.find(by_peer(peer)).is_some()
     }
 
-    /// Whether a producer is tombstoned here, however long ago.
+    /// Whether any producer is tombstoned here at `now`.
     #[must_use]
-    pub fn has_tombstones(&self) -> bool {
-        self.tombstones.as_ref().is_some_and(|tombstones| !tombstones.is_empty())
+    pub fn has_tombstones(&self, now: Timestamp, lifetime: Duration) -> bool {
+        let tombstones = self.tombstones.as_deref();
+        tombstones.is_some_and(|all| all.iter().any(|&(_, at)| now.since(at) < lifetime))
     }
 
     /// When `peer` was tombstoned here, if it was, however long ago.

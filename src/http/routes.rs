@@ -244,7 +244,7 @@ impl Routes {
     }
 
     /// Until when a lookup shows every producer of `topic`, whatever they do; never, if one is
-    /// inactive now or was ever tombstoned.
+    /// inactive or tombstoned now.
     fn whole_until(&self, topic: &Topic, now: Timestamp) -> Option<Timestamp> {
         let mut earliest = Timestamp::NEVER;
         for peer in topic.producers().iter() {
@@ -253,7 +253,8 @@ impl Routes {
             }
             earliest = earliest.min(peer.last_update());
         }
-        (!topic.has_tombstones()).then(|| earliest + self.inactive_producer_timeout)
+        let hides_any = topic.has_tombstones(now, self.tombstone_lifetime);
+        (!hides_any).then(|| earliest + self.inactive_producer_timeout)
     }
 
     /// `{"channels":[…]}`, empty for an unknown topic.
