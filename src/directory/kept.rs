@@ -58,18 +58,22 @@ impl Kept {
     pub fn is_wanted(&self) -> bool {
         match self.state.load(Ordering::Relaxed) {
             NEW => {
-                self.state.store(ASKED, Ordering::Relaxed);
+                let _ = self.turn(NEW, ASKED);
                 false
             }
             state => state == ASKED,
         }
     }
 
+    /// Changes the state, if it is still `from`: one thread of all does.
+    fn turn(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     /// Keeps an answer, if none is and there is room. It must be right from the moment at which
     /// `right_until` was found to be: a producer may have spoken between the two.
     pub fn keep(&self, bytes: &[u8], right_until: Timestamp, room: &Arc<Room>) {
-        let turn = self.state.compare_exchange(ASKED, TAKEN, Ordering::Relaxed, Ordering::Relaxed);
-        if turn.is_err() {
+        if !self.turn(ASKED, TAKEN) {
             return;
         }
         match Answer::new(bytes, right_until, room) {

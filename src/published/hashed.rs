@@ -44,6 +44,7 @@ struct Used {
 
 impl<T: Hash64 + Send + Sync + 'static> Default for Hashed<T> {
     fn default() -> Self {
+        const { assert!(align_of::<T>() > GONE, "a pointer has room for the mark") };
         Self { cells: Atomic::new(empty(LEAST)), used: Mutex::default() }
     }
 }
