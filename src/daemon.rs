@@ -25,6 +25,7 @@ use crate::logging::Dropped;
 use crate::metrics::{Metrics, Page};
 use crate::preflight::{self, Ground};
 use crate::protocol::encode;
+use crate::published;
 use crate::registry::{Capacity, Registry};
 use crate::session::{Patience, Sessions};
 use crate::shard;
@@ -253,6 +254,8 @@ impl Parts<'_> {
             page.gauge("musterd_names", "Topics and channels.", registry.names());
             let help = "Topics and channels that nsqds carry, counted for each nsqd.";
             page.gauge("musterd_registrations", help, registry.registrations());
+            let help = "Published values that were replaced and are not freed yet.";
+            page.gauge("musterd_published_waiting", help, published::waiting());
             page.connections([("tcp", &tcp), ("http", &http)]);
             page.refusals(&refusals);
             let help = "Log lines lost to a full queue or a stderr that refused them.";

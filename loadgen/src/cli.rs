@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Measure a lookupd's peak throughput in a closed loop
     Peak(Peak),
+    /// Load a musterd for long and fail if anything grows, is left over, or is answered wrong
+    Soak(Soak),
     /// Measure this generator's own ceiling against a static server
     Calibrate(Calibrate),
     /// List the scenarios that come with the program
@@ -128,6 +130,26 @@ pub(crate) struct Peak {
     pub(crate) aim: Aim,
     #[command(flatten)]
     pub(crate) playing: Playing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Soak {
+    /// For how long
+    #[arg(long = "for", value_parser = parse, default_value = "30m")]
+    pub(crate) length: Duration,
+    /// What is played by turns, with commas between
+    #[arg(long, default_value = "churn,hostile")]
+    pub(crate) scenarios: String,
+    /// How often the target is looked at
+    #[arg(long, value_parser = parse, default_value = "5s")]
+    pub(crate) every: Duration,
+    #[command(flatten)]
+    pub(crate) aim: Aim,
+    #[command(flatten)]
+    pub(crate) playing: Playing,
+    /// Where soak.md, soak.svg and soak.tsv go
+    #[arg(long, default_value = "loadgen-results")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -30,7 +30,7 @@ use clap::Parser as _;
 
 use cli::{Cli, Command};
 use input::scenario::{Overrides, Scenario};
-use input::{Refused, shipped, target::Target};
+use input::{Refused, refuse, shipped, target::Target};
 use modes::compare::{Comparison, Side};
 use modes::play::{Piece, play};
 use modes::process::{Process, free_ports};
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run_scenario(&run),
         Command::Compare(compare) => run_compare(&compare),
         Command::Peak(peak) => run_peak(&peak),
+        Command::Soak(soak) => run_soak(&soak),
         Command::Calibrate(calibrate) => {
             let mut view = Live::new("loadgen calibrate".to_owned()).quiet();
             modes::calibrate::calibrate(threads(calibrate.threads), calibrate.step, &mut view, say)
@@ -126,6 +127,20 @@ fn run_peak(peak: &cli::Peak) -> Result<u8, Refused> {
     let mut piece = piece("peak", modes::peak::scenario()?, &peak.aim, &peak.playing)?;
     let mut view = Live::new("loadgen peak".to_owned()).quiet();
     modes::peak::peak(&mut piece, &peak.op, peak.connections, &peak.depth, &mut view, say)
+}
+
+fn run_soak(soak: &cli::Soak) -> Result<u8, Refused> {
+    let scenarios = modes::compare::scenarios(&soak.scenarios, &changes(&soak.playing))?;
+    let Some((name, _)) = scenarios.first() else {
+        return refuse("--scenarios: name at least one, as churn,hostile");
+    };
+    let mut piece = piece(name, shipped::load(name)?, &soak.aim, &soak.playing)?;
+    let mut view = Live::new("loadgen soak".to_owned()).quiet();
+    let planned = modes::soak::Soak { scenarios, length: soak.length, every: soak.every };
+    let course = modes::soak::soak(&mut piece, &planned, &mut view, say)?;
+    say(&report::soak::ending(&course))?;
+    say(&report::soak::write(&course, &soak.out)?)?;
+    Ok(course.exit())
 }
 
 fn run_compare(compare: &cli::Compare) -> Result<u8, Refused> {

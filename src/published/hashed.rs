@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam::epoch::{self, Atomic, Guard, Owned, Shared};
 
+use super::waiting;
+
 /// The cells of the first table. A power of two, as every table's number of cells is.
 const LEAST: usize = 4;
 /// A table with fewer values than one in so many cells is replaced by a smaller one, so that a walk
@@ -102,7 +104,13 @@ impl<T: Hash64 + Send + Sync + 'static> Hashed<T> {
         // SAFETY: the pointer came from `Arc::into_raw` and stood in the newest table, which made
         // it one owner; no table that a reader can still find has it, and whoever found it before
         // is pinned. It is taken out once: under the lock, from a cell that is null now.
-        unsafe { guard.defer_unchecked(move || drop(Arc::from_raw(value))) };
+        unsafe {
+            guard.defer_unchecked(move || {
+                drop(Arc::from_raw(value));
+                waiting::freed();
+            });
+        }
+        waiting::retired();
         used.values -= 1;
         used.gone += 1;
         if used.values * SPARSE < cells.len() && cells.len() > LEAST {

@@ -5,10 +5,13 @@
 //! read and publish; writers that must not overwrite each other order themselves.
 
 pub mod hashed;
+mod waiting;
 
 use std::sync::atomic::Ordering;
 
 use crossbeam::epoch::{self, Atomic, Owned};
+
+pub use waiting::waiting;
 
 /// A value published as a whole: a reader sees the old one or the new one, never a mixture.
 #[derive(Debug)]
@@ -30,10 +33,17 @@ impl<T: Send + Sync + 'static> Published<T> {
         // Release pairs with the Acquire of `read`: whoever sees the pointer sees the value.
         // Acquire, because the old value's fields are dropped later by this thread.
         let old = self.current.swap(Owned::new(value), Ordering::AcqRel, &guard);
+        waiting::retired();
         // SAFETY: `old` is unlinked by the swap above, so that no reader that pins from now on
         // can reach it, and swapped out exactly once, so that it is destroyed once. It is never
-        // null: `new` stored a value and only `publish` and `drop` replace it.
-        unsafe { guard.defer_destroy(old) };
+        // null: `new` stored a value and only `publish` and `drop` replace it. Whichever thread
+        // destroys it may: `T` is `Send` and `'static`.
+        unsafe {
+            guard.defer_unchecked(move || {
+                drop(old.into_owned());
+                waiting::freed();
+            });
+        }
     }
 
     /// Reads the value. The closure must be short: while it runs nothing retired since can be freed.
@@ -133,5 +143,23 @@ mod tests {
         }
         drop(published);
         settles_at(&alive, 0);
+    }
+
+    #[test]
+    fn what_waits_for_a_reader_is_counted_until_it_is_freed() {
+        // Other tests publish too, but none so much.
+        const MANY: usize = if cfg!(miri) { 50 } else { 10_000 };
+        let published = Published::new(0);
+        let held = published.read(|_| {
+            (0..MANY).for_each(|value| published.publish(value));
+            waiting()
+        });
+        assert!(held >= MANY, "{held}");
+        let freed = (0..10_000).any(|_| {
+            flush();
+            thread::sleep(Duration::from_millis(1));
+            waiting() < MANY
+        });
+        assert!(freed, "{} values still wait", waiting());
     }
 }

@@ -126,4 +126,5 @@ fn what_is_counted_is_shown() {
     for line in lines {
         assert!(page.lines().any(|other| other == line), "{line} is not in\n{page}");
     }
+    assert!(page.contains("\nmusterd_published_waiting "), "{page}");
 }

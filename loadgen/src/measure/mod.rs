@@ -3,6 +3,8 @@
 //!
 //! Must not: touch a socket.
 
+pub(crate) mod footprint;
+pub(crate) mod growth;
 pub(crate) mod interval;
 pub(crate) mod ops;
 pub(crate) mod ratio;

@@ -9,4 +9,5 @@ pub(crate) mod environment;
 pub(crate) mod peak;
 pub(crate) mod play;
 pub(crate) mod process;
+pub(crate) mod soak;
 pub(crate) mod statics;

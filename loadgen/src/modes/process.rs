@@ -135,9 +135,14 @@ pub(crate) fn free_ports() -> Result<(SocketAddr, SocketAddr), Refused> {
 
 /// The body of `path` at `http`, when it answers 200.
 pub(crate) fn get(http: SocketAddr, path: &str) -> Option<String> {
+    ask(http, "GET", path)
+}
+
+/// The body of what `method` on `path` answers, when it answers 200.
+pub(crate) fn ask(http: SocketAddr, method: &str, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&http, ASK).ok()?;
     stream.set_read_timeout(Some(ASK)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n").ok()?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = Vec::new();
     let mut response = crate::actors::response::Response::new();
     let mut scratch = [0; 4096];

@@ -2,17 +2,17 @@
 //!
 //! Must not: write a file.
 
-use super::svg::{Chart, Line, Scale, draw, escape};
+use super::svg::{self, Chart, Line, Scale, draw, escape};
 use super::table::table;
 use crate::measure::interval::{Latency, Micros};
 use crate::measure::ops::Op;
 use crate::measure::results::{Results, Second};
 
-/// The looks of every report.
+/// The looks of every report, beside those of its charts.
 pub(crate) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1320px;margin:2em auto;padding:0 1em;color:#1b1f24}\
 h1{font-size:1.5em;margin-bottom:.2em}h2{font-size:1.15em;margin-top:2em}pre{background:#f5f6f8;padding:1em;overflow-x:auto;font-size:12.5px;line-height:1.4}\
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(520px,1fr));gap:1.2em}svg{width:100%;background:#fff;border:1px solid #e3e6ea;border-radius:6px}\
-svg text{font:10.5px system-ui,sans-serif;fill:#444}svg .t{font-weight:600;font-size:12px}svg .g{stroke:#e9ebee}table{border-collapse:collapse}\
+table{border-collapse:collapse}\
 td,th{padding:.25em .8em;border-bottom:1px solid #e3e6ea;text-align:right}td:first-child,th:first-child{text-align:left}.good{color:#1a7f37}.bad{color:#b3261e}";
 
 /// The report of one run.
@@ -32,8 +32,9 @@ pub(crate) fn html(results: &Results) -> String {
 /// A whole HTML page around `body`.
 pub(crate) fn page(title: &str, body: &str) -> String {
     format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{}</title><style>{STYLE}</style><body>{body}</body></html>\n",
-        escape(title)
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{}</title><style>{STYLE}{}</style><body>{body}</body></html>\n",
+        escape(title),
+        svg::STYLE
     )
 }
 

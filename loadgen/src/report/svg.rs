@@ -10,6 +10,10 @@ const HEIGHT: f64 = 260.0;
 const MARGIN: [f64; 4] = [62.0, 24.0, 30.0, 40.0];
 const COLOURS: [&str; 6] = ["#1668b8", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#666666"];
 
+/// The looks of a chart, on a page or by itself.
+pub(crate) const STYLE: &str = "svg text{font:10.5px system-ui,sans-serif;fill:#444}\
+svg .t{font-weight:600;font-size:12px}svg .g{stroke:#e9ebee}";
+
 /// One line of a chart.
 pub(crate) struct Line {
     pub(crate) name: String,
@@ -144,6 +148,22 @@ pub(crate) fn draw(chart: &Chart<'_>) -> String {
     out
 }
 
+/// Charts below each other as one SVG file that needs no page around it.
+pub(crate) fn stack(charts: impl IntoIterator<Item = String>) -> String {
+    let charts: Vec<_> = charts.into_iter().filter(|chart| !chart.is_empty()).collect();
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {}\"><style>{STYLE}</style><rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>",
+        HEIGHT * charts.len() as f64
+    );
+    for (place, chart) in charts.iter().enumerate() {
+        let inner =
+            format!("<svg y=\"{}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" ", HEIGHT * place as f64);
+        out.push_str(&chart.replacen("<svg ", &inner, 1));
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
 fn frame(chart: &Chart<'_>, x: &Axis, y: &Axis, out: &mut String) {
     let _ =
         write!(out, "<text x=\"{}\" y=\"14\" class=\"t\">{}</text>", x.from, escape(chart.title));
@@ -203,6 +223,8 @@ mod tests {
         let svg = draw(&chart);
         assert!(svg.contains("points=\"62.0,220.0 616.0,30.0\""), "{svg}");
         assert!(svg.contains("a&lt;b") && svg.contains("t &amp; u") && svg.contains("99.9%"));
+        let stacked = stack([svg.clone(), String::new(), svg]);
+        assert!(stacked.contains("viewBox=\"0 0 640 520\"") && stacked.contains("<svg y=\"260\""));
         assert!(draw(&Chart { lines: Vec::new(), ..chart }).is_empty());
     }
 }

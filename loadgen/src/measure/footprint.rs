@@ -1,0 +1,122 @@
+//! What a musterd holds at a moment: memory and descriptors as /proc has them, the rest as its own
+//! /metrics page says.
+//!
+//! Must not: ask for the page; it is handed in.
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    /// Resident memory in bytes.
+    pub(crate) resident: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) threads: u64,
+    /// Open connections; whoever asked for the page is one of the HTTP side's.
+    pub(crate) tcp: u64,
+    pub(crate) http: u64,
+    /// Topics and channels that nsqds carry, counted for each nsqd.
+    pub(crate) registrations: u64,
+    /// Topics and channels.
+    pub(crate) names: u64,
+    /// Published values that were replaced and are not freed.
+    pub(crate) waiting: u64,
+    /// Output that peers have not taken, in bytes.
+    pub(crate) queued: u64,
+    /// Conversations that a panic ended, since the start.
+    pub(crate) panicked: u64,
+}
+
+impl Footprint {
+    /// The footprint of process `pid`, whose /metrics page is `page`; `None` when the process is
+    /// gone or not ours to see, or the page lacks a figure.
+    pub(crate) fn of(pid: u32, page: &str) -> Option<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+        Self::parse(&status, descriptors as u64, page)
+    }
+
+    fn parse(status: &str, descriptors: u64, page: &str) -> Option<Self> {
+        let figure = |text: &str, key: &str| {
+            let rest = text.lines().find_map(|line| line.strip_prefix(key))?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let both = |name: &str| {
+            let side = |port| figure(page, &format!("{name}{{port=\"{port}\"}} "));
+            Some((side("tcp")?, side("http")?))
+        };
+        let (tcp, http) = both("musterd_connections")?;
+        let sum = |(tcp, http): (u64, u64)| tcp + http;
+        Some(Self {
+            resident: figure(status, "VmRSS:")? * 1024,
+            descriptors,
+            threads: figure(status, "Threads:")?,
+            tcp,
+            http,
+            registrations: figure(page, "musterd_registrations ")?,
+            names: figure(page, "musterd_names ")?,
+            waiting: figure(page, "musterd_published_waiting ")?,
+            queued: both("musterd_queued_bytes").map(sum)?,
+            panicked: both("musterd_panicked_total").map(sum)?,
+        })
+    }
+
+    /// What is held here that was not held at the beginning: one text for each figure. Memory and
+    /// what waits to be freed move a little; they are judged over time.
+    pub(crate) fn left_since(&self, before: &Self) -> Vec<String> {
+        let figures = [
+            ("descriptors", self.descriptors, before.descriptors),
+            ("threads", self.threads, before.threads),
+            ("TCP connections", self.tcp, before.tcp),
+            ("HTTP connections", self.http, before.http),
+            ("registrations", self.registrations, before.registrations),
+            ("names", self.names, before.names),
+            ("queued bytes", self.queued, before.queued),
+            ("panics", self.panicked, before.panicked),
+        ];
+        let left = figures.into_iter().filter(|(_, now, then)| now != then);
+        left.map(|(name, now, then)| format!("{now} {name}, {then} at the beginning")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str = "Name:\tmusterd\nVmHWM:\t  4096 kB\nVmRSS:\t  2048 kB\nThreads:\t7\n";
+    const PAGE: &str = "# HELP musterd_names Topics and channels.\nmusterd_names 5\n\
+        musterd_registrations 6\nmusterd_published_waiting 9\n\
+        musterd_connections{port=\"tcp\"} 3\nmusterd_connections{port=\"http\"} 1\n\
+        musterd_queued_bytes{port=\"tcp\"} 10\nmusterd_queued_bytes{port=\"http\"} 20\n\
+        musterd_panicked_total{port=\"tcp\"} 0\nmusterd_panicked_total{port=\"http\"} 0\n";
+
+    #[test]
+    fn a_page_and_a_status_are_read() {
+        let got = Footprint::parse(STATUS, 12, PAGE).expect("whole");
+        let want = Footprint {
+            resident: 2 << 20,
+            descriptors: 12,
+            threads: 7,
+            tcp: 3,
+            http: 1,
+            registrations: 6,
+            names: 5,
+            waiting: 9,
+            queued: 30,
+            panicked: 0,
+        };
+        assert_eq!(got, want);
+        assert_eq!(Footprint::parse(STATUS, 12, "musterd_names 5\n"), None);
+        assert_eq!(Footprint::parse("", 12, PAGE), None);
+    }
+
+    #[test]
+    fn what_is_left_is_named() {
+        let before = Footprint { descriptors: 12, resident: 1, ..Footprint::default() };
+        let later = Footprint { resident: 9, waiting: 9, ..before };
+        assert!(later.left_since(&before).is_empty());
+        let left = Footprint { descriptors: 13, registrations: 2, ..before }.left_since(&before);
+        assert_eq!(
+            left,
+            ["13 descriptors, 12 at the beginning", "2 registrations, 0 at the beginning"]
+        );
+    }
+}
