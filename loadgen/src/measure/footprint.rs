@@ -1,7 +1,7 @@
 //! What a musterd holds at a moment: memory and descriptors as /proc has them, the rest as its own
 //! /metrics page says.
 //!
-//! Must not: ask for the page; it is handed in.
+//! Must not: know how the page is got; that is handed in.
 
 /// What a process holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,12 +26,13 @@ pub(crate) struct Footprint {
 }
 
 impl Footprint {
-    /// The footprint of process `pid`, whose /metrics page is `page`; `None` when the process is
-    /// gone or not ours to see, or the page lacks a figure.
-    pub(crate) fn of(pid: u32, page: &str) -> Option<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    /// The footprint of process `pid`, whose /metrics page `page` gets; `None` when the process is
+    /// gone or not ours to see, or the page lacks a figure. Descriptors are counted before the page
+    /// is got, which takes one.
+    pub(crate) fn of(pid: u32, page: impl FnOnce() -> Option<String>) -> Option<Self> {
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
-        Self::parse(&status, descriptors as u64, page)
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        Self::parse(&status, descriptors as u64, &page()?)
     }
 
     fn parse(status: &str, descriptors: u64, page: &str) -> Option<Self> {

@@ -124,11 +124,25 @@ impl Looks {
     /// What it holds now; `None` when it does not answer.
     fn look(&self) -> Option<Sample> {
         let mut notes = self.notes();
-        let held = Footprint::of(self.pid, &get(self.http, "/metrics")?)?;
+        let held = Footprint::of(self.pid, || get(self.http, "/metrics"))?;
         let at = self.clock.now().since(self.began).as_secs_f64();
         let sample = Sample { at, cycle: notes.cycle, stage: notes.stage.clone(), held };
         notes.samples.push(sample.clone());
         Some(sample)
+    }
+
+    /// Waits until two looks in a row agree: a target that has just started may answer before all
+    /// its threads have what they need, and one that has just been asked may still hold that
+    /// connection.
+    fn settle(&self) {
+        let mut last = None;
+        for _ in 0..20 {
+            std::thread::sleep(PAUSE);
+            let now = self.look().map(|sample| sample.held.descriptors);
+            if now.is_some() && std::mem::replace(&mut last, now) == now {
+                return;
+            }
+        }
     }
 
     /// Looks again and again until the soak is over.
@@ -171,7 +185,10 @@ pub(crate) fn soak(
         over: AtomicBool::new(false),
     };
     looks.stage(0, "before");
-    let (before, nodes) = (looks.look().map(|sample| sample.held), get(http, "/nodes"));
+    looks.settle();
+    let nodes = get(http, "/nodes");
+    std::thread::sleep(PAUSE);
+    let before = looks.look().map(|sample| sample.held);
     let (Some(before), Some(nodes)) = (before, nodes) else {
         return refuse(format!(
             "http://{http}/metrics or /proc/{pid} lacks what a soak looks at; is it a musterd, and --server-pid its own?"
