@@ -261,6 +261,16 @@ fn a_full_registry_refuses_and_changes_nothing() {
             assert_eq!((registry.names(), seen(registry.directory())), (2, topics));
         }
     };
+    // No name is new, and still it is one registration more than fits.
+    let capacity = Capacity { registrations: 2, ..Capacity::default() };
+    let registry = Registry::new(Arc::new(Directory::default()), capacity);
+    let mut batch = Batch::default();
+    let mut identify =
+        |n| registry.identify(&mut batch, address(n), identity(n), Timestamp::default());
+    let [mut first, mut second] = [identify(1), identify(2)];
+    registry.register(&mut batch, &mut first, "a", Some("x")).expect("there is room for two");
+    assert_eq!(registry.register(&mut batch, &mut second, "a", None), Err(Full::Registry));
+    assert_eq!(registry.registrations(), 2);
     for refused in [("b", None), ("a", Some("y")), ("b", Some("y"))] {
         check(Capacity { per_peer: 2, registrations: 100 }, Full::Peer, refused);
         check(Capacity { per_peer: 100, registrations: 2 }, Full::Registry, refused);
