@@ -234,11 +234,15 @@ mod tests {
         const LINES: usize = 1_000;
         let (dispatch, log, reader) = piped(Level::Info, 50);
         let dropped = log.dropped();
-        tracing::dispatcher::with_default(&dispatch, || {
-            for n in 0..LINES {
-                tracing::info!("{n} {}", "x".repeat(1_000));
-            }
+        // On a thread of its own: if it is blocked, it is so for good.
+        let speak = || (0..LINES).for_each(|n| tracing::info!("{n} {}", "x".repeat(1_000)));
+        let (spoken, has_spoken) = crossbeam::channel::bounded(1);
+        let to = dispatch.clone();
+        std::thread::spawn(move || {
+            tracing::dispatcher::with_default(&to, speak);
+            spoken.send(())
         });
+        has_spoken.recv_timeout(Duration::from_secs(20)).expect("who logs is not blocked");
         // A pipe holds 64 KiB: most of these lines found the queue full, and were counted.
         let refused = dropped.lines();
         assert!(refused > 0);
