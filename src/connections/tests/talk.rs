@@ -87,6 +87,17 @@ fn effects_are_published_before_a_reply_can_be_read() {
 }
 
 #[test]
+fn the_end_is_published_before_it_can_be_seen() {
+    let mut bench = Bench::new();
+    let mut peer = bench.peer();
+    *bench.log.watched.lock().unwrap() = Some(peer.try_clone().unwrap());
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(bench.until_end(&mut peer), b"");
+    assert_eq!(bench.log.commits.load(Ordering::SeqCst), 1, "that it left was not published");
+    assert_eq!(bench.log.told_early.load(Ordering::SeqCst), 0);
+}
+
+#[test]
 fn peers_of_one_turn_share_a_commit() {
     let mut bench = Bench::new();
     let mut peers: Vec<_> = (0..50).map(|_| bench.peer()).collect();
