@@ -354,3 +354,29 @@ fn stop(sides: [Side; 2], clock: &Clock, signals: &Receiver<i32>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_never_ends_does_not_hold_up_the_end() {
+        let (table, exits) = unbounded();
+        let side = |name, exits, tables| Side {
+            name,
+            address: ([127, 0, 0, 1], 0).into(),
+            running: None,
+            tables,
+            exits,
+            counters: Arc::default(),
+        };
+        let sides = [side("TCP", exits, 1), side("HTTP", never(), 0)];
+        let (stopped, has_stopped) = unbounded();
+        std::thread::spawn(move || {
+            stop(sides, &Clock::system(), &never());
+            stopped.send(())
+        });
+        has_stopped.recv_timeout(4 * limits::SHUTDOWN).expect("the end does not wait for it");
+        drop(table);
+    }
+}
