@@ -54,6 +54,7 @@ fn a_second_signal_ends_it_at_once() {
     daemon.signal(Signal::TERM);
     daemon.line_with("TCP: closing");
     daemon.signal(Signal::TERM);
+    daemon.line_with("a second signal: not waiting");
     daemon.wait();
 }
 
