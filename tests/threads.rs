@@ -25,6 +25,8 @@ const ADMINS: usize = 2;
 /// Connections that each writer plays, one after another.
 const ROUNDS: usize = if cfg!(miri) { 3 } else { 400 };
 const NOW: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
+/// A producer that says nothing for so long is left out.
+const SILENCE: Duration = Duration::from_secs(300);
 /// Topics that all writers share.
 const SHARED: [&str; 3] = ["shared", "busy", "brief#ephemeral"];
 
@@ -140,15 +142,91 @@ fn administrate(routes: &Routes, done: &AtomicBool) {
     }
 }
 
-#[test]
-fn writers_admins_and_readers_at_once() {
-    let routes = Routes {
+fn routes() -> Routes {
+    Routes {
         registry: Arc::new(Registry::new(Arc::new(Directory::default()), Capacity::default())),
-        inactive_producer_timeout: Duration::from_secs(300),
+        inactive_producer_timeout: SILENCE,
         tombstone_lifetime: Duration::from_secs(45),
         keep_from: 1,
         metrics: musterd::http::MetricsPage::default(),
+    }
+}
+
+/// A producer that speaks while a lookup of its topic is rendered, without it, is in all that follow:
+/// an answer that is kept for later readers was right when it was begun.
+#[test]
+fn who_speaks_while_an_answer_is_rendered_stays_in_it() {
+    const PRODUCERS: u16 = if cfg!(miri) { 8 } else { 2_000 };
+    const ROUNDS: usize = if cfg!(miri) { 2 } else { 400 };
+    let routes = routes();
+    let mut batch = Batch::default();
+    let mut clients: Vec<_> = (0..PRODUCERS)
+        .map(|number| {
+            let address = SocketAddr::from(([10, 0, 0, 1], number));
+            let name = format!("n{number}");
+            let mut client = routes.registry.identify(&mut batch, address, identity(&name), NOW);
+            routes.registry.register(&mut batch, &mut client, "t", None).expect("room");
+            client
+        })
+        .collect();
+    routes.registry.commit(&mut batch);
+    // The first that is rendered, so that most of the time the others are.
+    let first = routes.registry.directory().topic("t", |topic| {
+        topic.expect("listed").producers().iter().next().map(|peer| peer.address())
+    });
+    let at = clients.iter().position(|client| Some(client.peer().address()) == first);
+    let mut silent = clients.swap_remove(at.expect("one of them"));
+    let long_ago = Timestamp::from_unix_nanos(NOW.unix_nanos() - 600_000_000_000);
+    let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let lookup = || {
+        let mut answer = Answer { status: 0, body: Vec::new() };
+        let target = Target::parse(b"GET", b"/lookup?topic=t").expect("a target");
+        let call = Call { method: b"GET", target: &target, authorization: None };
+        routes.answer(&call, NOW, &mut answer);
+        answer.body
     };
+    let mut missing = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                lookup();
+                reads.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let read_once = || {
+            let before = reads.load(Ordering::SeqCst);
+            while reads.load(Ordering::SeqCst) == before {
+                thread::yield_now();
+            }
+        };
+        for round in 0..ROUNDS {
+            silent.peer().update(long_ago);
+            // Published anew: nothing is kept of it yet, and the second lookup from here on keeps.
+            let channel = format!("c{round}");
+            routes.registry.register(&mut batch, &mut silent, "t", Some(&channel)).expect("room");
+            routes.registry.commit(&mut batch);
+            read_once();
+            // Each round a little later, so that some fall into the rendering, on whichever core.
+            if round % 2 == 0 {
+                (0..round % 50 * 20).for_each(|_| std::hint::spin_loop());
+            } else {
+                thread::sleep(Duration::from_micros(round as u64 % 10 * 50));
+            }
+            silent.peer().update(NOW);
+            read_once();
+            read_once();
+            let name = format!("\"hostname\":\"{}\"", silent.peer().identity().hostname);
+            let body = lookup();
+            missing += usize::from(!String::from_utf8_lossy(&body).contains(&name));
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(missing, 0, "of {ROUNDS} answers lack who has spoken before they were asked for");
+}
+
+#[test]
+fn writers_admins_and_readers_at_once() {
+    let routes = routes();
     let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..READERS {
