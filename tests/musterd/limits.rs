@@ -117,6 +117,22 @@ fn a_silent_nsqd_is_closed_and_forgotten() {
 }
 
 #[test]
+fn the_link_of_a_silent_nsqd_is_probed() {
+    let daemon = Daemon::start(&[]);
+    let nsqd = Nsqd::identified(daemon.tcp, "a");
+    let peer = format!("0100007F:{:04X}", nsqd.stream.local_addr().expect("an address").port());
+    // The timer that runs at the daemon's end (2 is the probe's, once its last reply was acknowledged),
+    // and in how many hundredths of a second it rings.
+    let rings = eventually("the probe's timer runs", || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+        let mut fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let timer = fields.find(|fields| fields[2] == peer)?[5].to_owned();
+        u64::from_str_radix(timer.strip_prefix("02:")?, 16).ok()
+    });
+    assert!(rings <= limits::KEEPALIVE.as_secs() * 100, "{rings}");
+}
+
+#[test]
 fn registrations_are_bounded_for_one_and_for_all() {
     let check = |flag: &str, want: &str| {
         let daemon = Daemon::start(&[flag]);
