@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
+use std::time::Duration;
 
 use musterd::clock::Clock;
 
@@ -27,9 +28,16 @@ pub(crate) fn command(flags: &[&str]) -> Command {
     command
 }
 
-/// Runs the daemon to its end: exit code, stdout, stderr.
+/// Runs the daemon to its end: exit code, none if it came to no end, stdout, stderr.
 pub(crate) fn run(flags: &[&str]) -> (Option<i32>, String, String) {
     let mut child = command(flags).spawn().expect("the daemon's binary runs");
+    // What it says fits into the pipes. One that goes on is ended, or the test would wait for good.
+    let clock = Clock::system();
+    let deadline = clock.now() + PATIENCE;
+    while child.try_wait().expect("it is our child").is_none() && clock.now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let _ = child.kill();
     let (mut stdout, mut stderr) = (String::new(), String::new());
     let piped = "both are piped";
     child.stdout.take().expect(piped).read_to_string(&mut stdout).expect("text");
