@@ -1,8 +1,13 @@
-//! What the documents say of the tests is true: tests that are named exist, limits are all there.
+//! What the documents say of the tests is true: tests that are named exist, limits are all there with
+//! their values, each has a fault that is planted (`tests/planted/run`), and each fault still can be.
 //!
 //! Must not: judge prose.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
+
+use musterd::limits;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -27,14 +32,137 @@ fn every_test_that_is_named_exists() {
     }
 }
 
+/// The names and values of all limits.
+macro_rules! limits {
+    ($($name:ident)*) => { [$((stringify!($name), Limit::from(limits::$name))),*] };
+}
+
+/// A limit's value, as the tables show it.
+enum Limit {
+    Count(usize),
+    Span(Duration),
+}
+
+impl From<usize> for Limit {
+    fn from(count: usize) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl From<u32> for Limit {
+    fn from(count: u32) -> Self {
+        Self::Count(usize::try_from(count).expect("it fits"))
+    }
+}
+
+impl From<Duration> for Limit {
+    fn from(span: Duration) -> Self {
+        Self::Span(span)
+    }
+}
+
+/// What the first cell of a row says behind the limit's name: `4 KiB`, `8 KiB + 64 B`, `100,000`, `10 s`.
+fn value(text: &str) -> Option<usize> {
+    let term = |term: &str| {
+        let (number, unit) = term.trim().split_once(' ').unwrap_or((term.trim(), ""));
+        let unit = match unit {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "s" => 1,
+            _ => return None,
+        };
+        Some(number.replace(',', "").parse::<usize>().ok()? * unit)
+    };
+    text.split('+').map(term).sum()
+}
+
 #[test]
-fn every_limit_is_in_the_threat_model() {
-    let limits = read("src/limits.rs");
-    let names = limits.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(':'));
+fn every_limit_is_what_the_threat_model_says() {
+    let all = limits!(
+        COMMAND_LINE IDENTIFY_BODY NAME HANDSHAKE COMMAND SILENCE_TIMEOUTS KEEPALIVE QUEUED_OUTPUT
+        WRITE_STALL LINGER TURN_BYTES UNCONSUMED_INPUT REGISTRATIONS_PER_PEER REGISTRATIONS HTTP_HEAD
+        HTTP_HEADERS HTTP_URI HTTP_BODY HTTP_TOKEN HTTP_AUTHORIZATION HTTP_REQUEST HTTP_IDLE
+        KEPT_ANSWERS HTTP_QUEUED_OUTPUT SHUTDOWN DRAIN LOG_LINES LOG_LINE
+    );
+    let source = read("src/limits.rs");
+    let constants =
+        source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(':'));
+    let names: BTreeSet<_> = constants.map(|(name, _)| name).collect();
+    assert_eq!(all.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), names);
     let security = read("SECURITY.md");
-    let missing: Vec<_> = names
-        .map(|(name, _)| name)
-        .filter(|name| !security.contains(&format!("| `{name}` ")))
-        .collect();
-    assert!(missing.is_empty(), "SECURITY.md lacks {missing:?}");
+    for (name, limit) in all {
+        let start = format!("| `{name}` ");
+        let row = security.lines().find_map(|line| line.strip_prefix(&start));
+        let cell = row.and_then(|row| row.split(" | ").next());
+        let (want, unit) = match limit {
+            Limit::Count(count) => (count, ""),
+            Limit::Span(span) => (usize::try_from(span.as_secs()).expect("it fits"), " s"),
+        };
+        let cell = cell.unwrap_or_else(|| panic!("SECURITY.md lacks {name}"));
+        assert!(value(cell) == Some(want) && cell.ends_with(unit), "{name} {want}{unit}: {cell}");
+    }
+}
+
+/// What `tests/planted/run` plants.
+#[derive(serde::Deserialize)]
+struct Planted {
+    exempt: BTreeMap<String, String>,
+    fault: Vec<Fault>,
+}
+
+#[derive(serde::Deserialize)]
+struct Fault {
+    name: String,
+    #[serde(default)]
+    guards: String,
+    file: String,
+    find: String,
+    replace: String,
+    test: String,
+}
+
+fn planted() -> Planted {
+    toml::from_str(&read("tests/planted/faults.toml")).expect("what `run` reads, too")
+}
+
+#[test]
+fn every_fault_can_be_planted() {
+    let mut names = BTreeSet::new();
+    for Fault { name, file, find, replace, test, .. } in planted().fault {
+        assert!(names.insert(name.clone()), "{name} is there twice");
+        assert_eq!(read(&file).matches(&find).count(), 1, "{name}: {find}");
+        assert_ne!(find, replace, "{name}");
+        let (file, test) = test.split_once(".rs: ").expect("FILE.rs: test");
+        assert!(read(&format!("{file}.rs")).contains(&format!("fn {test}(")), "{name}: {test}");
+    }
+    let count = format!("**{0} of {0}**", names.len());
+    assert!(read("tests/README.md").contains(&count), "tests/README.md does not say {count}");
+}
+
+#[test]
+fn every_row_of_the_threat_model_has_a_fault() {
+    let (security, planted) = (read("SECURITY.md"), planted());
+    let mut guarded = BTreeSet::new();
+    for section in ["\n## Who is let in\n", "\n## Each limit, and what proves it\n"] {
+        let (_, section) = security.split_once(section).expect("a section");
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| "));
+        for row in rows.skip(1) {
+            let cell = row.split(" | ").next().unwrap_or_default();
+            guarded.insert(cell.to_owned());
+            if planted.exempt.keys().any(|name| cell.starts_with(&format!("`{name}` "))) {
+                continue;
+            }
+            let mut faults = planted.fault.iter().filter(|fault| fault.guards == cell);
+            let proved = faults.any(|fault| row.contains(&format!("`{}`", fault.test)));
+            assert!(proved, "no fault is planted for a test of SECURITY.md's row {cell}");
+        }
+    }
+    for Fault { name, guards, .. } in planted.fault {
+        assert!(
+            guards.is_empty() || guarded.contains(&guards),
+            "{name}: no row begins with {guards}"
+        );
+    }
 }
