@@ -58,6 +58,33 @@ fn find(table: &Hashed<Canary>, hash: u64) -> bool {
     table.find(hash, |_| true, |found| found.inspect(|canary| canary.check()).is_some())
 }
 
+/// A walk over the table sees what stays, and nothing that is dead.
+#[test]
+fn a_walk_holds_in_every_interleaving() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let table = Arc::new(Hashed::default());
+        table.insert(Canary::new(STAYS));
+        let reader = thread::spawn({
+            let table = Arc::clone(&table);
+            move || {
+                let mut stays = 0;
+                table.each(|canary| {
+                    canary.check();
+                    stays += usize::from(canary.hash == STAYS);
+                });
+                assert_eq!(stays, 1, "what stays was not visited once");
+            }
+        });
+        table.insert(Canary::new(GUEST));
+        table.insert(Canary::new(LAST));
+        assert!(table.remove(GUEST, |_| true));
+        (0..3).for_each(|_| flush());
+        reader.join().expect("the reader saw only living values");
+    });
+}
+
 #[test]
 fn hashed_holds_in_every_interleaving() {
     let mut model = loom::model::Builder::new();
