@@ -10,6 +10,7 @@ mod odd;
 mod outside;
 mod process;
 mod refused;
+mod restart;
 mod shutdown;
 mod support;
 mod tidy;
