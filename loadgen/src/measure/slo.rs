@@ -1,4 +1,5 @@
-//! Thresholds as k6 has them: `lookup.p99<5ms`, `missing<1`, `vanished.max<3s`.
+//! Thresholds as k6 has them: `lookup.p99<5ms`, `missing<1`, `vanished.max<3s`; and `complete<30s`,
+//! within which a fleet that arrives or comes back must have registered all it has.
 //!
 //! Must not: decide an exit code.
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::interval::{Interval, Micros};
 use super::ops::{Count, Op, Span};
+use super::results::Recovery;
 use crate::input::span;
 use crate::input::{Refused, refuse};
 
@@ -25,7 +27,12 @@ enum What {
     Latency(Op, Stat, bool),
     Length(Span, Stat),
     Number(Count),
+    /// Until the fleet had registered all it has.
+    Complete,
 }
+
+/// The name of [`What::Complete`].
+const COMPLETE: &str = "complete";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stat {
@@ -37,7 +44,7 @@ enum Stat {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) slo: String,
-    /// Microseconds, or a count.
+    /// Microseconds, or a count; no number for what did not happen by the end.
     pub(crate) value: f64,
     pub(crate) met: bool,
 }
@@ -54,7 +61,7 @@ impl Slo {
             let counts = Count::ALL.iter().map(|count| count.name());
             let join = |names: Vec<&str>| names.join(" ");
             refuse(format!(
-                "slo `{text}`: write lookup.p99<5ms (p50 … p99.9, mean, max; raw.lookup.p99 for the service time) or missing<1; operations: {}; counts: {}",
+                "slo `{text}`: write lookup.p99<5ms (p50 … p99.9, mean, max; raw.lookup.p99 for the service time) or missing<1, or complete<30s; operations: {}; counts: {}",
                 join(ops.chain(spans).collect()),
                 join(counts.collect())
             ))
@@ -64,6 +71,10 @@ impl Slo {
         if let Some(count) = Count::ALL.iter().find(|count| count.name() == left) {
             let Ok(bound) = right.parse() else { return wrong() };
             return Ok(Self { text: text.to_owned(), what: What::Number(*count), bound });
+        }
+        if let (COMPLETE, Ok(bound)) = (left, span::parse(right)) {
+            let bound = bound.as_secs_f64() * 1e6;
+            return Ok(Self { text: text.to_owned(), what: What::Complete, bound });
         }
         let raw = left.strip_prefix("raw.");
         let (name, stat) = raw.unwrap_or(left).split_once('.').unwrap_or_default();
@@ -80,14 +91,17 @@ impl Slo {
         Ok(Self { text: text.to_owned(), what, bound: bound.as_secs_f64() * 1e6 })
     }
 
-    /// Holds it against what was measured; what never happened is below every bound.
-    pub(crate) fn check(&self, total: &Interval) -> Outcome {
+    /// Holds it against what was measured; what never happened is below every bound, but for a
+    /// fleet that was to be complete again and is not.
+    pub(crate) fn check(&self, total: &Interval, recovery: Option<&Recovery>) -> Outcome {
         let value = match self.what {
             What::Latency(op, stat, raw) => total.latencies.get(&op).map_or(0.0, |latency| {
                 stat.of(if raw { &latency.raw } else { &latency.corrected })
             }),
             What::Length(length, stat) => total.spans.get(&length).map_or(0.0, |got| stat.of(got)),
             What::Number(count) => total.counted(count) as f64,
+            What::Complete => recovery
+                .map_or(0.0, |recovery| recovery.registered.map_or(f64::INFINITY, |s| s * 1e6)),
         };
         Outcome { slo: self.text.clone(), value, met: value < self.bound }
     }
@@ -116,7 +130,10 @@ impl Stat {
 
 /// How a quantile is taken of lengths in a row of numbers, for those who have no histogram.
 pub(crate) fn as_span(micros: f64) -> String {
-    span::show(Duration::from_secs_f64(micros.max(0.0) / 1e6))
+    match Duration::try_from_secs_f64(micros.max(0.0) / 1e6) {
+        Ok(span) => span::show(span),
+        Err(_) => "not by the end".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -142,10 +159,17 @@ mod tests {
             ("missing<2", true),
             ("vanished.max<1s", false),
             ("ping.p50<1us", true),
+            ("complete<2s", true),
         ];
         for (text, met) in cases {
-            assert_eq!(Slo::parse(text).expect(text).check(&total).met, met, "{text}");
+            assert_eq!(Slo::parse(text).expect(text).check(&total, None).met, met, "{text}");
         }
+        let slo = Slo::parse("complete<2s").expect("a threshold");
+        for (registered, met) in [(Some(1.0), true), (Some(3.0), false), (None, false)] {
+            let recovery = Recovery { registered, ..Recovery::default() };
+            assert_eq!(slo.check(&total, Some(&recovery)).met, met, "{registered:?}");
+        }
+        assert_eq!(as_span(f64::INFINITY), "not by the end");
     }
 
     #[test]

@@ -138,7 +138,8 @@ pub(crate) fn play(piece: &mut Piece, view: &mut dyn View) -> Result<Results, Re
     ended?;
     let mut results = run.results(main);
     results.environment = described;
-    results.slo = slos.iter().map(|slo| slo.check(&results.total)).collect();
+    let recovery = results.recovery.as_ref();
+    results.slo = slos.iter().map(|slo| slo.check(&results.total, recovery)).collect();
     Ok(results)
 }
 
