@@ -134,7 +134,7 @@ pub(crate) struct Peak {
 
 #[derive(Debug, Args)]
 pub(crate) struct Soak {
-    /// For how long
+    /// For how long; five cycles are played at least
     #[arg(long = "for", value_parser = parse, default_value = "30m")]
     pub(crate) length: Duration,
     /// What is played by turns, with commas between

@@ -35,7 +35,7 @@ const WAITING: f64 = 512.0;
 pub(crate) struct Soak {
     /// What is played by turns.
     pub(crate) scenarios: Vec<(String, Scenario)>,
-    /// For how long.
+    /// For how long, and for as many cycles as a judgement needs.
     pub(crate) length: Duration,
     /// How often it is looked at.
     pub(crate) every: Duration,
@@ -251,7 +251,8 @@ impl Run<'_> {
             };
             say(&self.line(&rest))?;
             self.course.rests.push(rest);
-            if self.looks.clock.now() >= end || self.piece.stop.load(Relaxed) {
+            let enough = self.course.rests.len() > LEAST && self.looks.clock.now() >= end;
+            if enough || self.piece.stop.load(Relaxed) {
                 break;
             }
         }
@@ -331,7 +332,7 @@ impl Course {
             let Some(growth) = Growth::of(&points(figure)) else {
                 let cycles = self.rests.len();
                 self.findings.push(format!(
-                    "{name}: {cycles} cycles are too few to judge, it takes {}; soak for longer",
+                    "{name}: {cycles} cycles are too few to judge, it takes {}; let it play to its end",
                     LEAST + 1
                 ));
                 continue;
