@@ -133,6 +133,29 @@ def commands(lab, name):
             yield f"{label}: per second", done["operations"] / done["seconds"]
 
 
+def one_shard(lab, name):
+    """One command in flight against one thread: a raw loop has no more, and a shard is one."""
+    for load, options in TCP_LOADS.items():
+        if name.startswith("tcp-"):
+            server = Server.floor(lab.programs["floors"], name)
+        else:
+            server = lab.lookupd(name, "--shards=1")
+        with server, lab.drive("load", tcp=address(server.tcp), depth=1,
+                               **{"seconds": lab.seconds} | options) as driver:
+            cpu, done = loaded(server, driver.run)
+        yield f"{load}, 1 in flight, 1 thread: CPU, µs", cpu / done["operations"] * 1e6
+
+
+def growth(lab, name):
+    """The lookup of a topic with one producer and one channel, alone and among 10,000."""
+    for topics in (1, 10_000):
+        with lab.lookupd(name) as server, lab.filled(server, topics, 1, 1, 100):
+            target = f"/lookup?topic=t{topics // 2}"
+            wrk(server.http, target, 64, 1)
+            cpu, done = loaded(server, lambda: wrk(server.http, target, 64, lab.seconds))
+        yield f"lookup of 1 topic among {topics:,}: CPU, µs", cpu / done["requests"] * 1e6
+
+
 def quiet(lab, name):
     """10,000 registered nsqds that ping every 15 s, evenly spread."""
     if name.startswith("tcp-"):
