@@ -38,7 +38,7 @@ impl Growth {
     }
 
     /// It grew by more than `allowed`: both measures say so, so that neither one late outlier nor a
-    /// slope through noise does. A steady growth shows in the first as four fifths of itself.
+    /// slope through noise does. A steady growth shows in the first as three quarters of itself at least.
     pub(crate) fn exceeds(&self, allowed: f64) -> bool {
         self.last - self.first > allowed && self.trend > allowed
     }

@@ -321,10 +321,11 @@ impl Run<'_> {
 impl Course {
     /// Judges what may move a little, over the rests of all cycles.
     fn judge(&mut self) {
-        let points = |figure: fn(&Footprint) -> u64| -> Vec<_> {
+        type Figure = fn(&Footprint) -> u64;
+        let points = |figure: Figure| -> Vec<_> {
             self.rests.iter().map(|rest| (rest.at, figure(&rest.held) as f64)).collect()
         };
-        let figures: [(_, fn(&Footprint) -> u64, f64, f64); 2] = [
+        let figures: [(_, Figure, f64, f64); 2] = [
             ("resident bytes", |held| held.resident, MEMORY_SHARE, MEMORY),
             ("published values that wait", |held| held.waiting, 0.0, WAITING),
         ];
