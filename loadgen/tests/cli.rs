@@ -33,6 +33,9 @@ fn bad_input_is_one_line_with_the_remedy() {
     check(&refused, 1, &["127.0.0.99:1", "start a lookupd there"]);
     let restart = [&["run", "restart"], &NOBODY[..]].concat();
     check(&restart, 1, &["restarts the target", "--server-cmd"]);
+    let soak = [&["soak"], &NOBODY[..]].concat();
+    check(&soak, 1, &["looks into the target's process", "--server-pid"]);
+    check(&["soak", "--scenarios", ","], 1, &["--scenarios", "churn,hostile"]);
     check(&["compare", "'", "b", "--scenarios", "storm"], 1, &["is no command"]);
 }
 
