@@ -19,4 +19,5 @@ pub mod registry;
 pub mod session;
 pub mod shard;
 pub mod sorted;
+pub mod stripes;
 pub mod watch;

@@ -3,15 +3,15 @@
 //! Must not: be asked for a decision; every count is relaxed. Any thread counts.
 
 use std::fmt::{Display, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::access::{Reason, Refusals};
 use crate::connections::Counters;
 use crate::protocol::decode::Code;
+use crate::stripes::Stripes;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub struct Counter(Stripes);
 
 impl Counter {
     /// One more.
@@ -21,13 +21,13 @@ impl Counter {
 
     /// So many more.
     pub fn add(&self, many: u64) {
-        self.0.fetch_add(many, Ordering::Relaxed);
+        self.0.add(many);
     }
 
     /// How many.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.get()
     }
 }
 

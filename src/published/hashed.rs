@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam::epoch::{self, Atomic, Guard, Owned, Shared};
 
-use super::waiting;
+use super::WAITING;
 
 /// The cells of the first table. A power of two, as every table's number of cells is.
 const LEAST: usize = 4;
@@ -107,10 +107,10 @@ impl<T: Hash64 + Send + Sync + 'static> Hashed<T> {
         unsafe {
             guard.defer_unchecked(move || {
                 drop(Arc::from_raw(value));
-                waiting::freed();
+                WAITING.sub(1);
             });
         }
-        waiting::retired();
+        WAITING.add(1);
         used.values -= 1;
         used.gone += 1;
         if used.values * SPARSE < cells.len() && cells.len() > LEAST {

@@ -5,13 +5,22 @@
 //! read and publish; writers that must not overwrite each other order themselves.
 
 pub mod hashed;
-mod waiting;
 
 use std::sync::atomic::Ordering;
 
 use crossbeam::epoch::{self, Atomic, Owned};
 
-pub use waiting::waiting;
+use crate::stripes::Stripes;
+
+/// Values that were replaced or taken out and are not freed yet.
+static WAITING: Stripes = Stripes::new();
+
+/// How many replaced values of the whole process are not freed yet: a few for each thread that
+/// publishes. A number that only grows means that some thread stays in a read.
+#[must_use]
+pub fn waiting() -> u64 {
+    WAITING.get()
+}
 
 /// A value published as a whole: a reader sees the old one or the new one, never a mixture.
 #[derive(Debug)]
@@ -33,7 +42,7 @@ impl<T: Send + Sync + 'static> Published<T> {
         // Release pairs with the Acquire of `read`: whoever sees the pointer sees the value.
         // Acquire, because the old value's fields are dropped later by this thread.
         let old = self.current.swap(Owned::new(value), Ordering::AcqRel, &guard);
-        waiting::retired();
+        WAITING.add(1);
         // SAFETY: `old` is unlinked by the swap above, so that no reader that pins from now on
         // can reach it, and swapped out exactly once, so that it is destroyed once. It is never
         // null: `new` stored a value and only `publish` and `drop` replace it. Whichever thread
@@ -41,7 +50,7 @@ impl<T: Send + Sync + 'static> Published<T> {
         unsafe {
             guard.defer_unchecked(move || {
                 drop(old.into_owned());
-                waiting::freed();
+                WAITING.sub(1);
             });
         }
     }
@@ -148,7 +157,7 @@ mod tests {
     #[test]
     fn what_waits_for_a_reader_is_counted_until_it_is_freed() {
         // Other tests publish too, but none so much.
-        const MANY: usize = if cfg!(miri) { 50 } else { 10_000 };
+        const MANY: u64 = if cfg!(miri) { 50 } else { 10_000 };
         let published = Published::new(0);
         let held = published.read(|_| {
             (0..MANY).for_each(|value| published.publish(value));

@@ -93,6 +93,7 @@ fn rooms_import_only_what_they_may() {
     let core = |more: &[&'static str]| [&shell[..], more].concat();
     check("src/limits.rs", &core(&["clock", "protocol", "registry", "directory", "http"]));
     check("src/published/", &core(&["clock", "protocol", "registry", "directory", "http"]));
+    check("src/stripes.rs", &core(&["clock", "protocol", "registry", "directory", "http"]));
     check("src/sorted", &core(&["clock", "protocol", "registry", "directory", "http"]));
     check("src/protocol", &core(&["clock", "flow", "registry", "directory", "session", "http"]));
     check("src/directory", &core(&["flow", "registry", "session", "http"]));
