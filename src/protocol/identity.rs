@@ -95,6 +95,11 @@ impl Identity {
 /// The body's members by Go's rules: keys in any case, the last duplicate wins, null changes
 /// nothing, unknown keys are ignored whatever they hold.
 fn parse(body: &[u8]) -> Option<Identity> {
+    // simd-json takes a NUL behind a number for the end of it; JSON has no raw control characters
+    // but these, in strings or out of them.
+    if body.iter().any(|&byte| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')) {
+        return None;
+    }
     let mut text = go_text(body).into_owned();
     let tape = simd_json::to_tape(&mut text).ok()?;
     let mut identity = Identity::default();
@@ -264,6 +269,7 @@ mod tests {
         }
         let members: &[&[u8]] = &[
             br#""tcp_port":"1""#,
+            b"\"tcp_port\":1\0",
             br#""tcp_port":1.5"#,
             br#""tcp_port":1e3"#,
             br#""tcp_port":true"#,
