@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 use crate::access::{Away, Door, Reason, Refusals, TokenFile, Writers};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, HttpEngine, VERSION, hostname};
-use crate::connections::{Counters, Exit, Hosting, Options, Route, Running};
+use crate::connections::{Counters, Exit, Hosting, Options, Running};
 use crate::directory::Directory;
 use crate::http::service::Requests;
 use crate::http::{BUSY, CROWDED, KEEP_FROM, MetricsPage, Routes, minihttp, server};
@@ -174,23 +174,23 @@ impl Parts<'_> {
         let door = Door::open(Arc::clone(&self.refusals))
             .only(&config.tcp_allow, Away { reason: Reason::TcpAllow, words: encode::NOT_ALLOWED })
             .at_most(each, Away { reason: Reason::TcpPerIp, words: encode::CROWDED });
-        let start = |hosting: Hosting| {
+        let (exits, hear) = unbounded();
+        let hosting = Hosting {
+            tables: shards,
+            listener,
+            route: shard::by_peer(shards),
+            door: door.if_it_matters(),
+            options,
+            clock: self.clock.clone(),
+            counters: Arc::default(),
+            exits,
+        };
+        Side::start("TCP", tcp, hosting, hear, |hosting| {
             shard::spawn(hosting, cpus, move |_| {
                 let (registry, greeting) = (Arc::clone(&registry), Arc::clone(&greeting));
                 Sessions::new(registry, patience, greeting, journal.clone())
             })
-        };
-        self.side(
-            "TCP",
-            tcp,
-            listener,
-            shards,
-            shard::by_peer(shards),
-            door,
-            options,
-            Arc::default(),
-            start,
-        )
+        })
     }
 
     fn http(
@@ -230,18 +230,20 @@ impl Parts<'_> {
         let away = Away { reason: Reason::HttpPerIp, words: CROWDED };
         let door = Door::open(Arc::clone(&self.refusals))
             .at_most(self.config.max_connections_per_ip, away);
-        let start = |hosting: Hosting| server::spawn(hosting, |_| requests.clone());
-        self.side(
-            "HTTP",
-            address,
+        let (exits, hear) = unbounded();
+        let hosting = Hosting {
+            tables: workers,
             listener,
-            workers,
-            server::in_turn(workers),
-            door,
+            route: server::in_turn(workers),
+            door: door.if_it_matters(),
             options,
+            clock: self.clock.clone(),
             counters,
-            start,
-        )
+            exits,
+        };
+        Side::start("HTTP", address, hosting, hear, |hosting| {
+            server::spawn(hosting, |_| requests.clone())
+        })
     }
 
     /// What `/metrics` shows: everything that is counted.
@@ -263,37 +265,22 @@ impl Parts<'_> {
             page.into_text()
         }))
     }
-
-    #[expect(clippy::too_many_arguments, reason = "one call for each side, all of it different")]
-    fn side(
-        &self,
-        name: &'static str,
-        address: SocketAddr,
-        listener: TcpListener,
-        tables: usize,
-        route: Route,
-        door: Door,
-        options: Options,
-        counters: Arc<Counters>,
-        start: impl FnOnce(Hosting) -> io::Result<Running>,
-    ) -> Result<Side, Failure> {
-        let (send, exits) = unbounded();
-        let running = start(Hosting {
-            tables,
-            listener,
-            route,
-            door: door.if_it_matters(),
-            options,
-            clock: self.clock.clone(),
-            counters: Arc::clone(&counters),
-            exits: send,
-        })
-        .map_err(|error| Failure::Start(name, error))?;
-        Ok(Side { name, address, running: Some(running), tables, exits, counters })
-    }
 }
 
 impl Side {
+    /// Starts the tables of a side, whose ends `exits` hears.
+    fn start(
+        name: &'static str,
+        address: SocketAddr,
+        hosting: Hosting,
+        exits: Receiver<Exit>,
+        spawn: impl FnOnce(Hosting) -> io::Result<Running>,
+    ) -> Result<Self, Failure> {
+        let (tables, counters) = (hosting.tables, Arc::clone(&hosting.counters));
+        let running = spawn(hosting).map_err(|error| Failure::Start(name, error))?;
+        Ok(Self { name, address, running: Some(running), tables, exits, counters })
+    }
+
     /// Asks it to stop, and to end what is left at `deadline`.
     fn stop(&self, deadline: Timestamp) {
         if let Some(running) = &self.running {

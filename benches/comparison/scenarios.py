@@ -26,6 +26,7 @@ ROOM = {
     "tcp": ("--max-tcp-connections=12000", "--max-http-connections=4000"),
     "http": ("--max-tcp-connections=4000", "--max-http-connections=12000"),
 }
+TCP_FLOORS = ("tcp-epoll", "tcp-glommio")
 TCP_LOADS = {
     "ping": {"kind": "ping"},
     "known": {"kind": "known"},
@@ -45,6 +46,12 @@ class Lab:
         """A fresh lookupd, with room for 10,000 connections on the side `many`."""
         room = ROOM[many] if name == "musterd" else ()
         return Server.lookupd(self.programs[name], *room, *flags)
+
+    def tcp(self, name, *flags):
+        """A fresh lookupd, or a TCP floor."""
+        if name in TCP_FLOORS:
+            return Server.floor(self.programs["floors"], name)
+        return self.lookupd(name, *flags)
 
     def drive(self, scenario, **options):
         return Driver(self.programs["driver"], scenario, **options)
@@ -120,30 +127,26 @@ def static(lab, kind, sizes):
 def commands(lab, name):
     """TCP commands with 64 nsqds, one and 32 in flight."""
     for depth in (1, 32):
-        for load, options in TCP_LOADS.items():
-            if name.startswith("tcp-"):
-                server = Server.floor(lab.programs["floors"], name)
-            else:
-                server = lab.lookupd(name)
-            with server, lab.drive("load", tcp=address(server.tcp), depth=depth,
-                                   **{"seconds": lab.seconds} | options) as driver:
-                cpu, done = loaded(server, driver.run)
-            label = f"{load}, {depth} in flight"
-            yield f"{label}: CPU, µs", cpu / done["operations"] * 1e6
-            yield f"{label}: per second", done["operations"] / done["seconds"]
+        for load in TCP_LOADS:
+            cpu, rate = commanded(lab, name, load, depth)
+            yield f"{load}, {depth} in flight: CPU, µs", cpu
+            yield f"{load}, {depth} in flight: per second", rate
 
 
 def one_shard(lab, name):
     """One command in flight against one thread: a raw loop has no more, and a shard is one."""
-    for load, options in TCP_LOADS.items():
-        if name.startswith("tcp-"):
-            server = Server.floor(lab.programs["floors"], name)
-        else:
-            server = lab.lookupd(name, "--shards=1")
-        with server, lab.drive("load", tcp=address(server.tcp), depth=1,
-                               **{"seconds": lab.seconds} | options) as driver:
-            cpu, done = loaded(server, driver.run)
-        yield f"{load}, 1 in flight, 1 thread: CPU, µs", cpu / done["operations"] * 1e6
+    flags = ("--shards=1",) if name == "musterd" else ()
+    for load in TCP_LOADS:
+        yield f"{load}, 1 in flight, 1 thread: CPU, µs", commanded(lab, name, load, 1, *flags)[0]
+
+
+def commanded(lab, name, load, depth, *flags):
+    """CPU of one command in microseconds, and commands a second."""
+    server = lab.tcp(name, *flags)
+    options = {"seconds": lab.seconds} | TCP_LOADS[load]
+    with server, lab.drive("load", tcp=address(server.tcp), depth=depth, **options) as driver:
+        cpu, done = loaded(server, driver.run)
+    return cpu / done["operations"] * 1e6, done["operations"] / done["seconds"]
 
 
 def growth(lab, name):
@@ -158,10 +161,7 @@ def growth(lab, name):
 
 def quiet(lab, name):
     """10,000 registered nsqds that ping every 15 s, evenly spread."""
-    if name.startswith("tcp-"):
-        server = Server.floor(lab.programs["floors"], name)
-    else:
-        server = lab.lookupd(name)
+    server = lab.tcp(name)
     with server, lab.drive("paced", tcp=address(server.tcp), seconds=15) as driver:
         cpu, done = loaded(server, driver.run)
     yield "10,000 paced pings: % of a core", cpu / done["seconds"] * 100

@@ -246,6 +246,9 @@ impl Routes {
     /// Until when a lookup shows every producer of `topic`, whatever they do; never, if one is
     /// inactive or tombstoned now.
     fn whole_until(&self, topic: &Topic, now: Timestamp) -> Option<Timestamp> {
+        if topic.has_tombstones(now, self.tombstone_lifetime) {
+            return None;
+        }
         let mut earliest = Timestamp::NEVER;
         for peer in topic.producers().iter() {
             if !peer.is_active(now, self.inactive_producer_timeout) {
@@ -253,8 +256,7 @@ impl Routes {
             }
             earliest = earliest.min(peer.last_update());
         }
-        let hides_any = topic.has_tombstones(now, self.tombstone_lifetime);
-        (!hides_any).then(|| earliest + self.inactive_producer_timeout)
+        Some(earliest + self.inactive_producer_timeout)
     }
 
     /// `{"channels":[…]}`, empty for an unknown topic.
