@@ -10,13 +10,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use musterd::flow::{Input, Service};
+use musterd::handler::{ConnectionHandler, Input};
 use musterd::http;
 use musterd::protocol::decode::decode;
 use musterd::protocol::encode;
-use musterd::protocol::identity::Identity;
+use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::Client;
-use musterd::session::{Event, Observer, Patience, Session, Sessions};
+use musterd::session::{Observer, Session, SessionEvent, Sessions, Timeouts};
 
 use support::{Fleet, NOW, REGISTRIES, Static, address, identify_command, topic_name};
 
@@ -76,7 +76,7 @@ fn decode_identify() {
     let body = &command[b"IDENTIFY\n".len() + 4..];
     measured(|| {
         for _ in 0..ROUNDS {
-            black_box(Identity::decode(black_box(body)).expect("it is valid"));
+            black_box(PeerInfo::decode(black_box(body)).expect("it is valid"));
         }
     });
 }
@@ -85,7 +85,7 @@ fn decode_identify() {
 struct Blind;
 
 impl Observer for Blind {
-    fn observe(&mut self, _address: SocketAddr, event: Event<'_>) {
+    fn observe(&mut self, _address: SocketAddr, event: SessionEvent<'_>) {
         black_box(event);
     }
 }
@@ -93,10 +93,10 @@ impl Observer for Blind {
 /// One command a turn and a commit after each, as of one nsqd with one command in flight.
 fn turn(command: impl Fn(usize) -> Vec<u8>) {
     let fleet = Fleet::wide(3);
-    let patience = Patience::with_inactive_timeout(Duration::from_secs(300));
+    let timeouts = Timeouts::with_inactive_timeout(Duration::from_secs(300));
     let registry = Arc::new(fleet.registry);
-    let mut sessions = Sessions::new(registry, patience, b"greeting"[..].into(), Blind);
-    let (mut session, _) = sessions.open(address(9), NOW);
+    let mut sessions = Sessions::new(registry, timeouts, b"identify_response"[..].into(), Blind);
+    let (mut session, _) = sessions.on_open(address(9), NOW);
     let mut output = Vec::new();
     let hello = [b"  V1", &*identify_command(9), b"REGISTER t0 c0\n"].concat();
     one_turn(&mut sessions, &mut session, &hello, &mut output);
@@ -116,7 +116,7 @@ fn one_turn(
 ) {
     output.clear();
     let input = Input { bytes: black_box(bytes), end: false };
-    black_box(sessions.turn(session, input, NOW, output, usize::MAX / 2));
+    black_box(sessions.on_input(session, input, NOW, output, usize::MAX / 2));
     sessions.commit(NOW);
 }
 

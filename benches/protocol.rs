@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use musterd::protocol::decode::decode;
 use musterd::protocol::encode;
-use musterd::protocol::identity::Identity;
+use musterd::protocol::peer_info::PeerInfo;
 
 use support::{identify_command, identity};
 
@@ -28,7 +28,7 @@ fn decoding(c: &mut Criterion) {
     }
     let body = &identify[b"IDENTIFY\n".len() + 4..];
     group.throughput(Throughput::Bytes(body.len() as u64));
-    group.bench_function("identity", |b| b.iter(|| Identity::decode(black_box(body))));
+    group.bench_function("identity", |b| b.iter(|| PeerInfo::decode(black_box(body))));
 }
 
 /// A REGISTER of the longest names.

@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use musterd::directory::Peer;
+use musterd::cow_set::CowSet;
 use musterd::published::{Published, flush};
-use musterd::sorted::Sorted;
+use musterd::snapshots::Producer;
 
 use support::peer;
 
-type Peers = Sorted<Arc<Peer>>;
+type Peers = CowSet<Arc<Producer>>;
 
-fn insert(peers: &mut Peers, peer: &Arc<Peer>) {
+fn insert(peers: &mut Peers, peer: &Arc<Producer>) {
     let address = Arc::as_ptr(peer);
     peers.insert(Arc::clone(peer), |other| Arc::as_ptr(other).cmp(&address));
 }

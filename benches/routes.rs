@@ -5,7 +5,7 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use musterd::flow::Input;
+use musterd::handler::Input;
 use musterd::http;
 
 use support::{Fleet, NOW, REGISTRIES, Static};

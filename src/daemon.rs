@@ -12,47 +12,47 @@ use crossbeam::channel::{Receiver, after, never, select, tick, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::access::{Away, Door, Reason, Refusals, TokenFile, Writers};
+use crate::access::{AcceptPolicy, Denials, DenyReason, Rejection, TokenFile, WritePolicy};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, HttpEngine, VERSION, hostname};
-use crate::connections::{Counters, Exit, Hosting, Options, Running};
-use crate::directory::Directory;
+use crate::connections::{ConnectionCounters, HostConfig, Options, WorkerExit, Workers};
+use crate::event_log::EventLog;
 use crate::http::service::Requests;
 use crate::http::{BUSY, CROWDED, KEEP_FROM, MetricsPage, Routes, minihttp, server};
-use crate::journal::Journal;
 use crate::limits;
 use crate::logging::Dropped;
 use crate::metrics::{Metrics, Page};
-use crate::preflight::{self, Ground};
 use crate::protocol::encode;
 use crate::published;
 use crate::registry::{Capacity, Registry};
-use crate::session::{Patience, Sessions};
+use crate::resources::{self, Resources};
+use crate::session::{Sessions, Timeouts};
 use crate::shard;
-use crate::watch::{self, AccessWatch, Deaf, Watch};
+use crate::snapshots::Snapshots;
+use crate::watchdog::{self, DenialWarnings, Stalled, Watchdog};
 
 /// Why the daemon did not start, or did not go on.
 #[derive(Debug)]
 pub enum Failure {
     /// What it stands on is missing.
-    Ground(preflight::Failure),
+    Resources(resources::Failure),
     /// A part could not be started.
     Start(&'static str, io::Error),
     /// A table of a side ended: its peers hang.
-    Died(&'static str, Option<Exit>),
+    Died(&'static str, Option<WorkerExit>),
     /// A table of a side does not take turns any more: its peers hang.
-    Deaf(Deaf),
+    Stalled(Stalled),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ground(failure) => failure.fmt(f),
+            Self::Resources(failure) => failure.fmt(f),
             Self::Start(what, error) => write!(f, "{what} did not start: {error}"),
-            Self::Died(what, Some(Exit { table, result: Err(error) })) => {
+            Self::Died(what, Some(WorkerExit { table, result: Err(error) })) => {
                 write!(f, "{what} table {table} ended: {error}")
             }
-            Self::Deaf(deaf) => deaf.fmt(f),
+            Self::Stalled(stalled) => stalled.fmt(f),
             Self::Died(what, _) => write!(f, "a table of {what} ended unasked"),
         }
     }
@@ -66,22 +66,22 @@ impl std::error::Error for Failure {}
 /// [`Failure`]; nothing is left half-started.
 pub fn run(config: &Config, clock: &Clock, dropped: &Dropped) -> Result<(), Failure> {
     let signals = signals().map_err(|error| Failure::Start("the signal handler", error))?;
-    let ground = Ground::prepare(config).map_err(Failure::Ground)?;
+    let resources = Resources::prepare(config).map_err(Failure::Resources)?;
     tracing::info!("{VERSION}");
     let capacity = Capacity {
         registrations: config.max_registrations,
         per_peer: config.max_registrations_per_nsqd,
     };
-    let registry = Arc::new(Registry::new(Arc::new(Directory::default()), capacity));
-    let (metrics, refusals) = (Arc::default(), Arc::default());
-    let parts = Parts { config, clock, registry, metrics, refusals, dropped };
-    let token = ground.http_write_token.as_ref();
+    let registry = Arc::new(Registry::new(Arc::new(Snapshots::default()), capacity));
+    let (metrics, denials) = (Arc::default(), Arc::default());
+    let parts = Parts { config, clock, registry, metrics, denials, dropped };
+    let token = resources.http_write_token.as_ref();
     let is_exposed = token.is_some_and(|file| file.is_world_readable);
-    let sides = parts.start(ground)?;
+    let sides = parts.start(resources)?;
     if is_exposed {
         tracing::warn!("every user of this host can read --http-write-token-file: `chmod o-r` it");
     }
-    let ended = wait(&sides, &parts.refusals, clock, &signals);
+    let ended = wait(&sides, &parts.denials, clock, &signals);
     stop(sides, clock, &signals);
     ended
 }
@@ -101,7 +101,7 @@ struct Parts<'a> {
     clock: &'a Clock,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
-    refusals: Arc<Refusals>,
+    denials: Arc<Denials>,
     dropped: &'a Dropped,
 }
 
@@ -110,28 +110,28 @@ struct Side {
     name: &'static str,
     address: SocketAddr,
     /// None for the second engine, which cannot be asked to stop.
-    running: Option<Running>,
+    running: Option<Workers>,
     tables: usize,
-    exits: Receiver<Exit>,
-    counters: Arc<Counters>,
+    exits: Receiver<WorkerExit>,
+    counters: Arc<ConnectionCounters>,
 }
 
 impl Parts<'_> {
     /// Starts both sides, or neither.
-    fn start(&self, ground: Ground) -> Result<[Side; 2], Failure> {
+    fn start(&self, resources: Resources) -> Result<[Side; 2], Failure> {
         let address = |listener: &TcpListener| {
             listener.local_addr().map_err(|error| Failure::Start("a listener", error))
         };
-        let (tcp, http) = (address(&ground.tcp)?, address(&ground.http)?);
-        let shards = (ground.shards.get(), &*ground.cpus);
-        let tcp = self.tcp(ground.tcp_connections, shards, ground.tcp, [tcp, http])?;
+        let (tcp, http) = (address(&resources.tcp)?, address(&resources.http)?);
+        let shards = (resources.shards.get(), &*resources.cpus);
+        let tcp = self.tcp(resources.tcp_connections, shards, resources.tcp, [tcp, http])?;
         let http = self
             .http(
-                ground.http_connections,
-                ground.http_workers.get(),
-                ground.http,
+                resources.http_connections,
+                resources.http_workers.get(),
+                resources.http,
                 http,
-                self.writers(ground.http_write_token),
+                self.write_policy(resources.http_write_token),
                 Arc::clone(&tcp.counters),
             )
             .inspect_err(|_| tcp.stop(self.clock.now()))?;
@@ -143,9 +143,9 @@ impl Parts<'_> {
     }
 
     /// Who may change things over HTTP; none: everyone.
-    fn writers(&self, token: Option<TokenFile>) -> Option<Arc<Writers>> {
+    fn write_policy(&self, token: Option<TokenFile>) -> Option<Arc<WritePolicy>> {
         let allowed = self.config.http_write_allow.clone();
-        Writers::new(allowed, token.map(|file| file.token), Arc::clone(&self.refusals))
+        WritePolicy::new(allowed, token.map(|file| file.token), Arc::clone(&self.denials))
     }
 
     fn tcp(
@@ -157,13 +157,13 @@ impl Parts<'_> {
     ) -> Result<Side, Failure> {
         let config = self.config;
         let (broadcast, host) = (&config.broadcast_address, hostname());
-        let greeting = encode::identify_reply(broadcast, &host, tcp.port(), http.port());
-        let greeting: Arc<[u8]> = greeting.into();
-        let patience = Patience {
+        let identify_response = encode::identify_reply(broadcast, &host, tcp.port(), http.port());
+        let identify_response: Arc<[u8]> = identify_response.into();
+        let timeouts = Timeouts {
             handshake: config.handshake_timeout,
-            ..Patience::with_inactive_timeout(config.inactive_producer_timeout)
+            ..Timeouts::with_inactive_timeout(config.inactive_producer_timeout)
         };
-        let journal = Journal::new(Arc::clone(&self.metrics));
+        let event_log = EventLog::new(Arc::clone(&self.metrics));
         let registry = Arc::clone(&self.registry);
         let options = Options {
             max_connections: connections as u64,
@@ -171,15 +171,18 @@ impl Parts<'_> {
             keepalive: Some(limits::KEEPALIVE),
         };
         let each = self.config.max_connections_per_ip;
-        let door = Door::open(Arc::clone(&self.refusals))
-            .only(&config.tcp_allow, Away { reason: Reason::TcpAllow, words: encode::NOT_ALLOWED })
-            .at_most(each, Away { reason: Reason::TcpPerIp, words: encode::CROWDED });
+        let policy = AcceptPolicy::open(Arc::clone(&self.denials))
+            .only(
+                &config.tcp_allow,
+                Rejection { reason: DenyReason::TcpAllow, words: encode::NOT_ALLOWED },
+            )
+            .at_most(each, Rejection { reason: DenyReason::TcpPerIp, words: encode::CROWDED });
         let (exits, hear) = unbounded();
-        let hosting = Hosting {
+        let hosting = HostConfig {
             tables: shards,
             listener,
             route: shard::by_peer(shards),
-            door: door.if_it_matters(),
+            policy: policy.if_it_matters(),
             options,
             clock: self.clock.clone(),
             counters: Arc::default(),
@@ -187,8 +190,9 @@ impl Parts<'_> {
         };
         Side::start("TCP", tcp, hosting, hear, |hosting| {
             shard::spawn(hosting, cpus, move |_| {
-                let (registry, greeting) = (Arc::clone(&registry), Arc::clone(&greeting));
-                Sessions::new(registry, patience, greeting, journal.clone())
+                let (registry, identify_response) =
+                    (Arc::clone(&registry), Arc::clone(&identify_response));
+                Sessions::new(registry, timeouts, identify_response, event_log.clone())
             })
         })
     }
@@ -199,10 +203,10 @@ impl Parts<'_> {
         workers: usize,
         listener: TcpListener,
         address: SocketAddr,
-        writers: Option<Arc<Writers>>,
-        tcp_counters: Arc<Counters>,
+        write_policy: Option<Arc<WritePolicy>>,
+        tcp_counters: Arc<ConnectionCounters>,
     ) -> Result<Side, Failure> {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(ConnectionCounters::default());
         let routes = Routes {
             registry: Arc::clone(&self.registry),
             inactive_producer_timeout: self.config.inactive_producer_timeout,
@@ -212,7 +216,7 @@ impl Parts<'_> {
         };
         let requests = Requests::new(
             routes,
-            writers,
+            write_policy,
             Arc::clone(&self.metrics),
             Arc::clone(&counters),
             self.clock.clone(),
@@ -227,15 +231,15 @@ impl Parts<'_> {
         }
         let options =
             Options { max_connections: connections as u64, refusal: BUSY, keepalive: None };
-        let away = Away { reason: Reason::HttpPerIp, words: CROWDED };
-        let door = Door::open(Arc::clone(&self.refusals))
+        let away = Rejection { reason: DenyReason::HttpPerIp, words: CROWDED };
+        let policy = AcceptPolicy::open(Arc::clone(&self.denials))
             .at_most(self.config.max_connections_per_ip, away);
         let (exits, hear) = unbounded();
-        let hosting = Hosting {
+        let hosting = HostConfig {
             tables: workers,
             listener,
             route: server::in_turn(workers),
-            door: door.if_it_matters(),
+            policy: policy.if_it_matters(),
             options,
             clock: self.clock.clone(),
             counters,
@@ -247,9 +251,9 @@ impl Parts<'_> {
     }
 
     /// What `/metrics` shows: everything that is counted.
-    fn page(&self, [tcp, http]: [Arc<Counters>; 2]) -> MetricsPage {
+    fn page(&self, [tcp, http]: [Arc<ConnectionCounters>; 2]) -> MetricsPage {
         let (metrics, registry) = (Arc::clone(&self.metrics), Arc::clone(&self.registry));
-        let (refusals, dropped) = (Arc::clone(&self.refusals), self.dropped.clone());
+        let (denials, dropped) = (Arc::clone(&self.denials), self.dropped.clone());
         MetricsPage(Arc::new(move || {
             let mut page = Page::default();
             metrics.write(&mut page);
@@ -259,7 +263,7 @@ impl Parts<'_> {
             let help = "Published values that were replaced and are not freed yet.";
             page.gauge("musterd_published_waiting", help, published::waiting());
             page.connections([("tcp", &tcp), ("http", &http)]);
-            page.refusals(&refusals);
+            page.refusals(&denials);
             let help = "Log lines lost to a full queue or a stderr that refused them.";
             page.counter("musterd_log_lines_dropped_total", help, dropped.lines());
             page.into_text()
@@ -272,9 +276,9 @@ impl Side {
     fn start(
         name: &'static str,
         address: SocketAddr,
-        hosting: Hosting,
-        exits: Receiver<Exit>,
-        spawn: impl FnOnce(Hosting) -> io::Result<Running>,
+        hosting: HostConfig,
+        exits: Receiver<WorkerExit>,
+        spawn: impl FnOnce(HostConfig) -> io::Result<Workers>,
     ) -> Result<Self, Failure> {
         let (tables, counters) = (hosting.tables, Arc::clone(&hosting.counters));
         let running = spawn(hosting).map_err(|error| Failure::Start(name, error))?;
@@ -292,17 +296,17 @@ impl Side {
 /// Waits for a reason to stop: a signal, or the unasked end of a table.
 fn wait(
     sides: &[Side; 2],
-    refusals: &Refusals,
+    denials: &Denials,
     clock: &Clock,
     signals: &Receiver<i32>,
 ) -> Result<(), Failure> {
     let [tcp, http] = sides;
-    let looks = tick(watch::LOOK);
+    let looks = tick(watchdog::INTERVAL);
     let mut watches = sides.each_ref().map(|side| {
-        let handles = side.running.as_ref().map(Running::handles).unwrap_or_default();
-        Watch::new(side.name, &side.counters, handles)
+        let handles = side.running.as_ref().map(Workers::handles).unwrap_or_default();
+        Watchdog::new(side.name, &side.counters, handles)
     });
-    let mut access = AccessWatch::new(refusals);
+    let mut access = DenialWarnings::new(denials);
     loop {
         select! {
             recv(signals) -> signal => match signal {
@@ -313,8 +317,8 @@ fn wait(
             recv(http.exits) -> exit => return Err(Failure::Died(http.name, exit.ok())),
             recv(looks) -> _ => {
                 let now = clock.now();
-                access.look(now);
-                watches.iter_mut().try_for_each(|watch| watch.look(now)).map_err(Failure::Deaf)?;
+                access.check(now);
+                watches.iter_mut().try_for_each(|watch| watch.check(now)).map_err(Failure::Stalled)?;
             }
         }
     }
@@ -332,7 +336,7 @@ fn stop(sides: [Side; 2], clock: &Clock, signals: &Receiver<i32>) {
     for side in sides {
         for _ in 0..side.tables {
             select! {
-                recv(side.exits) -> exit => if let Ok(Exit { table, result: Err(error) }) = exit {
+                recv(side.exits) -> exit => if let Ok(WorkerExit { table, result: Err(error) }) = exit {
                     tracing::error!("{} {table}: {error}", side.name);
                 },
                 recv(late) -> _ => return tracing::warn!("{} did not stop in time", side.name),

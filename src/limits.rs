@@ -23,11 +23,11 @@ pub const COMMAND: Duration = Duration::from_secs(10);
 pub const SILENCE_TIMEOUTS: u32 = 2;
 /// How long a silent link is trusted before the kernel probes it (TCP keepalive).
 pub const KEEPALIVE: Duration = Duration::from_secs(15);
-/// From one probe to the next: five must be lost before [`DEAD_LINK`].
-pub const PROBE: Duration = Duration::from_secs(9);
+/// From one probe to the next: five must be lost before [`TCP_USER_TIMEOUT`].
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(9);
 /// A link that acknowledges nothing for this long, neither data nor probes, is given up by the
 /// kernel; an nsqd behind it would have missed four PINGs.
-pub const DEAD_LINK: Duration = Duration::from_secs(60);
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Unread output of one connection, in bytes. Past it the table stops reading that connection.
 pub const QUEUED_OUTPUT: usize = 256 * 1024;
@@ -38,7 +38,7 @@ pub const WRITE_STALL: Duration = Duration::from_secs(30);
 /// so that the peer reads that reply instead of a reset.
 pub const LINGER: Duration = Duration::from_secs(2);
 /// Bytes read from one connection in one turn; the next connection must not wait for a flood.
-pub const TURN_BYTES: usize = 64 * 1024;
+pub const READ_BUFFER: usize = 64 * 1024;
 /// Input that a conversation may leave unconsumed after a turn, in bytes: an IDENTIFY body or an
 /// HTTP head that is still to be completed. A conversation ends its connection long before; one
 /// that does not is taken for broken.
@@ -71,7 +71,7 @@ pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
 pub const HTTP_IDLE: Duration = Duration::from_secs(90);
 /// Answers to `/lookup` of wide topics that are kept for the next who asks, in bytes. Past it they are
 /// rendered each time.
-pub const KEPT_ANSWERS: usize = 64 * 1024 * 1024;
+pub const RESPONSE_CACHE: usize = 64 * 1024 * 1024;
 /// Answers rendered and not yet read by all HTTP clients together, in bytes. Past it: 503.
 pub const HTTP_QUEUED_OUTPUT: usize = 512 * 1024 * 1024;
 
@@ -90,6 +90,6 @@ pub const LOG_LINE: usize = 1024;
 const _: () = assert!(COMMAND_LINE > "UNREGISTER".len() + 2 * (1 + NAME) + 1);
 const _: () = assert!(IDENTIFY_BODY + COMMAND_LINE <= QUEUED_OUTPUT);
 const _: () = assert!(IDENTIFY_BODY + COMMAND_LINE <= UNCONSUMED_INPUT);
-const _: () = assert!(HTTP_HEAD + TURN_BYTES <= UNCONSUMED_INPUT);
+const _: () = assert!(HTTP_HEAD + READ_BUFFER <= UNCONSUMED_INPUT);
 const _: () = assert!(HTTP_URI + HTTP_AUTHORIZATION < HTTP_HEAD);
 const _: () = assert!(DRAIN.as_secs() < SHUTDOWN.as_secs());

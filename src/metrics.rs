@@ -4,14 +4,14 @@
 
 use std::fmt::{Display, Write};
 
-use crate::access::{Reason, Refusals};
-use crate::connections::Counters;
-use crate::protocol::decode::Code;
-use crate::stripes::Stripes;
+use crate::access::{Denials, DenyReason};
+use crate::connections::ConnectionCounters;
+use crate::protocol::decode::ErrorCode;
+use crate::striped_counter::StripedCounter;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Counter(Stripes);
+pub struct Counter(StripedCounter);
 
 impl Counter {
     /// One more.
@@ -46,7 +46,7 @@ pub struct Metrics {
     pub bad_magics: Counter,
     /// REGISTER commands refused for want of room.
     pub full: Counter,
-    /// Commands refused, by [`Code`].
+    /// Commands refused, by [`ErrorCode`].
     refusals: [Counter; 4],
     /// HTTP answers, by the first digit of their status.
     answers: [Counter; 6],
@@ -54,7 +54,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// A command was refused.
-    pub fn refused(&self, code: Code) {
+    pub fn refused(&self, code: ErrorCode) {
         self.refusals[place(code)].count();
     }
 
@@ -73,7 +73,8 @@ impl Metrics {
         ];
         let commands = commands.map(|(name, counter)| (name, counter.get()));
         out.counters("musterd_commands_total", "Commands of nsqds.", "command", commands);
-        let codes = [Code::Invalid, Code::BadTopic, Code::BadChannel, Code::BadBody];
+        let codes =
+            [ErrorCode::Invalid, ErrorCode::BadTopic, ErrorCode::BadChannel, ErrorCode::BadBody];
         let refusals = codes.map(|code| (code.as_str(), self.refusals[place(code)].get()));
         let refusals = refusals.into_iter().chain([("E_BAD_PROTOCOL", self.bad_magics.get())]);
         out.counters("musterd_refusals_total", "Refused commands.", "code", refusals);
@@ -85,12 +86,12 @@ impl Metrics {
     }
 }
 
-fn place(code: Code) -> usize {
+fn place(code: ErrorCode) -> usize {
     match code {
-        Code::Invalid => 0,
-        Code::BadTopic => 1,
-        Code::BadChannel => 2,
-        Code::BadBody => 3,
+        ErrorCode::Invalid => 0,
+        ErrorCode::BadTopic => 1,
+        ErrorCode::BadChannel => 2,
+        ErrorCode::BadBody => 3,
     }
 }
 
@@ -132,31 +133,59 @@ impl Page {
     }
 
     /// Who was refused for who they are.
-    pub fn refusals(&mut self, refusals: &Refusals) {
-        let counts = Reason::ALL.map(|reason| (reason.label(), refusals.seen(reason).count));
+    pub fn refusals(&mut self, refusals: &Denials) {
+        let counts = DenyReason::ALL.map(|reason| (reason.label(), refusals.seen(reason).count));
         let help = "Connections and requests that an access rule has refused.";
         self.counters("musterd_access_refused_total", help, "reason", counts);
     }
 
     /// What the tables of each listener have seen.
-    pub fn connections<const N: usize>(&mut self, sides: [(&str, &Counters); N]) {
-        let mut family = |name: &str, help: &str, figure: fn(&Counters) -> u64| {
+    pub fn connections<const N: usize>(&mut self, sides: [(&str, &ConnectionCounters); N]) {
+        let mut family = |name: &str, help: &str, figure: fn(&ConnectionCounters) -> u64| {
             self.counters(name, help, "port", sides.map(|(side, seen)| (side, figure(seen))));
         };
         let total = "Connections accepted, those refused included.";
-        family("musterd_accepted_total", total, Counters::accepted);
-        family("musterd_refused_total", "Connections over the cap.", Counters::refused);
-        family("musterd_accept_errors_total", "Accepts that failed.", Counters::accept_errors);
-        family("musterd_finished_total", "Connections that came to an end.", Counters::finished);
-        family("musterd_expired_total", "Connections ended by a deadline.", Counters::expired);
-        family("musterd_stalled_total", "Connections that did not read.", Counters::stalled);
-        family("musterd_broken_total", "Connections that failed.", Counters::broken);
-        family("musterd_panicked_total", "Connections ended by a panic.", Counters::panicked);
-        family("musterd_received_bytes_total", "Bytes received.", Counters::received);
-        family("musterd_sent_bytes_total", "Bytes sent.", Counters::sent);
+        family("musterd_accepted_total", total, ConnectionCounters::accepted);
+        family("musterd_refused_total", "Connections over the cap.", ConnectionCounters::refused);
+        family(
+            "musterd_accept_errors_total",
+            "Accepts that failed.",
+            ConnectionCounters::accept_errors,
+        );
+        family(
+            "musterd_finished_total",
+            "Connections that came to an end.",
+            ConnectionCounters::finished,
+        );
+        family(
+            "musterd_expired_total",
+            "Connections ended by a deadline.",
+            ConnectionCounters::expired,
+        );
+        family(
+            "musterd_stalled_total",
+            "Connections that did not read.",
+            ConnectionCounters::stalled,
+        );
+        family("musterd_broken_total", "Connections that failed.", ConnectionCounters::broken);
+        family(
+            "musterd_panicked_total",
+            "Connections ended by a panic.",
+            ConnectionCounters::panicked,
+        );
+        family("musterd_received_bytes_total", "Bytes received.", ConnectionCounters::received);
+        family("musterd_sent_bytes_total", "Bytes sent.", ConnectionCounters::sent);
         for (name, help, figure) in [
-            ("musterd_connections", "Open connections.", Counters::open as fn(&Counters) -> u64),
-            ("musterd_queued_bytes", "Output that peers have not taken.", Counters::queued_output),
+            (
+                "musterd_connections",
+                "Open connections.",
+                ConnectionCounters::open as fn(&ConnectionCounters) -> u64,
+            ),
+            (
+                "musterd_queued_bytes",
+                "Output that peers have not taken.",
+                ConnectionCounters::queued_output,
+            ),
         ] {
             self.head(name, help, "gauge");
             for (side, seen) in sides {
@@ -181,13 +210,13 @@ mod tests {
 
     #[test]
     fn a_page_says_who_was_refused() {
-        let refusals = Refusals::default();
-        refusals.count(Reason::WriteToken, [10, 0, 0, 1].into());
+        let refusals = Denials::default();
+        refusals.count(DenyReason::WriteToken, [10, 0, 0, 1].into());
         let mut page = Page::default();
         page.refusals(&refusals);
         let text = page.into_text();
-        for reason in Reason::ALL {
-            let count = u64::from(reason == Reason::WriteToken);
+        for reason in DenyReason::ALL {
+            let count = u64::from(reason == DenyReason::WriteToken);
             let line =
                 format!("musterd_access_refused_total{{reason=\"{}\"}} {count}", reason.label());
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
@@ -198,7 +227,7 @@ mod tests {
     fn a_page_says_what_was_counted() {
         let metrics = Metrics::default();
         metrics.pings.add(3);
-        metrics.refused(Code::BadTopic);
+        metrics.refused(ErrorCode::BadTopic);
         metrics.answered(404);
         metrics.answered(999);
         let mut page = Page::default();

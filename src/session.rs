@@ -1,4 +1,4 @@
-//! One nsqd's dialogue without sockets: bytes and `now` in, replies and a [`Turn`] out.
+//! One nsqd's dialogue without sockets: bytes and `now` in, replies and a [`Handled`] out.
 //!
 //! Must not: read a clock, log, or name a runtime; what happened is told to an [`Observer`]. Runs
 //! on the thread of the table that pumps it. Source: nsq `nsqlookupd/tcp.go` and
@@ -9,23 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::directory::Peer;
-use crate::flow::{Ended, Input, Next, Service, Turn};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next};
 use crate::limits;
-use crate::protocol::decode::{Code, Command, Refusal, decode};
-use crate::protocol::identity::Identity;
+use crate::protocol::decode::{Command, CommandError, ErrorCode, decode};
+use crate::protocol::peer_info::PeerInfo;
 use crate::protocol::{MAGIC, encode};
-use crate::registry::{Batch, Changed, Client, Full, Registry};
+use crate::registry::{Batch, Changed, Client, LimitReached, Registry};
+use crate::snapshots::Producer;
 
 /// What happens in a session, for the log and the counters.
 #[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
+pub enum SessionEvent<'a> {
     /// The peer connected.
     Connected,
     /// It sent these four bytes: the magic, or something that ends the session.
     Magic(&'a [u8]),
     /// It identified itself.
-    Identified(&'a Peer),
+    Identified(&'a Producer),
     /// It pinged, this long after it was last heard.
     Pinged(Duration),
     /// It came to a topic, or to a channel of it.
@@ -35,22 +35,22 @@ pub enum Event<'a> {
     /// It left a topic or a channel because its connection ended.
     Left(&'a str, Option<&'a str>),
     /// Its command was refused; the connection closes.
-    Refused(&'a Refusal),
-    /// Its REGISTER was refused for want of room. [`Event::Refused`] follows.
-    Full(Full),
+    Refused(&'a CommandError),
+    /// Its REGISTER was refused for want of room. [`SessionEvent::Refused`] follows.
+    LimitReached(LimitReached),
     /// The connection ended. The flag: it had identified itself.
-    Ended(Ended, bool),
+    CloseReason(CloseReason, bool),
 }
 
 /// Whoever logs and counts.
 pub trait Observer {
     /// Something happened to the peer at `address`.
-    fn observe(&mut self, address: SocketAddr, event: Event<'_>);
+    fn observe(&mut self, address: SocketAddr, event: SessionEvent<'_>);
 }
 
 /// How long a session may take over things.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// From connect to a complete IDENTIFY.
     pub handshake: Duration,
     /// From a command's first byte to its last.
@@ -59,8 +59,8 @@ pub struct Patience {
     pub silence: Duration,
 }
 
-impl Patience {
-    /// The limits' patience, for an inactive-producer-timeout of `inactive`.
+impl Timeouts {
+    /// The limits' timeouts, for an inactive-producer-timeout of `inactive`.
     #[must_use]
     pub fn with_inactive_timeout(inactive: Duration) -> Self {
         Self {
@@ -76,9 +76,9 @@ impl Patience {
 pub struct Sessions<O> {
     registry: Arc<Registry>,
     batch: Batch,
-    patience: Patience,
+    timeouts: Timeouts,
     /// The answer to IDENTIFY, framed.
-    greeting: Arc<[u8]>,
+    identify_response: Arc<[u8]>,
     observer: O,
 }
 
@@ -90,33 +90,33 @@ pub struct Session {
     handshake: Timestamp,
     /// When the command that has begun must be complete; never, if none has begun.
     command: Timestamp,
-    stage: Stage,
+    state: State,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum State {
     Magic,
-    Stranger,
+    Unidentified,
     Identified(Box<Client>),
 }
 
 /// What became of the start of the input.
 enum Step {
-    Took(usize),
+    Consumed(usize),
     Incomplete,
     Close,
 }
 
 impl<O: Observer> Sessions<O> {
-    /// Sessions that change `registry` and answer IDENTIFY with `greeting` (see
+    /// Sessions that change `registry` and answer IDENTIFY with `identify_response` (see
     /// [`encode::identify_reply`]).
     pub fn new(
         registry: Arc<Registry>,
-        patience: Patience,
-        greeting: Arc<[u8]>,
+        timeouts: Timeouts,
+        identify_response: Arc<[u8]>,
         observer: O,
     ) -> Self {
-        Self { registry, batch: Batch::default(), patience, greeting, observer }
+        Self { registry, batch: Batch::default(), timeouts, identify_response, observer }
     }
 
     fn step(
@@ -126,10 +126,10 @@ impl<O: Observer> Sessions<O> {
         now: Timestamp,
         output: &mut Vec<u8>,
     ) -> Step {
-        let identified = match session.stage {
-            Stage::Magic => return self.magic(session, input.bytes, output),
-            Stage::Stranger => false,
-            Stage::Identified(_) => true,
+        let identified = match session.state {
+            State::Magic => return self.magic(session, input.bytes, output),
+            State::Unidentified => false,
+            State::Identified(_) => true,
         };
         let done = match decode(input.bytes, identified, input.end) {
             Ok(None) => return Step::Incomplete,
@@ -139,9 +139,9 @@ impl<O: Observer> Sessions<O> {
             Err(refusal) => Err(refusal),
         };
         match done {
-            Ok(taken) => Step::Took(taken),
+            Ok(taken) => Step::Consumed(taken),
             Err(refusal) => {
-                self.observer.observe(session.address, Event::Refused(&refusal));
+                self.observer.observe(session.address, SessionEvent::Refused(&refusal));
                 encode::frame(&refusal.message(), output);
                 Step::Close
             }
@@ -150,13 +150,13 @@ impl<O: Observer> Sessions<O> {
 
     fn magic(&mut self, session: &mut Session, bytes: &[u8], output: &mut Vec<u8>) -> Step {
         let Some(magic) = bytes.first_chunk::<{ MAGIC.len() }>() else { return Step::Incomplete };
-        self.observer.observe(session.address, Event::Magic(magic));
+        self.observer.observe(session.address, SessionEvent::Magic(magic));
         if magic != MAGIC {
             encode::frame(b"E_BAD_PROTOCOL", output);
             return Step::Close;
         }
-        session.stage = Stage::Stranger;
-        Step::Took(MAGIC.len())
+        session.state = State::Unidentified;
+        Step::Consumed(MAGIC.len())
     }
 
     fn execute(
@@ -165,30 +165,30 @@ impl<O: Observer> Sessions<O> {
         command: Command<'_>,
         now: Timestamp,
         output: &mut Vec<u8>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CommandError> {
         let address = session.address;
-        match (command, &mut session.stage) {
-            (Command::Ping, Stage::Identified(client)) => {
+        match (command, &mut session.state) {
+            (Command::Ping, State::Identified(client)) => {
                 let peer = client.peer();
-                self.observer.observe(address, Event::Pinged(now.since(peer.last_update())));
+                self.observer.observe(address, SessionEvent::Pinged(now.since(peer.last_update())));
                 peer.update(now);
             }
-            (Command::Identify(body), stage @ Stage::Stranger) => {
-                let identity = Identity::decode(body)?;
+            (Command::Identify(body), state @ State::Unidentified) => {
+                let identity = PeerInfo::decode(body)?;
                 let client = self.registry.identify(&mut self.batch, address, identity, now);
-                self.observer.observe(address, Event::Identified(client.peer()));
-                *stage = Stage::Identified(Box::new(client));
-                output.extend_from_slice(&self.greeting);
+                self.observer.observe(address, SessionEvent::Identified(client.peer()));
+                *state = State::Identified(Box::new(client));
+                output.extend_from_slice(&self.identify_response);
                 return Ok(());
             }
-            (Command::Register(topic, channel), Stage::Identified(client)) => {
+            (Command::Register(topic, channel), State::Identified(client)) => {
                 let done = self.registry.register(&mut self.batch, client, topic, channel);
                 let changed = done.map_err(|full| self.refuse_full(address, full))?;
-                self.observer.observe(address, Event::Registered(topic, channel, changed));
+                self.observer.observe(address, SessionEvent::Registered(topic, channel, changed));
             }
-            (Command::Unregister(topic, channel), Stage::Identified(client)) => {
+            (Command::Unregister(topic, channel), State::Identified(client)) => {
                 let changed = self.registry.unregister(&mut self.batch, client, topic, channel);
-                self.observer.observe(address, Event::Unregistered(topic, channel, changed));
+                self.observer.observe(address, SessionEvent::Unregistered(topic, channel, changed));
             }
             // A PING of a stranger; the decoder refuses strangers' other commands.
             _ => {}
@@ -197,84 +197,84 @@ impl<O: Observer> Sessions<O> {
         Ok(())
     }
 
-    fn refuse_full(&mut self, address: SocketAddr, full: Full) -> Refusal {
-        self.observer.observe(address, Event::Full(full));
+    fn refuse_full(&mut self, address: SocketAddr, full: LimitReached) -> CommandError {
+        self.observer.observe(address, SessionEvent::LimitReached(full));
         let text = match full {
-            Full::Peer => "REGISTER too many registrations of this nsqd",
-            Full::Registry => "REGISTER too many registrations in all",
+            LimitReached::Producer => "REGISTER too many registrations of this nsqd",
+            LimitReached::Registry => "REGISTER too many registrations in all",
         };
-        Refusal::new(Code::Invalid, text)
+        CommandError::new(ErrorCode::Invalid, text)
     }
 
     /// What the session waits for, with `left` bytes of an incomplete command at hand.
     fn deadline(&self, session: &Session, now: Timestamp) -> Timestamp {
-        let idle = match session.stage {
-            Stage::Identified(_) => now + self.patience.silence,
-            Stage::Magic | Stage::Stranger => session.handshake,
+        let idle = match session.state {
+            State::Identified(_) => now + self.timeouts.silence,
+            State::Magic | State::Unidentified => session.handshake,
         };
         idle.min(session.command)
     }
 }
 
-impl<O: Observer> Service for Sessions<O> {
+impl<O: Observer> ConnectionHandler for Sessions<O> {
     type Connection = Session;
 
-    fn open(&mut self, peer: SocketAddr, now: Timestamp) -> (Session, Timestamp) {
+    fn on_open(&mut self, peer: SocketAddr, now: Timestamp) -> (Session, Timestamp) {
         // A dual-stack listener's IPv4 peers are IPv4 peers.
         let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        self.observer.observe(address, Event::Connected);
-        let handshake = now + self.patience.handshake;
+        self.observer.observe(address, SessionEvent::Connected);
+        let handshake = now + self.timeouts.handshake;
         let session =
-            Session { address, handshake, command: Timestamp::NEVER, stage: Stage::Magic };
+            Session { address, handshake, command: Timestamp::NEVER, state: State::Magic };
         (session, handshake)
     }
 
-    fn turn(
+    fn on_input(
         &mut self,
         session: &mut Session,
         input: Input<'_>,
         now: Timestamp,
         output: &mut Vec<u8>,
         budget: usize,
-    ) -> Turn {
+    ) -> Handled {
         let full = output.len() + budget;
         let mut consumed = 0;
         loop {
             if output.len() >= full {
-                return Turn { consumed, next: Next::Write };
+                return Handled { consumed, next: Next::Write };
             }
             let rest = Input { bytes: &input.bytes[consumed..], end: input.end };
             match self.step(session, rest, now, output) {
-                Step::Took(taken) => {
+                Step::Consumed(taken) => {
                     consumed += taken;
                     session.command = Timestamp::NEVER;
                 }
-                Step::Incomplete if input.end => return Turn { consumed, next: Next::Close },
+                Step::Incomplete if input.end => return Handled { consumed, next: Next::Close },
                 Step::Incomplete => break,
-                Step::Close => return Turn { consumed: input.bytes.len(), next: Next::Close },
+                Step::Close => return Handled { consumed: input.bytes.len(), next: Next::Close },
             }
         }
         if consumed < input.bytes.len() {
-            session.command = session.command.min(now + self.patience.command);
+            session.command = session.command.min(now + self.timeouts.command);
         }
-        Turn { consumed, next: Next::Read { deadline: self.deadline(session, now) } }
+        Handled { consumed, next: Next::Read { deadline: self.deadline(session, now) } }
     }
 
-    fn expired(&mut self, _session: &mut Session, _now: Timestamp, _output: &mut Vec<u8>) {}
+    fn on_timeout(&mut self, _session: &mut Session, _now: Timestamp, _output: &mut Vec<u8>) {}
 
     fn commit(&mut self, _now: Timestamp) {
         self.registry.commit(&mut self.batch);
     }
 
-    fn closed(&mut self, session: Session, why: Ended, _now: Timestamp) {
+    fn on_close(&mut self, session: Session, why: CloseReason, _now: Timestamp) {
         let address = session.address;
-        let identified = matches!(session.stage, Stage::Identified(_));
-        self.observer.observe(address, Event::Ended(why, identified));
-        if let Stage::Identified(client) = session.stage {
+        let identified = matches!(session.state, State::Identified(_));
+        self.observer.observe(address, SessionEvent::CloseReason(why, identified));
+        if let State::Identified(client) = session.state {
             let observer = &mut self.observer;
             self.registry.leave(&mut self.batch, *client, |topic, channel| {
                 let channel = channel.map(|channel| channel.as_str());
-                observer.observe(address, Event::Left(topic.as_str(), channel));
+                observer.observe(address, SessionEvent::Left(topic.as_str(), channel));
             });
         }
     }
@@ -283,38 +283,40 @@ impl<O: Observer> Service for Sessions<O> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::Directory;
     use crate::registry::Capacity;
+    use crate::snapshots::Snapshots;
 
     const GREETING: &[u8] = b"\0\0\0\x02HI";
     const IDENTIFY: &[u8] = b"IDENTIFY\n\0\0\0\x44{\"broadcast_address\":\"b\",\"tcp_port\":1,\"http_port\":2,\"version\":\"1.3\"}";
 
     /// Remembers what happened, shortly.
     #[derive(Debug, Default)]
-    struct Diary(Vec<String>);
+    struct Recorder(Vec<String>);
 
-    impl Observer for Diary {
-        fn observe(&mut self, _address: SocketAddr, event: Event<'_>) {
+    impl Observer for Recorder {
+        fn observe(&mut self, _address: SocketAddr, event: SessionEvent<'_>) {
             self.0.push(match event {
-                Event::Identified(peer) => format!("Identified({})", peer.identity().version),
-                Event::Refused(refusal) => refusal.to_string(),
+                SessionEvent::Identified(peer) => {
+                    format!("Identified({})", peer.peer_info().version)
+                }
+                SessionEvent::Refused(refusal) => refusal.to_string(),
                 other => format!("{other:?}"),
             });
         }
     }
 
-    fn sessions(capacity: Capacity) -> Sessions<Diary> {
-        let registry = Arc::new(Registry::new(Arc::new(Directory::default()), capacity));
-        let patience = Patience::with_inactive_timeout(Duration::from_secs(300));
-        Sessions::new(registry, patience, GREETING.into(), Diary::default())
+    fn sessions(capacity: Capacity) -> Sessions<Recorder> {
+        let registry = Arc::new(Registry::new(Arc::new(Snapshots::default()), capacity));
+        let timeouts = Timeouts::with_inactive_timeout(Duration::from_secs(300));
+        Sessions::new(registry, timeouts, GREETING.into(), Recorder::default())
     }
 
     fn second(number: i64) -> Timestamp {
         Timestamp::from_unix_nanos(number * 1_000_000_000)
     }
 
-    fn open(sessions: &mut Sessions<Diary>) -> Session {
-        sessions.open(([127, 0, 0, 1], 5).into(), second(0)).0
+    fn open(sessions: &mut Sessions<Recorder>) -> Session {
+        sessions.on_open(([127, 0, 0, 1], 5).into(), second(0)).0
     }
 
     /// Sends `bytes` in pieces of `step`, keeping what is not consumed, as a table does.
@@ -327,7 +329,8 @@ mod tests {
         for (piece, end) in pieces.chain(end.then_some((&[][..], true))) {
             kept.extend_from_slice(piece);
             let input = Input { bytes: &kept, end };
-            let turn = sessions.turn(&mut session, input, second(1), &mut output, usize::MAX / 2);
+            let turn =
+                sessions.on_input(&mut session, input, second(1), &mut output, usize::MAX / 2);
             kept.drain(..turn.consumed);
             next = turn.next;
             if next == Next::Close {
@@ -383,7 +386,7 @@ mod tests {
         let mut session = open(&mut sessions);
         let mut turn = |bytes: &[u8], at: i64| {
             let input = Input { bytes, end: false };
-            sessions.turn(&mut session, input, second(at), &mut Vec::new(), 1000).next
+            sessions.on_input(&mut session, input, second(at), &mut Vec::new(), 1000).next
         };
         let until = |at| Next::Read { deadline: second(at) };
         assert_eq!(turn(b"  V1PING\n", 3), until(10));
@@ -402,7 +405,7 @@ mod tests {
         let input = [b"  V1", &b"PING\n".repeat(10)[..]].concat();
         let mut output = b"of others".to_vec();
         let input = Input { bytes: &input, end: false };
-        let turn = sessions.turn(&mut session, input, second(0), &mut output, 10);
+        let turn = sessions.on_input(&mut session, input, second(0), &mut output, 10);
         assert_eq!((turn.consumed, turn.next, output.len()), (14, Next::Write, 9 + 12));
     }
 
@@ -413,21 +416,21 @@ mod tests {
         let input = [b"  V1", IDENTIFY, b"REGISTER t c\nREGISTER u\nREGISTER v\nPING\n"].concat();
         let mut output = Vec::new();
         let input = Input { bytes: &input, end: false };
-        let turn = sessions.turn(&mut session, input, second(2), &mut output, 1000);
+        let turn = sessions.on_input(&mut session, input, second(2), &mut output, 1000);
         assert_eq!(turn.next, Next::Close);
         sessions.commit(second(2));
-        let directory = Arc::clone(sessions.registry.directory());
-        let producers = || directory.topic("t", |t| t.map_or(9, |t| t.producers().len()));
+        let snapshots = Arc::clone(sessions.registry.snapshots());
+        let producers = || snapshots.topic("t", |t| t.map_or(9, |t| t.producers().len()));
         assert_eq!((producers(), sessions.registry.registrations()), (1, 3));
-        sessions.closed(session, Ended::Finished, second(3));
+        sessions.on_close(session, CloseReason::Finished, second(3));
         sessions.commit(second(3));
         assert_eq!((producers(), sessions.registry.registrations()), (0, 0));
         let mut diary = sessions.observer.0;
         diary[7..].sort();
-        assert_eq!(diary[5], "Full(Peer)");
+        assert_eq!(diary[5], "LimitReached(Producer)");
         assert_eq!(diary[6], "E_INVALID REGISTER too many registrations of this nsqd");
         let left = [
-            "Ended(Finished, true)",
+            "CloseReason(Finished, true)",
             "Left(\"t\", None)",
             "Left(\"t\", Some(\"c\"))",
             "Left(\"u\", None)",

@@ -22,8 +22,10 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::io::fcntl_dupfd_cloexec;
 
 use crate::clock::Clock;
-use crate::connections::{Berth, Handle, Hosting, Join, Mail, Progress, Route, Running, Table};
-use crate::flow::Service;
+use crate::connections::{
+    EventLoop, HostConfig, Join, LoopHandle, LoopMessage, Progress, Route, WorkerInit, Workers,
+};
+use crate::handler::ConnectionHandler;
 
 /// How long a shard that has just worked waits inside epoll before it parks. A park costs seven
 /// system calls, so that a trickle of commands a few milliseconds apart must not park between
@@ -57,36 +59,36 @@ pub fn by_peer(shards: usize) -> Route {
 ///
 /// # Errors
 /// When descriptors, threads, locked memory or `io_uring` cannot be had; nothing is left running.
-pub fn spawn<S, F>(hosting: Hosting, cpus: &[usize], make: F) -> io::Result<Running>
+pub fn spawn<S, F>(config: HostConfig, cpus: &[usize], make: F) -> io::Result<Workers>
 where
-    S: Service + 'static,
+    S: ConnectionHandler + 'static,
     F: Fn(usize) -> S + Send + Sync + 'static,
 {
-    let clock = hosting.clock.clone();
-    let (berths, handles) = hosting.prepare()?;
+    let clock = config.clock.clone();
+    let (inits, handles) = config.prepare()?;
     let make = Arc::new(make);
-    let mut crew = Crew { handles, executors: Vec::new() };
-    for berth in berths {
-        let cpu = cpus[berth.index % cpus.len()];
-        if let Err(error) = crew.hire(berth, cpu, &make) {
-            crew.dismiss(&clock);
+    let mut executors = Executors { handles, executors: Vec::new() };
+    for init in inits {
+        let cpu = cpus[init.index % cpus.len()];
+        if let Err(error) = executors.spawn(init, cpu, &make) {
+            executors.shutdown(&clock);
             return Err(error);
         }
     }
-    Ok(crew.into_running())
+    Ok(executors.into_running())
 }
 
 /// The executors that are up so far.
-struct Crew {
-    handles: Vec<Handle>,
+struct Executors {
+    handles: Vec<LoopHandle>,
     executors: Vec<ExecutorJoinHandle<io::Result<()>>>,
 }
 
-impl Crew {
+impl Executors {
     /// Starts the executor of one table and waits until it runs.
-    fn hire<S, F>(&mut self, berth: Berth, cpu: usize, make: &Arc<F>) -> io::Result<()>
+    fn spawn<S, F>(&mut self, init: WorkerInit, cpu: usize, make: &Arc<F>) -> io::Result<()>
     where
-        S: Service + 'static,
+        S: ConnectionHandler + 'static,
         F: Fn(usize) -> S + Send + Sync + 'static,
     {
         let (up, is_up) = channel();
@@ -96,7 +98,7 @@ impl Crew {
             .io_memory(IO_MEMORY)
             .ring_depth(RING_DEPTH)
             .preempt_timer(PREEMPT)
-            .spawn(move || run(berth, make, up))?;
+            .spawn(move || run(init, make, up))?;
         if is_up.recv().is_ok() {
             self.executors.push(executor);
             return Ok(());
@@ -106,18 +108,18 @@ impl Crew {
     }
 
     /// Ends the executors that are up, because one more could not be had.
-    fn dismiss(self, clock: &Clock) {
+    fn shutdown(self, clock: &Clock) {
         for handle in &self.handles {
-            handle.send(Mail::Stop { deadline: clock.now() });
+            handle.send(LoopMessage::Stop { deadline: clock.now() });
         }
         for executor in self.executors {
             let _ = executor.join(); // what failed first is what matters
         }
     }
 
-    fn into_running(self) -> Running {
+    fn into_running(self) -> Workers {
         let join = |executor| -> Join { Box::new(move || finish(executor)) };
-        Running::new(self.handles, self.executors.into_iter().map(join).collect())
+        Workers::new(self.handles, self.executors.into_iter().map(join).collect())
     }
 }
 
@@ -127,24 +129,24 @@ fn finish(executor: ExecutorJoinHandle<io::Result<()>>) -> io::Result<()> {
 }
 
 /// One executor's only task.
-async fn run<S, F>(berth: Berth, make: Arc<F>, up: Sender<()>) -> io::Result<()>
+async fn run<S, F>(init: WorkerInit, make: Arc<F>, up: Sender<()>) -> io::Result<()>
 where
-    S: Service,
+    S: ConnectionHandler,
     F: Fn(usize) -> S,
 {
-    let farewell = berth.farewell();
-    let service = make(berth.index);
-    let mut table = berth.table(service)?;
+    let exit_guard = init.exit_guard();
+    let service = make(init.index);
+    let mut table = init.table(service)?;
     // Nobody waits for it only when the daemon is gone.
     let _ = up.send(());
     let result = pump(&mut table).await;
-    farewell.say(&result);
+    exit_guard.say(&result);
     result
 }
 
 /// Takes turns until the table is drained. A turn waits in epoll unless the table has work left;
 /// one that has waited in vain is followed by a park.
-async fn pump<S: Service>(table: &mut Table<S>) -> io::Result<()> {
+async fn pump<S: ConnectionHandler>(table: &mut EventLoop<S>) -> io::Result<()> {
     loop {
         match table.turn(LINGER)? {
             Progress::Drained => return Ok(()),

@@ -12,12 +12,12 @@ use std::thread;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::directory::Directory;
 use musterd::http::response::Head;
 use musterd::http::target::Target;
 use musterd::http::{Call, Respond, Routes};
-use musterd::protocol::identity::Identity;
+use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Batch, Capacity, Client, Registry};
+use musterd::snapshots::Snapshots;
 
 const WRITERS: usize = 4;
 const READERS: usize = 3;
@@ -55,14 +55,14 @@ fn ask(routes: &Routes, method: &str, target: &str) -> (u16, serde_json::Value) 
     (answer.status, body)
 }
 
-fn identity(name: &str) -> Identity {
-    Identity {
+fn identity(name: &str) -> PeerInfo {
+    PeerInfo {
         hostname: name.into(),
         broadcast_address: name.into(),
         tcp_port: 4150,
         http_port: 4151,
         version: "1.3.0".into(),
-        ..Identity::default()
+        ..PeerInfo::default()
     }
 }
 
@@ -144,7 +144,7 @@ fn administrate(routes: &Routes, done: &AtomicBool) {
 
 fn routes() -> Routes {
     Routes {
-        registry: Arc::new(Registry::new(Arc::new(Directory::default()), Capacity::default())),
+        registry: Arc::new(Registry::new(Arc::new(Snapshots::default()), Capacity::default())),
         inactive_producer_timeout: SILENCE,
         tombstone_lifetime: Duration::from_secs(45),
         keep_from: 1,
@@ -171,7 +171,7 @@ fn who_speaks_while_an_answer_is_rendered_stays_in_it() {
         .collect();
     routes.registry.commit(&mut batch);
     // The first that is rendered, so that most of the time the others are.
-    let first = routes.registry.directory().topic("t", |topic| {
+    let first = routes.registry.snapshots().topic("t", |topic| {
         topic.expect("listed").producers().iter().next().map(|peer| peer.address())
     });
     let at = clients.iter().position(|client| Some(client.peer().address()) == first);
@@ -215,7 +215,7 @@ fn who_speaks_while_an_answer_is_rendered_stays_in_it() {
             silent.peer().update(NOW);
             read_once();
             read_once();
-            let name = format!("\"hostname\":\"{}\"", silent.peer().identity().hostname);
+            let name = format!("\"hostname\":\"{}\"", silent.peer().peer_info().hostname);
             let body = lookup();
             missing += usize::from(!String::from_utf8_lossy(&body).contains(&name));
         }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::directory::{Directory, Peer};
+use musterd::snapshots::{Producer, Snapshots};
 
 use musterd::http::{App, Call, Date, MetricsPage, Refusal, Respond, Routes};
 use musterd::protocol::encode;
-use musterd::protocol::identity::Identity;
+use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Batch, Capacity, Client, Registry};
 
 /// The moment everything happens at.
@@ -37,15 +37,15 @@ pub(crate) fn address(number: usize) -> SocketAddr {
 
 /// What nsqd `number` says of itself.
 #[must_use]
-pub(crate) fn identity(number: usize) -> Identity {
+pub(crate) fn identity(number: usize) -> PeerInfo {
     let name = format!("nsqd-{number:05}.example");
-    Identity {
+    PeerInfo {
         hostname: name.as_str().into(),
         broadcast_address: name.into(),
         tcp_port: 4150,
         http_port: 4151,
         version: "1.3.0".into(),
-        ..Identity::default()
+        ..PeerInfo::default()
     }
 }
 
@@ -57,10 +57,10 @@ pub(crate) fn identify_command(number: usize) -> Vec<u8> {
     command
 }
 
-/// nsqd `number` as the directory shows it.
+/// nsqd `number` as the snapshots shows it.
 #[must_use]
-pub(crate) fn peer(number: usize) -> Arc<Peer> {
-    Peer::new(address(number), identity(number), NOW)
+pub(crate) fn peer(number: usize) -> Arc<Producer> {
+    Producer::new(address(number), identity(number), NOW)
 }
 
 /// A registry with the nsqds that filled it.
@@ -76,7 +76,7 @@ pub(crate) struct Fleet {
 
 impl Default for Fleet {
     fn default() -> Self {
-        let registry = Registry::new(Arc::new(Directory::default()), Capacity::default());
+        let registry = Registry::new(Arc::new(Snapshots::default()), Capacity::default());
         Self { registry, batch: Batch::default(), clients: Vec::new() }
     }
 }

@@ -1,19 +1,19 @@
 //! Who may come in and who may change things: address lists, a number of connections for each
 //! address, a token. Nothing here is asked unless an operator's flag turned it on.
 //!
-//! Must not: know a protocol or a socket, or log; what is refused is counted in [`Refusals`].
-//! A [`Door`] belongs to the thread that accepts; all else is shared by every thread.
+//! Must not: know a protocol or a socket, or log; what is refused is counted in [`Denials`].
+//! A [`AcceptPolicy`] belongs to the thread that accepts; all else is shared by every thread.
 
-mod crowd;
-mod door;
-mod networks;
-mod refusals;
+mod accept_policy;
+mod allow_list;
+mod denials;
+mod per_ip;
 mod token;
-mod writers;
+mod write_policy;
 
-pub use crowd::{Crowd, Place};
-pub use door::{Away, Door};
-pub use networks::{Network, Networks};
-pub use refusals::{Reason, Refusals, Seen};
+pub use accept_policy::{AcceptPolicy, Rejection};
+pub use allow_list::{AllowList, Network};
+pub use denials::{Denials, Denied, DenyReason};
+pub use per_ip::{PerIpLimiter, PerIpPermit};
 pub use token::{Token, TokenError, TokenFile};
-pub use writers::Writers;
+pub use write_policy::WritePolicy;

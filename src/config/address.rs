@@ -1,6 +1,6 @@
 //! Go's listen addresses: `:4160`, `host:4160`, `[::1]:4160`.
 //!
-//! Must not: open a socket; `preflight` does.
+//! Must not: open a socket; `resources` does.
 //! Runs on the main thread, at start, and may ask the resolver.
 
 use std::fmt;

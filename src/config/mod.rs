@@ -1,7 +1,7 @@
 //! What the operator asked for: command line over configuration file over default, as NSQ has it.
 //!
 //! Three steps: `go_flags` splits the words, `flags` and `file` give them types, and [`Config`] is
-//! what they mean together. What depends on the machine (cores, descriptors) is `preflight`'s.
+//! what they mean together. What depends on the machine (cores, descriptors) is `resources`'s.
 //!
 //! Must not: open sockets, log, or end the process. Runs on the main thread, at start.
 
@@ -26,7 +26,7 @@ pub use flags::HttpEngine;
 pub use go_duration::{DurationError, GoDuration};
 pub use go_flags::FlagError;
 
-use crate::access::Networks;
+use crate::access::AllowList;
 use crate::clock::Clock;
 use crate::limits;
 use crate::logging::{self, Level};
@@ -68,9 +68,9 @@ pub struct Config {
     /// Connections of one address to each port; none: not counted.
     pub max_connections_per_ip: Option<NonZeroUsize>,
     /// From where nsqds may connect.
-    pub tcp_allow: Networks,
+    pub tcp_allow: AllowList,
     /// From where requests may change something.
-    pub http_write_allow: Networks,
+    pub http_write_allow: AllowList,
     /// The file with the token of who may change something.
     pub http_write_token_file: Option<PathBuf>,
     /// Registrations of all nsqds.
@@ -327,8 +327,8 @@ mod tests {
             max_tcp_connections: None,
             max_http_connections: None,
             max_connections_per_ip: None,
-            tcp_allow: Networks::default(),
-            http_write_allow: Networks::default(),
+            tcp_allow: AllowList::default(),
+            http_write_allow: AllowList::default(),
             http_write_token_file: None,
             max_registrations: 5_000_000,
             max_registrations_per_nsqd: 100_000,

@@ -12,9 +12,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
 
-use super::deadlines::Tick;
-use super::mailbox::{Arrival, Handle, Mail};
-use crate::access::{Door, Place};
+use super::deadlines::CoarseTime;
+use super::messages::{Arrival, LoopHandle, LoopMessage};
+use crate::access::{AcceptPolicy, PerIpPermit};
 use crate::limits;
 
 /// Connections that wait for an accept; the kernel cuts it to net.core.somaxconn. A fleet that
@@ -34,13 +34,13 @@ pub type Route = Box<dyn FnMut(SocketAddr) -> usize + Send>;
 /// A listener, and the tables that its connections go to.
 pub struct Acceptor {
     listener: OwnedFd,
-    tables: Vec<Handle>,
+    tables: Vec<LoopHandle>,
     own: usize,
     route: Route,
     /// Asked of every peer, where an operator wants it.
-    door: Option<Door>,
+    policy: Option<AcceptPolicy>,
     /// When a listener that is not watched will be again.
-    pub(super) paused: Option<Tick>,
+    pub(super) paused: Option<CoarseTime>,
     /// Refused connections that linger.
     pub(super) refusals: usize,
 }
@@ -65,7 +65,7 @@ impl Acceptor {
     /// When the socket refuses an option.
     pub fn new(
         listener: TcpListener,
-        tables: Vec<Handle>,
+        tables: Vec<LoopHandle>,
         own: usize,
         route: Route,
         keepalive: Option<Duration>,
@@ -75,36 +75,36 @@ impl Acceptor {
         // An accepted socket inherits these, which saves system calls on each.
         sockopt::set_tcp_nodelay(&listener, true)?;
         // While a reply is not acknowledged the kernel does not probe, and would try for 15 minutes.
-        let dead = u32::try_from(limits::DEAD_LINK.as_millis()).unwrap_or(u32::MAX);
+        let dead = u32::try_from(limits::TCP_USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
         sockopt::set_tcp_user_timeout(&listener, dead)?;
         if let Some(silence) = keepalive {
             sockopt::set_socket_keepalive(&listener, true)?;
             sockopt::set_tcp_keepidle(&listener, silence)?;
-            sockopt::set_tcp_keepintvl(&listener, limits::PROBE)?;
+            sockopt::set_tcp_keepintvl(&listener, limits::KEEPALIVE_INTERVAL)?;
         }
         Ok(Self {
             listener: listener.into(),
             tables,
             own,
             route,
-            door: None,
+            policy: None,
             paused: None,
             refusals: 0,
         })
     }
 
-    /// Lets in only whom `door` lets in.
+    /// Lets in only whom `policy` lets in.
     #[must_use]
-    pub fn behind(self, door: Option<Door>) -> Self {
-        Self { door, ..self }
+    pub fn behind(self, policy: Option<AcceptPolicy>) -> Self {
+        Self { policy, ..self }
     }
 
-    /// Lets a peer in, with its place where places are counted.
+    /// Lets a peer in, with its place where permits are counted.
     ///
     /// # Errors
     /// What the peer is told that may not come in.
-    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Option<Place>, &'static [u8]> {
-        self.door.as_ref().map_or(Ok(None), |door| door.admit(peer.ip()))
+    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Option<PerIpPermit>, &'static [u8]> {
+        self.policy.as_ref().map_or(Ok(None), |policy| policy.admit(peer.ip()))
     }
 
     pub(super) fn accept(&self) -> Accepted {
@@ -129,7 +129,7 @@ impl Acceptor {
         if table == self.own {
             return Some(arrival);
         }
-        self.tables[table].send(Mail::Open(arrival));
+        self.tables[table].send(LoopMessage::Open(arrival));
         None
     }
 }

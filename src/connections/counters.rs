@@ -5,17 +5,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::flow::Ended;
+use crate::handler::CloseReason;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// Figures shared by all tables of one listener.
         #[derive(Debug, Default)]
-        pub struct Counters {
+        pub struct ConnectionCounters {
             $($name: AtomicU64,)*
         }
 
-        impl Counters {
+        impl ConnectionCounters {
             $($(#[$doc])* #[must_use] pub fn $name(&self) -> u64 {
                 self.$name.load(Ordering::Relaxed)
             })*
@@ -57,13 +57,13 @@ counters! {
 /// What one table has done and not told yet: the busiest figures are summed on its own thread, so
 /// that tables on different cores do not share a cache line in every turn.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct LocalCounters {
     pub(super) turns: u64,
     pub(super) received: u64,
     pub(super) sent: u64,
 }
 
-impl Counters {
+impl ConnectionCounters {
     /// Counts one more open connection, or refuses it because `most` are open.
     pub(super) fn enter(&self, most: u64) -> bool {
         self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -89,20 +89,20 @@ impl Counters {
     }
 
     /// A conversation is over.
-    pub(super) fn ended(&self, why: Ended) {
+    pub(super) fn ended(&self, why: CloseReason) {
         let figure = match why {
-            Ended::Finished => &self.finished,
-            Ended::Expired => &self.expired,
-            Ended::Stalled => &self.stalled,
-            Ended::Broken => &self.broken,
-            Ended::Shutdown => &self.shutdown,
-            Ended::Panicked => &self.panicked,
+            CloseReason::Finished => &self.finished,
+            CloseReason::Expired => &self.expired,
+            CloseReason::Stalled => &self.stalled,
+            CloseReason::Broken => &self.broken,
+            CloseReason::Shutdown => &self.shutdown,
+            CloseReason::Panicked => &self.panicked,
         };
         figure.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Adds what a table has done since it last told.
-    pub(super) fn add(&self, done: Tally) {
+    pub(super) fn add(&self, done: LocalCounters) {
         self.turns.fetch_add(done.turns, Ordering::Relaxed);
         self.received.fetch_add(done.received, Ordering::Relaxed);
         self.sent.fetch_add(done.sent, Ordering::Relaxed);

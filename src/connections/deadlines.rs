@@ -18,13 +18,13 @@ use rustix::time::{
 use crate::clock::Timestamp;
 
 /// The length of a tick, and so how late a deadline may be kept.
-pub(super) const PERIOD: Duration = Duration::from_millis(250);
+pub(super) const RESOLUTION: Duration = Duration::from_millis(250);
 
 /// A moment in ticks since the table was made; it lasts for 34 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Tick(u32);
+pub(super) struct CoarseTime(u32);
 
-impl Tick {
+impl CoarseTime {
     pub(super) const NEVER: Self = Self(u32::MAX);
 
     /// The next one.
@@ -37,8 +37,8 @@ impl Tick {
 pub(super) struct Deadlines {
     start: Timestamp,
     timer: OwnedFd,
-    earliest: Tick,
-    armed: Tick,
+    earliest: CoarseTime,
+    armed: CoarseTime,
 }
 
 impl Deadlines {
@@ -48,7 +48,7 @@ impl Deadlines {
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
         )?;
         let start = Timestamp::default();
-        Ok(Self { start, timer, earliest: Tick::NEVER, armed: Tick::NEVER })
+        Ok(Self { start, timer, earliest: CoarseTime::NEVER, armed: CoarseTime::NEVER })
     }
 
     /// Counts ticks from `now` on. Called once, before any other method.
@@ -57,47 +57,47 @@ impl Deadlines {
     }
 
     /// The tick that has begun at `now`.
-    pub(super) fn tick(&self, now: Timestamp) -> Tick {
-        let ticks = now.since(self.start).as_nanos() / PERIOD.as_nanos();
-        Tick(u32::try_from(ticks).unwrap_or(u32::MAX - 1))
+    pub(super) fn tick(&self, now: Timestamp) -> CoarseTime {
+        let ticks = now.since(self.start).as_nanos() / RESOLUTION.as_nanos();
+        CoarseTime(u32::try_from(ticks).unwrap_or(u32::MAX - 1))
     }
 
     /// The first tick at which `deadline` has passed; noted, so that the table wakes for it.
-    pub(super) fn note(&mut self, deadline: Timestamp) -> Tick {
+    pub(super) fn note(&mut self, deadline: Timestamp) -> CoarseTime {
         let tick = if deadline == Timestamp::NEVER {
-            Tick::NEVER
+            CoarseTime::NEVER
         } else {
-            let ticks = deadline.since(self.start).as_nanos().div_ceil(PERIOD.as_nanos());
-            Tick(u32::try_from(ticks).unwrap_or(u32::MAX))
+            let ticks = deadline.since(self.start).as_nanos().div_ceil(RESOLUTION.as_nanos());
+            CoarseTime(u32::try_from(ticks).unwrap_or(u32::MAX))
         };
         self.earliest = self.earliest.min(tick);
         tick
     }
 
     /// Whether a sweep may find something at `now`.
-    pub(super) fn due(&self, now: Tick) -> bool {
+    pub(super) fn due(&self, now: CoarseTime) -> bool {
         self.earliest <= now
     }
 
     /// Whether the timer will wake the table.
     #[cfg(test)]
     pub(super) fn is_armed(&self) -> bool {
-        self.armed != Tick::NEVER
+        self.armed != CoarseTime::NEVER
     }
 
     /// A sweep begins: what is noted from here on may be of slots that it has passed.
     pub(super) fn sweep(&mut self) {
-        self.earliest = Tick::NEVER;
+        self.earliest = CoarseTime::NEVER;
     }
 
     /// A sweep found that nothing it saw ends before `earliest`.
-    pub(super) fn swept(&mut self, earliest: Tick) {
+    pub(super) fn swept(&mut self, earliest: CoarseTime) {
         self.earliest = self.earliest.min(earliest);
     }
 
     /// The timer has fired, and is no longer set.
     pub(super) fn fired(&mut self) {
-        self.armed = Tick::NEVER;
+        self.armed = CoarseTime::NEVER;
     }
 
     /// Sets the timer for the earliest deadline, when that has changed.
@@ -105,10 +105,10 @@ impl Deadlines {
         if self.earliest == self.armed {
             return Ok(());
         }
-        let wait = if self.earliest == Tick::NEVER {
+        let wait = if self.earliest == CoarseTime::NEVER {
             Duration::ZERO // which unsets it
         } else {
-            let moment = self.start + PERIOD.saturating_mul(self.earliest.0);
+            let moment = self.start + RESOLUTION.saturating_mul(self.earliest.0);
             moment.since(now).max(Duration::from_nanos(1))
         };
         let value = Itimerspec {
@@ -141,11 +141,11 @@ mod tests {
             let tick = deadlines.note(deadline);
             let early = deadline + Duration::from_nanos(1);
             assert!(millis == 0 || deadlines.tick(start) < tick, "{millis}");
-            assert!(deadlines.tick(early + PERIOD) >= tick, "{millis}: too late");
+            assert!(deadlines.tick(early + RESOLUTION) >= tick, "{millis}: too late");
             let before = start + Duration::from_millis(millis.saturating_sub(1));
             assert!(millis == 0 || deadlines.tick(before) < tick, "{millis}: too early");
         }
-        assert_eq!(deadlines.note(Timestamp::NEVER), Tick::NEVER);
+        assert_eq!(deadlines.note(Timestamp::NEVER), CoarseTime::NEVER);
     }
 
     #[test]

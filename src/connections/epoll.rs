@@ -1,4 +1,4 @@
-//! The door to epoll: what is watched, and what an event says.
+//! The policy to epoll: what is watched, and what an event says.
 //!
 //! Must not: change what is watched for. Each descriptor is registered once, edge-triggered for
 //! both directions, so that a turn costs no `epoll_ctl`. Belongs to the thread that runs the table.
@@ -25,7 +25,7 @@ const LISTENER: u64 = u64::MAX - 2;
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    Mailbox,
+    MessageQueue,
     Timer,
     Listener,
     Slot(Token),
@@ -34,7 +34,7 @@ pub(super) enum Source {
 impl Source {
     const fn to_bits(self) -> u64 {
         match self {
-            Self::Mailbox => MAILBOX,
+            Self::MessageQueue => MAILBOX,
             Self::Timer => TIMER,
             Self::Listener => LISTENER,
             Self::Slot(token) => token.to_bits(),
@@ -43,7 +43,7 @@ impl Source {
 
     const fn from_bits(bits: u64) -> Self {
         match bits {
-            MAILBOX => Self::Mailbox,
+            MAILBOX => Self::MessageQueue,
             TIMER => Self::Timer,
             LISTENER => Self::Listener,
             bits => Self::Slot(Token::from_bits(bits)),
@@ -81,8 +81,8 @@ impl Epoll {
     }
 
     /// Watches an eventfd or a timerfd; edge-triggered, so that it need not be read.
-    pub(super) fn watch_bell(&self, bell: impl AsFd, source: Source) -> io::Result<()> {
-        self.add(bell, source, epoll::EventFlags::IN | epoll::EventFlags::ET)
+    pub(super) fn watch_waker(&self, waker: impl AsFd, source: Source) -> io::Result<()> {
+        self.add(waker, source, epoll::EventFlags::IN | epoll::EventFlags::ET)
     }
 
     /// Watches a listener, level-triggered: a batch that leaves some waiting is told again.

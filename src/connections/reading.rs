@@ -1,14 +1,14 @@
-//! The first half of a turn: input in, the conversation's answer into the shared output.
+//! The first half of a turn: input in, the conversation's acknowledge into the shared output.
 //!
 //! Must not: write to a socket; that waits for the commit. Runs on the thread of the table's host.
 
+use super::event_loop::{EventLoop, catch_panic};
 use super::slab::Token;
 use super::slot::{Phase, Received};
-use super::table::{Table, guarded};
-use crate::flow::{Ended, Input, Next, Service, Turn};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next};
 use crate::limits;
 
-impl<S: Service> Table<S> {
+impl<S: ConnectionHandler> EventLoop<S> {
     /// Does what a slot on the ready list waits for.
     pub(super) fn serve(&mut self, token: Token) {
         let Some(slot) = self.slots.get_mut(token) else { return };
@@ -31,10 +31,10 @@ impl<S: Service> Table<S> {
                 Received::Bytes(bytes) => bytes,
                 Received::End => 0,
                 Received::Nothing => return self.rest(token),
-                Received::Failed => return self.end(token, Ended::Broken),
+                Received::Failed => return self.end(token, CloseReason::Broken),
             }
         };
-        self.tally.received += fresh as u64;
+        self.local.received += fresh as u64;
         self.offer(token, fresh);
     }
 
@@ -48,15 +48,15 @@ impl<S: Service> Table<S> {
         let Some((connection, bytes)) = slot.conversation(fresh) else { return };
         let start = self.output.bytes.len();
         let (service, output, now) = (&mut self.service, &mut self.output.bytes, self.now);
-        let turn = guarded(|| {
-            let turn = service.turn(connection, Input { bytes, end }, now, output, budget);
+        let turn = catch_panic(|| {
+            let turn = service.on_input(connection, Input { bytes, end }, now, output, budget);
             check(turn, bytes.len(), queued + output.len() > start);
             turn
         });
         self.uncommitted = true;
         let Some(turn) = turn else {
             self.output.bytes.truncate(start);
-            return self.end(token, Ended::Panicked);
+            return self.end(token, CloseReason::Panicked);
         };
         slot.consume(turn.consumed, fresh);
         self.output.reply(token, start);
@@ -84,11 +84,11 @@ impl<S: Service> Table<S> {
                 return;
             }
             // After the end of the input nothing can follow: all was answered.
-            Next::Read { .. } | Next::Close => Phase::Closing(Ended::Finished),
+            Next::Read { .. } | Next::Close => Phase::Closing(CloseReason::Finished),
         };
         slot.phase = closing;
         if !replied && slot.queued() == 0 {
-            self.depart(token, Ended::Finished);
+            self.depart(token, CloseReason::Finished);
         }
     }
 
@@ -96,7 +96,7 @@ impl<S: Service> Table<S> {
     pub(super) fn rest(&mut self, token: Token) {
         let Some(slot) = self.slots.get_mut(token) else { return };
         if self.stopping.is_some() && slot.phase == Phase::Talking && slot.is_at_rest() {
-            self.end(token, Ended::Shutdown);
+            self.end(token, CloseReason::Shutdown);
         }
     }
 
@@ -112,7 +112,7 @@ impl<S: Service> Table<S> {
 }
 
 /// What a turn promises, so that a slot can neither grow nor be forgotten.
-fn check(turn: Turn, offered: usize, has_output: bool) {
+fn check(turn: Handled, offered: usize, has_output: bool) {
     assert!(turn.consumed <= offered, "a turn consumed more than it was offered");
     let left = offered - turn.consumed;
     assert!(left <= limits::UNCONSUMED_INPUT, "a turn left more input than its own limits allow");

@@ -2,7 +2,7 @@
 //!
 //! Must not: know what it holds. Belongs to the thread that runs the table.
 
-/// The name of one slot for as long as its tenant lives.
+/// The name of one slot for as long as its value lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Token {
     generation: u32,
@@ -34,7 +34,7 @@ pub(super) struct Slab<T> {
 
 struct Entry<T> {
     generation: u32,
-    tenant: Option<T>,
+    value: Option<T>,
 }
 
 impl<T> Slab<T> {
@@ -48,32 +48,32 @@ impl<T> Slab<T> {
     }
 
     /// One more than the highest index ever taken, for a walk with [`Slab::token_at`].
-    pub(super) fn reach(&self) -> usize {
+    pub(super) fn capacity(&self) -> usize {
         self.entries.len()
     }
 
-    /// The name of the tenant at `index`, when there is one.
+    /// The name of the value at `index`, when there is one.
     pub(super) fn token_at(&self, index: usize) -> Option<Token> {
         let entry = self.entries.get(index)?;
-        entry.tenant.as_ref()?;
+        entry.value.as_ref()?;
         Some(Token { generation: entry.generation, index: index_of(index) })
     }
 
-    pub(super) fn insert(&mut self, tenant: T) -> Token {
+    pub(super) fn insert(&mut self, value: T) -> Token {
         if let Some(index) = self.free.pop() {
             let entry = &mut self.entries[index as usize];
-            entry.tenant = Some(tenant);
+            entry.value = Some(value);
             return Token { generation: entry.generation, index };
         }
         let index = index_of(self.entries.len());
-        self.entries.push(Entry { generation: 0, tenant: Some(tenant) });
+        self.entries.push(Entry { generation: 0, value: Some(value) });
         Token { generation: 0, index }
     }
 
-    /// The tenant of that name; none when it is gone, whoever lives there now.
+    /// The value of that name; none when it is gone, whoever lives there now.
     pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut T> {
         let entry = self.entries.get_mut(token.at())?;
-        if entry.generation == token.generation { entry.tenant.as_mut() } else { None }
+        if entry.generation == token.generation { entry.value.as_mut() } else { None }
     }
 
     pub(super) fn remove(&mut self, token: Token) -> Option<T> {
@@ -81,10 +81,10 @@ impl<T> Slab<T> {
         if entry.generation != token.generation {
             return None;
         }
-        let tenant = entry.tenant.take()?;
+        let value = entry.value.take()?;
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(token.index);
-        Some(tenant)
+        Some(value)
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get_mut(second), Some(&mut "second"));
         assert_eq!(slab.get_mut(other), Some(&mut "other"));
-        assert_eq!((slab.len(), slab.reach()), (2, 2));
+        assert_eq!((slab.len(), slab.capacity()), (2, 2));
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
         let mut slab = Slab::new();
         let tokens = [slab.insert(0), slab.insert(1), slab.insert(2)];
         slab.remove(tokens[1]);
-        let walked: Vec<_> = (0..slab.reach()).filter_map(|at| slab.token_at(at)).collect();
+        let walked: Vec<_> = (0..slab.capacity()).filter_map(|at| slab.token_at(at)).collect();
         assert_eq!(walked, [tokens[0], tokens[2]]);
     }
 }

@@ -11,8 +11,8 @@ use std::os::fd::OwnedFd;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::deadlines::Tick;
-use crate::flow::Ended;
+use super::deadlines::CoarseTime;
+use crate::handler::CloseReason;
 use crate::limits;
 
 /// Where a connection stands.
@@ -21,7 +21,7 @@ pub(super) enum Phase {
     /// Its conversation goes on.
     Talking,
     /// The last output is being written; then the conversation is over.
-    Closing(Ended),
+    Closing(CloseReason),
     /// The conversation is over and our side is closed; input is discarded until the peer closes.
     Lingering,
     /// The same, for a connection that was refused, which is counted nowhere.
@@ -33,10 +33,10 @@ pub(super) struct Slot<C> {
     pub(super) socket: OwnedFd,
     /// When the wait ends: for output that is queued, the write-stall limit; else what the
     /// conversation asked for, or the end of the lingering.
-    pub(super) deadline: Tick,
+    pub(super) deadline: CoarseTime,
     /// None once the conversation is over.
     pub(super) connection: Option<C>,
-    rest: Option<Box<Rest>>,
+    rest: Option<Box<Buffers>>,
     pub(super) phase: Phase,
     /// The kernel may hold input: an edge has said so and no short read has taken it back.
     pub(super) readable: bool,
@@ -53,7 +53,7 @@ pub(super) struct Slot<C> {
 
 /// What waits in a slot: the unconsumed tail of the input and the unsent rest of the output.
 #[derive(Default)]
-struct Rest {
+struct Buffers {
     input: Vec<u8>,
     output: Vec<u8>,
     sent: usize,
@@ -71,7 +71,7 @@ impl<C> Slot<C> {
     pub(super) fn new(socket: OwnedFd, connection: Option<C>, phase: Phase) -> Self {
         Self {
             socket,
-            deadline: Tick::NEVER,
+            deadline: CoarseTime::NEVER,
             connection,
             rest: None,
             phase,

@@ -1,18 +1,18 @@
 //! The second half of a turn: the commit, and only then the replies.
 //!
-//! Must not: let a byte of a reply reach a peer before the effects of the turn are committed. Runs
+//! Must not: let a byte of a reply capacity a peer before the effects of the turn are committed. Runs
 //! on the thread of the table's host.
 
 use std::mem;
 
+use super::event_loop::EventLoop;
 use super::output::Reply;
 use super::slab::Token;
 use super::slot::{Phase, push};
-use super::table::Table;
-use crate::flow::{Ended, Service};
+use crate::handler::{CloseReason, ConnectionHandler};
 use crate::limits;
 
-impl<S: Service> Table<S> {
+impl<S: ConnectionHandler> EventLoop<S> {
     /// Commits, then writes every reply of the tick.
     pub(super) fn flush(&mut self) {
         self.commit();
@@ -28,7 +28,7 @@ impl<S: Service> Table<S> {
         if mem::take(&mut self.uncommitted) {
             self.service.commit(self.now);
         }
-        self.say_farewells();
+        self.close_finished();
     }
 
     /// Sends a reply, or as much of it as the socket takes; the rest stays in the slot.
@@ -38,10 +38,10 @@ impl<S: Service> Table<S> {
         if slot.queued() == 0 {
             match push(&slot.socket, &bytes[range.clone()]) {
                 Ok(sent) => {
-                    self.tally.sent += sent as u64;
+                    self.local.sent += sent as u64;
                     range.start += sent;
                 }
-                Err(_) => return self.end(reply.token, Ended::Broken),
+                Err(_) => return self.end(reply.token, CloseReason::Broken),
             }
             if range.is_empty() {
                 return self.written(reply.token);
@@ -58,9 +58,9 @@ impl<S: Service> Table<S> {
         if slot.queued() == 0 {
             return;
         }
-        let Ok(sent) = slot.drain() else { return self.end(token, Ended::Broken) };
+        let Ok(sent) = slot.drain() else { return self.end(token, CloseReason::Broken) };
         self.counters.unqueued(sent);
-        self.tally.sent += sent as u64;
+        self.local.sent += sent as u64;
         if slot.queued() == 0 {
             // The deadline that the conversation asked for was set aside: it is asked again.
             slot.again = true;

@@ -1,4 +1,4 @@
-//! The answers that walk the whole directory: `/topics`, `/nodes`, `/debug`, and `topic=*`.
+//! The answers that walk the whole snapshots: `/topics`, `/nodes`, `/debug`, and `topic=*`.
 //!
 //! Each is linear in its answer. Must not: be asked by what polls (consumers ask `/lookup` of one
 //! topic). Any thread. Source: nsq `nsqlookupd/http.go` `doTopics`, `doNodes`, `doDebug`.
@@ -10,15 +10,15 @@ use ahash::RandomState;
 
 use super::routes::{Commas, Routes, write_channels, write_name};
 use crate::clock::Timestamp;
-use crate::directory::{Directory, Peer, Topic};
 use crate::protocol::json;
 use crate::protocol::names::TopicName;
+use crate::snapshots::{Producer, Snapshots, Topic};
 
 /// `{"topics":[…]}`
-pub(super) fn topics(directory: &Directory, out: &mut Vec<u8>) {
+pub(super) fn topics(snapshots: &Snapshots, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"topics\":[");
     let mut comma = Commas::default();
-    directory.each_topic(|name, _| {
+    snapshots.each_topic(|name, _| {
         comma.write(out);
         write_name(name.as_str(), out);
     });
@@ -36,7 +36,7 @@ pub(super) fn lookup_every<'o>(
     let (mut channel_comma, mut producer_comma) = (Commas::default(), Commas::default());
     let mut seen: HashSet<_, RandomState> = HashSet::default();
     let mut any = false;
-    routes.directory().each_topic(|_, topic| {
+    routes.snapshots().each_topic(|_, topic| {
         any = true;
         write_channels(topic, &mut channel_comma, &mut channels);
         for peer in topic.producers().iter() {
@@ -62,7 +62,7 @@ pub(super) fn lookup_every<'o>(
 
 /// A line of `/nodes` in the making.
 struct Node {
-    peer: Arc<Peer>,
+    peer: Arc<Producer>,
     /// Its topics, as indices into their names, and whether it is tombstoned there.
     topics: Vec<(u32, bool)>,
 }
@@ -71,7 +71,7 @@ struct Node {
 /// One pass over all topics' producers, since nobody publishes what one nsqd carries.
 pub(super) fn nodes(routes: &Routes, now: Timestamp, out: &mut Vec<u8>) {
     let mut nodes = Vec::new();
-    routes.directory().each_client(|peer| {
+    routes.snapshots().each_node(|peer| {
         if peer.is_active(now, routes.inactive_producer_timeout) {
             nodes.push(Node { peer: Arc::clone(peer), topics: Vec::new() });
         }
@@ -80,11 +80,11 @@ pub(super) fn nodes(routes: &Routes, now: Timestamp, out: &mut Vec<u8>) {
     nodes.sort_unstable_by_key(|node| Arc::as_ptr(&node.peer));
     let addresses: Vec<_> = nodes.iter().map(|node| Arc::as_ptr(&node.peer)).collect();
     let mut names: Vec<TopicName> = Vec::new();
-    routes.directory().each_topic(|name, topic| {
+    routes.snapshots().each_topic(|name, topic| {
         let index = u32::try_from(names.len()).expect("far fewer names than this");
         let mut place = 0;
         for peer in topic.producers().iter() {
-            place = gallop(&addresses, place, Arc::as_ptr(peer));
+            place = exponential_search(&addresses, place, Arc::as_ptr(peer));
             if addresses.get(place) == Some(&Arc::as_ptr(peer)) {
                 let hidden = topic.is_tombstoned(peer, now, routes.tombstone_lifetime);
                 nodes[place].topics.push((index, hidden));
@@ -103,7 +103,11 @@ pub(super) fn nodes(routes: &Routes, now: Timestamp, out: &mut Vec<u8>) {
 
 /// The first place from `from` on whose address is `sought` or above: in few steps when it is near,
 /// as in a topic that most nsqds carry, and in logarithmically many when it is not.
-fn gallop(addresses: &[*const Peer], from: usize, sought: *const Peer) -> usize {
+fn exponential_search(
+    addresses: &[*const Producer],
+    from: usize,
+    sought: *const Producer,
+) -> usize {
     let (mut low, mut step) = (from, 1);
     while addresses.get(low + step).is_some_and(|&address| address < sought) {
         low += step;
@@ -137,9 +141,9 @@ const NEVER_TOMBSTONED: i64 = -6_795_364_578_871_345_152;
 
 /// `{"channel:t:c":[{…}],"client::":[{…}],"topic:t:":[{…}]}`: every registration that has
 /// producers, with its key, in the order of the keys.
-pub(super) fn debug(directory: &Directory, out: &mut Vec<u8>) {
+pub(super) fn debug(snapshots: &Snapshots, out: &mut Vec<u8>) {
     let mut topics: Vec<(TopicName, Topic)> = Vec::new();
-    directory.each_topic(|name, topic| topics.push((name.clone(), topic.clone())));
+    snapshots.each_topic(|name, topic| topics.push((name.clone(), topic.clone())));
     let mut channels = Vec::new();
     for (name, topic) in &topics {
         for channel in topic.channels().iter() {
@@ -148,7 +152,7 @@ pub(super) fn debug(directory: &Directory, out: &mut Vec<u8>) {
     }
     channels.sort_unstable_by(|one, other| one.0.cmp(&other.0));
     let mut clients = Vec::new();
-    directory.each_client(|peer| clients.push(Arc::clone(peer)));
+    snapshots.each_node(|peer| clients.push(Arc::clone(peer)));
     let mut keys: Vec<_> =
         topics.iter().map(|(name, topic)| (format!("topic:{name}:"), topic)).collect();
     keys.sort_unstable_by(|one, other| one.0.cmp(&other.0));
@@ -171,7 +175,7 @@ struct Dump<'o> {
     keys: Commas,
     /// What stands before the tombstone, and behind it. The topics and clients being written keep
     /// every peer alive, so that no address is used twice.
-    seen: HashMap<*const Peer, (Vec<u8>, Vec<u8>), RandomState>,
+    seen: HashMap<*const Producer, (Vec<u8>, Vec<u8>), RandomState>,
 }
 
 impl Dump<'_> {
@@ -179,8 +183,8 @@ impl Dump<'_> {
     fn registration<'p>(
         &mut self,
         key: &str,
-        producers: impl Iterator<Item = &'p Arc<Peer>>,
-        tombstoned_at: impl Fn(&Peer) -> Option<Timestamp>,
+        producers: impl Iterator<Item = &'p Arc<Producer>>,
+        tombstoned_at: impl Fn(&Producer) -> Option<Timestamp>,
     ) {
         let mut producers = producers.peekable();
         if producers.peek().is_none() {
@@ -197,7 +201,7 @@ impl Dump<'_> {
         self.out.push(b']');
     }
 
-    fn producer(&mut self, peer: &Arc<Peer>, tombstoned_at: Option<Timestamp>) {
+    fn producer(&mut self, peer: &Arc<Producer>, tombstoned_at: Option<Timestamp>) {
         let around = self.seen.entry(Arc::as_ptr(peer)).or_insert_with(|| around_tombstone(peer));
         self.out.extend_from_slice(&around.0);
         self.out.extend_from_slice(if tombstoned_at.is_some() { b"true" } else { b"false" });
@@ -208,8 +212,8 @@ impl Dump<'_> {
 }
 
 /// A producer's object in `/debug`, up to the value of `tombstoned`, and from `version` on.
-fn around_tombstone(peer: &Peer) -> (Vec<u8>, Vec<u8>) {
-    let identity = peer.identity();
+fn around_tombstone(peer: &Producer) -> (Vec<u8>, Vec<u8>) {
+    let identity = peer.peer_info();
     let mut before = b"{\"broadcast_address\":".to_vec();
     json::write_string(&identity.broadcast_address, &mut before);
     before.extend_from_slice(b",\"hostname\":");

@@ -1,4 +1,4 @@
-//! What each route says: one pure function from a request and the directory to an answer.
+//! What each route says: one pure function from a request and the snapshots to an answer.
 //!
 //! Must not: know connections, framing or time but the `now` it is given, or read from the registry,
 //! whose locks are for those who change it. Any thread. Source: nsq `nsqlookupd/http.go`,
@@ -12,15 +12,15 @@ use std::time::Duration;
 use super::router::{Route, Routed, route};
 use super::{Call, Respond, listing, query, response};
 use crate::clock::Timestamp;
-use crate::directory::{Directory, Topic};
 use crate::protocol::NSQ_VERSION;
 use crate::protocol::names::{ChannelName, TopicName};
-use crate::registry::{Full, NoSuchChannel, Registry};
+use crate::registry::{LimitReached, NoSuchChannel, Registry};
+use crate::snapshots::{Snapshots, Topic};
 
 /// What the routes answer from.
 #[derive(Clone, Debug)]
 pub struct Routes {
-    /// The registry, to change it; what is read of it is its directory.
+    /// The registry, to change it; what is read of it is its snapshots.
     pub registry: Arc<Registry>,
     /// A producer that was silent for longer is left out (`--inactive-producer-timeout`).
     pub inactive_producer_timeout: Duration,
@@ -53,7 +53,7 @@ impl fmt::Debug for MetricsPage {
 pub const KEEP_FROM: usize = 32;
 
 /// The topic that means all of them.
-const EVERY: &[u8] = b"*";
+const ALL_TOPICS: &[u8] = b"*";
 
 pub(super) const JSON: &str = "Content-Type: application/json; charset=utf-8";
 pub(super) const HTML: &str = "Content-Type: text/html; charset=utf-8";
@@ -88,8 +88,8 @@ impl From<query::Malformed> for Error {
     }
 }
 
-impl From<Full> for Error {
-    fn from(_: Full) -> Self {
+impl From<LimitReached> for Error {
+    fn from(_: LimitReached) -> Self {
         REGISTRY_FULL
     }
 }
@@ -127,8 +127,8 @@ pub(super) fn invalid_request(response: &mut impl Respond) {
 
 impl Routes {
     /// What there is to read.
-    pub(super) fn directory(&self) -> &Directory {
-        self.registry.directory()
+    pub(super) fn snapshots(&self) -> &Snapshots {
+        self.registry.snapshots()
     }
 
     /// Prometheus' text format, version 0.0.4.
@@ -178,9 +178,9 @@ impl Routes {
             Route::Info => info(response),
             Route::Lookup => self.lookup(&topic(query)?, now, response)?,
             Route::Channels => self.channels(&topic(query)?, json(response, 0)),
-            Route::Topics => listing::topics(self.directory(), json(response, 1000)),
+            Route::Topics => listing::topics(self.snapshots(), json(response, 1000)),
             Route::Nodes => listing::nodes(self, now, json(response, 100_000)),
-            Route::Debug => listing::debug(self.directory(), json(response, 1_000_000)),
+            Route::Debug => listing::debug(self.snapshots(), json(response, 1_000_000)),
             Route::Metrics => self.metrics(response),
             Route::Profile => return Err(NO_PROFILES),
             Route::CreateTopic
@@ -203,21 +203,21 @@ impl Routes {
         now: Timestamp,
         response: &mut impl Respond,
     ) -> Result<(), Error> {
-        if topic == EVERY {
+        if topic == ALL_TOPICS {
             return listing::lookup_every(self, now, || json(response, 100_000))
                 .ok_or(TOPIC_NOT_FOUND);
         }
-        self.directory().topic(text(topic), |topic| {
+        self.snapshots().topic(text(topic), |topic| {
             let topic = topic.ok_or(TOPIC_NOT_FOUND)?;
-            let whole_until = || self.whole_until(topic, now);
-            if let Some(body) = topic.answer().get(now, whole_until) {
+            let complete_until = || self.complete_until(topic, now);
+            if let Some(body) = topic.answer().get(now, complete_until) {
                 json(response, body.len()).extend_from_slice(body);
                 return Ok(());
             }
             let count = topic.producers().len();
             // Before the answer is rendered: who speaks from here on stays in it.
             let wanted = count >= self.keep_from && topic.answer().is_wanted();
-            let right_until = wanted.then(whole_until).flatten();
+            let right_until = wanted.then(complete_until).flatten();
             // Most producers' objects are this long.
             let out = json(response, 30 + 170 * count);
             let start = out.len();
@@ -237,7 +237,7 @@ impl Routes {
             }
             out.extend_from_slice(b"]}");
             if let Some(right_until) = right_until {
-                topic.answer().keep(&out[start..], right_until, self.directory().room());
+                topic.answer().keep(&out[start..], right_until, self.snapshots().room());
             }
             Ok(())
         })
@@ -245,7 +245,7 @@ impl Routes {
 
     /// Until when a lookup shows every producer of `topic`, whatever they do; never, if one is
     /// inactive or tombstoned now.
-    fn whole_until(&self, topic: &Topic, now: Timestamp) -> Option<Timestamp> {
+    fn complete_until(&self, topic: &Topic, now: Timestamp) -> Option<Timestamp> {
         if topic.has_tombstones(now, self.tombstone_lifetime) {
             return None;
         }
@@ -263,10 +263,10 @@ impl Routes {
     fn channels(&self, topic: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"channels\":[");
         let mut comma = Commas::default();
-        if topic == EVERY {
-            self.directory().each_topic(|_, topic| write_channels(topic, &mut comma, out));
+        if topic == ALL_TOPICS {
+            self.snapshots().each_topic(|_, topic| write_channels(topic, &mut comma, out));
         } else {
-            self.directory().topic(text(topic), |topic| {
+            self.snapshots().topic(text(topic), |topic| {
                 if let Some(topic) = topic {
                     write_channels(topic, &mut comma, out);
                 }

@@ -12,8 +12,10 @@ use may::coroutine::{Builder, JoinHandle, yield_now};
 use may::io::{CoIo, WaitIo};
 use rustix::io::fcntl_dupfd_cloexec;
 
-use crate::connections::{Berth, Hosting, Join, Mail, Progress, Route, Running, Table};
-use crate::flow::Service;
+use crate::connections::{
+    EventLoop, HostConfig, Join, LoopMessage, Progress, Route, WorkerInit, Workers,
+};
+use crate::handler::ConnectionHandler;
 
 /// The stack of a table's coroutine, in words of eight bytes: 1 MiB, of which only the pages ever
 /// touched cost memory. may's default of 32 KiB is less than a panic needs to be printed.
@@ -41,22 +43,24 @@ pub fn in_turn(tables: usize) -> Route {
 ///
 /// # Errors
 /// When descriptors cannot be had; nothing is left running.
-pub fn spawn<S, F>(hosting: Hosting, make: F) -> io::Result<Running>
+pub fn spawn<S, F>(config: HostConfig, make: F) -> io::Result<Workers>
 where
-    S: Service + Send + 'static,
+    S: ConnectionHandler + Send + 'static,
     S::Connection: Send,
     F: Fn(usize) -> S,
 {
-    let workers = configure(hosting.tables);
-    let clock = hosting.clock.clone();
-    let (berths, handles) = hosting.prepare()?;
+    let workers = configure(config.tables);
+    let clock = config.clock.clone();
+    let (inits, handles) = config.prepare()?;
     let coroutines: io::Result<Vec<_>> =
-        berths.into_iter().map(|berth| start(berth, workers, &make)).collect();
+        inits.into_iter().map(|init| start(init, workers, &make)).collect();
     match coroutines {
-        Ok(coroutines) => Ok(Running::new(handles, coroutines.into_iter().map(join).collect())),
+        Ok(coroutines) => Ok(Workers::new(handles, coroutines.into_iter().map(join).collect())),
         Err(error) => {
             // Those that were started end by themselves.
-            handles.iter().for_each(|handle| handle.send(Mail::Stop { deadline: clock.now() }));
+            handles
+                .iter()
+                .for_each(|handle| handle.send(LoopMessage::Stop { deadline: clock.now() }));
             Err(error)
         }
     }
@@ -71,16 +75,16 @@ pub(super) fn configure(workers: usize) -> usize {
     workers
 }
 
-fn start<S, F>(berth: Berth, workers: usize, make: &F) -> io::Result<JoinHandle<io::Result<()>>>
+fn start<S, F>(init: WorkerInit, workers: usize, make: &F) -> io::Result<JoinHandle<io::Result<()>>>
 where
-    S: Service + Send + 'static,
+    S: ConnectionHandler + Send + 'static,
     S::Connection: Send,
     F: Fn(usize) -> S,
 {
-    let bell = Bell::of(&berth, workers)?;
-    let service = make(berth.index);
-    let builder = Builder::new().name(format!("table-{}", berth.index)).stack_size(STACK_WORDS);
-    may::go!(builder, move || run(berth, service, bell))
+    let bell = Bell::of(&init, workers)?;
+    let service = make(init.index);
+    let builder = Builder::new().name(format!("table-{}", init.index)).stack_size(STACK_WORDS);
+    may::go!(builder, move || run(init, service, bell))
 }
 
 fn join(coroutine: JoinHandle<io::Result<()>>) -> Join {
@@ -91,15 +95,15 @@ fn join(coroutine: JoinHandle<io::Result<()>>) -> Join {
 }
 
 /// A coroutine's whole life.
-fn run<S: Service>(berth: Berth, service: S, bell: Bell) -> io::Result<()> {
-    let farewell = berth.farewell();
-    let result = berth.table(service).and_then(|mut table| pump(&mut table, bell));
-    farewell.say(&result);
+fn run<S: ConnectionHandler>(init: WorkerInit, service: S, bell: Bell) -> io::Result<()> {
+    let exit_guard = init.exit_guard();
+    let result = init.table(service).and_then(|mut table| pump(&mut table, bell));
+    exit_guard.say(&result);
     result
 }
 
 /// Takes turns until the table is drained, and sleeps between them until its epoll has an event.
-fn pump<S: Service>(table: &mut Table<S>, bell: Bell) -> io::Result<()> {
+fn pump<S: ConnectionHandler>(table: &mut EventLoop<S>, bell: Bell) -> io::Result<()> {
     let bell = CoIo::new(bell).map_err(io::Error::from)?;
     loop {
         for round in 1.. {
@@ -109,7 +113,7 @@ fn pump<S: Service>(table: &mut Table<S>, bell: Bell) -> io::Result<()> {
                 Progress::Busy if round < ROUNDS => yield_now(),
                 Progress::Busy => {
                     // Sleeps, but only until the worker has looked at its epoll.
-                    table.handle().send(Mail::Wake);
+                    table.handle().send(LoopMessage::Wake);
                     break;
                 }
             }
@@ -124,12 +128,12 @@ struct Bell(OwnedFd);
 impl Bell {
     /// may gives a descriptor to the worker that its number names: each table's is chosen to land
     /// on a worker of its own.
-    fn of(berth: &Berth, workers: usize) -> io::Result<Self> {
+    fn of(init: &WorkerInit, workers: usize) -> io::Result<Self> {
         let mut least = 0;
         loop {
-            let descriptor = fcntl_dupfd_cloexec(berth.seat(), least)?;
+            let descriptor = fcntl_dupfd_cloexec(init.fds(), least)?;
             let number = descriptor.as_raw_fd();
-            if usize::try_from(number).is_ok_and(|number| number % workers == berth.index % workers)
+            if usize::try_from(number).is_ok_and(|number| number % workers == init.index % workers)
             {
                 return Ok(Self(descriptor));
             }

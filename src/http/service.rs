@@ -11,10 +11,10 @@ use tracing::{Level, enabled};
 use super::{
     App, Call, Connection, Date, NOBODY, Refusal, Respond, Routes, response, routes, turn,
 };
-use crate::access::Writers;
+use crate::access::WritePolicy;
 use crate::clock::{Clock, Timestamp};
-use crate::connections::Counters;
-use crate::flow::{Ended, Input, Service, Turn};
+use crate::connections::ConnectionCounters;
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input};
 use crate::limits;
 use crate::logging::Printable;
 use crate::metrics::Metrics;
@@ -24,10 +24,10 @@ use crate::metrics::Metrics;
 pub struct Requests {
     routes: Routes,
     /// Who may change something; none: everyone.
-    writers: Option<Arc<Writers>>,
+    write_policy: Option<Arc<WritePolicy>>,
     metrics: Arc<Metrics>,
     /// How much all clients together have not read.
-    counters: Arc<Counters>,
+    counters: Arc<ConnectionCounters>,
     clock: Clock,
     /// The `Date` header, and the second it is of.
     date: (u64, Date),
@@ -47,12 +47,20 @@ impl Requests {
     #[must_use]
     pub fn new(
         routes: Routes,
-        writers: Option<Arc<Writers>>,
+        write_policy: Option<Arc<WritePolicy>>,
         metrics: Arc<Metrics>,
-        counters: Arc<Counters>,
+        counters: Arc<ConnectionCounters>,
         clock: Clock,
     ) -> Self {
-        Self { routes, writers, metrics, counters, clock, date: (0, Date::new(0)), peer: NOBODY }
+        Self {
+            routes,
+            write_policy,
+            metrics,
+            counters,
+            clock,
+            date: (0, Date::new(0)),
+            peer: NOBODY,
+        }
     }
 }
 
@@ -69,9 +77,9 @@ impl App for Requests {
         if self.counters.queued_output() > limits::HTTP_QUEUED_OUTPUT as u64 {
             return response::overloaded(response);
         }
-        if let Some(writers) = &self.writers
+        if let Some(write_policy) = &self.write_policy
             && routes::writes(call)
-            && !writers.admit(self.peer.ip(), call.authorization)
+            && !write_policy.admit(self.peer.ip(), call.authorization)
         {
             return routes::forbidden(response);
         }
@@ -102,29 +110,29 @@ impl App for Requests {
     }
 }
 
-impl Service for Requests {
+impl ConnectionHandler for Requests {
     type Connection = Client;
 
-    fn open(&mut self, peer: SocketAddr, now: Timestamp) -> (Client, Timestamp) {
+    fn on_open(&mut self, peer: SocketAddr, now: Timestamp) -> (Client, Timestamp) {
         let peer = canonical(peer);
         let connection = Connection::new(now);
         let deadline = connection.deadline();
         (Client { peer, connection }, deadline)
     }
 
-    fn turn(
+    fn on_input(
         &mut self,
         client: &mut Client,
         input: Input<'_>,
         now: Timestamp,
         output: &mut Vec<u8>,
         budget: usize,
-    ) -> Turn {
+    ) -> Handled {
         self.peer = client.peer;
         turn(&mut client.connection, input, now, output, budget, self)
     }
 
-    fn expired(&mut self, client: &mut Client, _now: Timestamp, output: &mut Vec<u8>) {
+    fn on_timeout(&mut self, client: &mut Client, _now: Timestamp, output: &mut Vec<u8>) {
         self.peer = client.peer;
         client.connection.expired(output, self);
     }
@@ -132,7 +140,7 @@ impl Service for Requests {
     /// The routes publish what they change before they return.
     fn commit(&mut self, _now: Timestamp) {}
 
-    fn closed(&mut self, client: Client, why: Ended, _now: Timestamp) {
+    fn on_close(&mut self, client: Client, why: CloseReason, _now: Timestamp) {
         tracing::debug!("HTTP: client({}) closed: {why:?}", client.peer);
     }
 }
@@ -145,15 +153,15 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Networks, Token};
-    use crate::directory::Directory;
+    use crate::access::{AllowList, Token};
     use crate::http::MetricsPage;
     use crate::registry::{Capacity, Registry};
+    use crate::snapshots::Snapshots;
     use std::time::Duration;
 
     fn routes() -> Routes {
         Routes {
-            registry: Arc::new(Registry::new(Arc::new(Directory::default()), Capacity::default())),
+            registry: Arc::new(Registry::new(Arc::new(Snapshots::default()), Capacity::default())),
             inactive_producer_timeout: Duration::from_secs(300),
             tombstone_lifetime: Duration::from_secs(45),
             keep_from: 1,
@@ -164,13 +172,14 @@ mod tests {
     /// Every route, and what a writer who is refused, or none, is told.
     #[test]
     fn only_routes_that_change_something_ask_who_it_is() {
-        let writers = Writers::new(Networks::default(), Token::new(b"x").ok(), Arc::default());
-        let counters = Arc::new(Counters::default());
+        let write_policy =
+            WritePolicy::new(AllowList::default(), Token::new(b"x").ok(), Arc::default());
+        let counters = Arc::new(ConnectionCounters::default());
         let clock = Clock::manual(Timestamp::default());
         let mut requests =
-            Requests::new(routes(), writers, Arc::default(), counters, clock.clone());
+            Requests::new(routes(), write_policy, Arc::default(), counters, clock.clone());
         let mut ask = |line: &str, fields: &str| {
-            let (mut client, _) = requests.open(([127, 0, 0, 1], 1).into(), clock.now());
+            let (mut client, _) = requests.on_open(([127, 0, 0, 1], 1).into(), clock.now());
             let request = format!("{line} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
             let mut output = Vec::new();
             // Byte by byte, as a body that comes later keeps a request waiting.
@@ -178,7 +187,7 @@ mod tests {
             for byte in request.bytes().chain(*b"abc") {
                 kept.push(byte);
                 let input = Input { bytes: &kept, end: false };
-                let turn = requests.turn(&mut client, input, clock.now(), &mut output, 1000);
+                let turn = requests.on_input(&mut client, input, clock.now(), &mut output, 1000);
                 kept.drain(..turn.consumed);
             }
             let answer = String::from_utf8(output).expect("text");
@@ -216,15 +225,15 @@ mod tests {
 
     #[test]
     fn what_all_clients_have_not_read_is_bounded() {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(ConnectionCounters::default());
         let clock = Clock::manual(Timestamp::default());
         let mut requests =
             Requests::new(routes(), None, Arc::default(), Arc::clone(&counters), clock.clone());
         let mut ask = || {
-            let (mut client, _) = requests.open(([127, 0, 0, 1], 1).into(), clock.now());
+            let (mut client, _) = requests.on_open(([127, 0, 0, 1], 1).into(), clock.now());
             let input = Input { bytes: b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", end: false };
             let mut output = Vec::new();
-            let turn = requests.turn(&mut client, input, clock.now(), &mut output, 1000);
+            let turn = requests.on_input(&mut client, input, clock.now(), &mut output, 1000);
             assert_eq!(turn.consumed, input.bytes.len(), "the connection goes on");
             String::from_utf8(output).expect("text")
         };

@@ -13,7 +13,7 @@ use super::response::{self, CLOSE, Date, Frame, Refusal, Respond, Response};
 use super::target::Target;
 use super::{Call, routes};
 use crate::clock::Timestamp;
-use crate::flow::{Input, Next, Turn};
+use crate::handler::{Handled, Input, Next};
 use crate::limits;
 
 /// What answers the requests.
@@ -25,7 +25,7 @@ pub trait App {
     fn answer(&mut self, call: &Call<'_>, now: Timestamp, response: &mut impl Respond);
 
     /// The requests that follow come from this peer. Only an engine with an app for each connection
-    /// says so; a table's app is told by its [`Service`](crate::flow::Service).
+    /// says so; a table's app is told by its [`ConnectionHandler`](crate::handler::ConnectionHandler).
     fn meet(&mut self, _peer: SocketAddr) {}
 
     /// A request was answered with `status`: to count and to log.
@@ -103,7 +103,7 @@ impl Connection {
     }
 }
 
-/// Deals with `input`, appending answers to `output`; see [`crate::flow::Service::turn`].
+/// Deals with `input`, appending answers to `output`; see [`crate::handler::ConnectionHandler::on_input`].
 pub fn turn(
     connection: &mut Connection,
     input: Input<'_>,
@@ -111,7 +111,7 @@ pub fn turn(
     output: &mut Vec<u8>,
     budget: usize,
     app: &mut impl App,
-) -> Turn {
+) -> Handled {
     let full = output.len().saturating_add(budget);
     let mut consumed = 0;
     loop {
@@ -123,12 +123,12 @@ pub fn turn(
                 consumed += taken;
                 let deadline = connection.deadline;
                 let next = if input.end { Next::Close } else { Next::Read { deadline } };
-                return Turn { consumed, next };
+                return Handled { consumed, next };
             }
-            Step::Close => return Turn { consumed: input.bytes.len(), next: Next::Close },
+            Step::Close => return Handled { consumed: input.bytes.len(), next: Next::Close },
         }
         if output.len() >= full && consumed < input.bytes.len() {
-            return Turn { consumed, next: Next::Write };
+            return Handled { consumed, next: Next::Write };
         }
     }
 }

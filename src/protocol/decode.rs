@@ -24,16 +24,16 @@ pub enum Command<'a> {
 /// A command that is not carried out: the error code, and the text behind it. Every one is
 /// fatal: it is sent, then the connection closes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct CommandError {
     /// Which of NSQ's error codes.
-    pub code: Code,
+    pub code: ErrorCode,
     /// What follows the code; may repeat bytes of the peer that are no UTF-8.
     pub text: Vec<u8>,
 }
 
 /// NSQ's error codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
+pub enum ErrorCode {
     /// `E_INVALID`: no such command, or not now.
     Invalid,
     /// `E_BAD_TOPIC`: not a topic name.
@@ -44,7 +44,7 @@ pub enum Code {
     BadBody,
 }
 
-impl Code {
+impl ErrorCode {
     /// The code as it is sent.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -57,8 +57,8 @@ impl Code {
     }
 }
 
-impl Refusal {
-    pub(crate) fn new(code: Code, text: impl Into<Vec<u8>>) -> Self {
+impl CommandError {
+    pub(crate) fn new(code: ErrorCode, text: impl Into<Vec<u8>>) -> Self {
         Self { code, text: text.into() }
     }
 
@@ -69,7 +69,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.code.as_str(), String::from_utf8_lossy(&self.text))
     }
@@ -85,7 +85,7 @@ pub fn decode(
     input: &[u8],
     identified: bool,
     end: bool,
-) -> Result<Option<(Command<'_>, usize)>, Refusal> {
+) -> Result<Option<(Command<'_>, usize)>, CommandError> {
     let window = &input[..input.len().min(limits::COMMAND_LINE)];
     let Some(newline) = window.iter().position(|&byte| byte == b'\n') else {
         // Divergence: nsqlookupd reads a line of any length.
@@ -93,7 +93,7 @@ pub fn decode(
             Ok(None)
         } else {
             let text = format!("command line longer than {} bytes", limits::COMMAND_LINE);
-            Err(Refusal::new(Code::Invalid, text))
+            Err(CommandError::new(ErrorCode::Invalid, text))
         };
     };
     let mut words = trim_space(&input[..newline]).split(|&byte| byte == b' ');
@@ -101,13 +101,15 @@ pub fn decode(
     let rest = newline + 1;
     match verb {
         b"PING" => Ok(Some((Command::Ping, rest))),
-        b"IDENTIFY" if identified => Err(Refusal::new(Code::Invalid, "cannot IDENTIFY again")),
+        b"IDENTIFY" if identified => {
+            Err(CommandError::new(ErrorCode::Invalid, "cannot IDENTIFY again"))
+        }
         b"IDENTIFY" => {
             let body = identify_body(&input[rest..], end)?;
             Ok(body.map(|body| (Command::Identify(body), rest + LENGTH + body.len())))
         }
         b"REGISTER" | b"UNREGISTER" if !identified => {
-            Err(Refusal::new(Code::Invalid, "client must IDENTIFY"))
+            Err(CommandError::new(ErrorCode::Invalid, "client must IDENTIFY"))
         }
         b"REGISTER" => {
             let (topic, channel) = topic_and_channel("REGISTER", words)?;
@@ -117,7 +119,7 @@ pub fn decode(
             let (topic, channel) = topic_and_channel("UNREGISTER", words)?;
             Ok(Some((Command::Unregister(topic, channel), rest)))
         }
-        _ => Err(Refusal::new(Code::Invalid, [b"invalid command ", verb].concat())),
+        _ => Err(CommandError::new(ErrorCode::Invalid, [b"invalid command ", verb].concat())),
     }
 }
 
@@ -125,9 +127,9 @@ pub fn decode(
 const LENGTH: usize = 4;
 
 /// The body at the start of `input`, behind its big-endian `int32` length.
-fn identify_body(input: &[u8], end: bool) -> Result<Option<&[u8]>, Refusal> {
+fn identify_body(input: &[u8], end: bool) -> Result<Option<&[u8]>, CommandError> {
     let incomplete = |what: &str| {
-        if end { Err(Refusal::new(Code::BadBody, what)) } else { Ok(None) }
+        if end { Err(CommandError::new(ErrorCode::BadBody, what)) } else { Ok(None) }
     };
     let Some((length, body)) = input.split_first_chunk::<LENGTH>() else {
         return incomplete("IDENTIFY failed to read body size");
@@ -136,11 +138,11 @@ fn identify_body(input: &[u8], end: bool) -> Result<Option<&[u8]>, Refusal> {
     let length = i32::from_be_bytes(*length);
     let Ok(length) = usize::try_from(length) else {
         let text = format!("IDENTIFY invalid body size {length}");
-        return Err(Refusal::new(Code::BadBody, text));
+        return Err(CommandError::new(ErrorCode::BadBody, text));
     };
     if length > limits::IDENTIFY_BODY {
         let text = format!("IDENTIFY body too big {length} > {}", limits::IDENTIFY_BODY);
-        return Err(Refusal::new(Code::BadBody, text));
+        return Err(CommandError::new(ErrorCode::BadBody, text));
     }
     match body.get(..length) {
         Some(body) => Ok(Some(body)),
@@ -152,24 +154,32 @@ fn identify_body(input: &[u8], end: bool) -> Result<Option<&[u8]>, Refusal> {
 fn topic_and_channel<'a>(
     verb: &str,
     mut words: impl Iterator<Item = &'a [u8]>,
-) -> Result<(&'a str, Option<&'a str>), Refusal> {
+) -> Result<(&'a str, Option<&'a str>), CommandError> {
     let Some(topic) = words.next() else {
-        return Err(Refusal::new(Code::Invalid, format!("{verb} insufficient number of params")));
+        return Err(CommandError::new(
+            ErrorCode::Invalid,
+            format!("{verb} insufficient number of params"),
+        ));
     };
     let channel = words.next().filter(|channel| !channel.is_empty());
-    let topic = name(Code::BadTopic, verb, "topic", topic)?;
+    let topic = name(ErrorCode::BadTopic, verb, "topic", topic)?;
     let channel =
-        channel.map(|channel| name(Code::BadChannel, verb, "channel", channel)).transpose()?;
+        channel.map(|channel| name(ErrorCode::BadChannel, verb, "channel", channel)).transpose()?;
     Ok((topic, channel))
 }
 
-fn name<'a>(code: Code, verb: &str, what: &str, name: &'a [u8]) -> Result<&'a str, Refusal> {
+fn name<'a>(
+    code: ErrorCode,
+    verb: &str,
+    what: &str,
+    name: &'a [u8],
+) -> Result<&'a str, CommandError> {
     match std::str::from_utf8(name) {
         Ok(name) if names::is_valid(name.as_bytes()) => Ok(name),
         _ => {
             let text =
                 [verb.as_bytes(), b" ", what.as_bytes(), b" name '", name, b"' is not valid"];
-            Err(Refusal::new(code, text.concat()))
+            Err(CommandError::new(code, text.concat()))
         }
     }
 }

@@ -3,8 +3,8 @@
 //! Must not: decide what is said. Source: nsq `internal/protocol/protocol.go` `SendResponse`, and
 //! go-nsq `command.go` for the client's side, which only `loadgen` and tests use.
 
-use super::identity::Identity;
 use super::json;
+use super::peer_info::PeerInfo;
 
 /// The reply to everything but IDENTIFY, framed.
 pub const OK: &[u8] = b"\0\0\0\x02OK";
@@ -48,7 +48,7 @@ pub fn identify_reply(
 }
 
 /// An nsqd's IDENTIFY command.
-pub fn identify(identity: &Identity, out: &mut Vec<u8>) {
+pub fn identify(identity: &PeerInfo, out: &mut Vec<u8>) {
     let mut body = b"{".to_vec();
     identity.write_fields(&mut body);
     body.push(b'}');

@@ -4,9 +4,9 @@
 
 pub mod decode;
 pub mod encode;
-pub mod identity;
 pub mod json;
 pub mod names;
+pub mod peer_info;
 
 /// What opens a conversation.
 pub const MAGIC: &[u8; 4] = b"  V1";

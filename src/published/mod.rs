@@ -1,19 +1,19 @@
 //! [`Published<T>`]: one value that a writer replaces whole and readers read without waiting.
 //!
-//! With [`hashed`] the only door to crossbeam-epoch. Must not: hand a guard or a reference out of the closure of
+//! With [`epoch_table`] the only door to crossbeam-epoch. Must not: hand a guard or a reference out of the closure of
 //! [`Published::read`], so that no pin can live across a yield of either runtime. Any thread may
 //! read and publish; writers that must not overwrite each other order themselves.
 
-pub mod hashed;
+pub mod epoch_table;
 
 use std::sync::atomic::Ordering;
 
 use crossbeam::epoch::{self, Atomic, Owned};
 
-use crate::stripes::Stripes;
+use crate::striped_counter::StripedCounter;
 
 /// Values that were replaced or taken out and are not freed yet.
-static WAITING: Stripes = Stripes::new();
+static WAITING: StripedCounter = StripedCounter::new();
 
 /// How many replaced values of the whole process are not freed yet: a few for each thread that
 /// publishes. A number that only grows means that some thread stays in a read.

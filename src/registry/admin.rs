@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Entry, Full, Registry};
+use super::{LimitReached, Registry, TopicEntry};
 use crate::clock::Timestamp;
 use crate::protocol::names::{ChannelName, TopicName};
 
@@ -15,48 +15,52 @@ use crate::protocol::names::{ChannelName, TopicName};
 pub struct NoSuchChannel;
 
 /// The name that means every topic where NSQ allows it.
-const EVERY: &str = "*";
+const ALL_TOPICS: &str = "*";
 
 impl Registry {
     /// Lists a topic, if it is not listed.
     ///
     /// # Errors
-    /// [`Full::Registry`], and nothing has changed.
-    pub fn create_topic(&self, topic: &TopicName) -> Result<(), Full> {
+    /// [`LimitReached::Registry`], and nothing has changed.
+    pub fn create_topic(&self, topic: &TopicName) -> Result<(), LimitReached> {
         self.create(topic, None)
     }
 
     /// Lists a channel and its topic, if they are not listed.
     ///
     /// # Errors
-    /// [`Full::Registry`], and the channel is not there.
-    pub fn create_channel(&self, topic: &TopicName, channel: &ChannelName) -> Result<(), Full> {
+    /// [`LimitReached::Registry`], and the channel is not there.
+    pub fn create_channel(
+        &self,
+        topic: &TopicName,
+        channel: &ChannelName,
+    ) -> Result<(), LimitReached> {
         self.create(topic, Some(channel))
     }
 
-    fn create(&self, topic: &TopicName, channel: Option<&ChannelName>) -> Result<(), Full> {
+    fn create(&self, topic: &TopicName, channel: Option<&ChannelName>) -> Result<(), LimitReached> {
         let mut entry = self.entry(topic.as_str())?;
         if let Some(channel) = channel
             && entry.topic.channel(channel.as_str()).is_none()
         {
             if let Err(full) = self.take_names(1) {
                 drop(entry);
-                self.drop_if(topic.as_str(), Entry::is_unused);
+                self.drop_if(topic.as_str(), TopicEntry::is_unused);
                 return Err(full);
             }
             entry.topic.add_channel(channel);
             entry.dirty = true;
         }
-        entry.publish(&self.directory);
+        entry.publish(&self.snapshots);
         Ok(())
     }
 
     /// Removes a topic with its channels, or every topic by `*`; unknown names are fine. nsqds
     /// that carry it stay unlisted under it until they register it again.
     pub fn delete_topic(&self, topic: &str) {
-        if topic == EVERY {
+        if topic == ALL_TOPICS {
             let mut all = Vec::new();
-            self.directory.each_topic(|name, _| all.push(name.clone()));
+            self.snapshots.each_topic(|name, _| all.push(name.clone()));
             all.iter().for_each(|name| self.delete_one(name.as_str()));
         } else {
             self.delete_one(topic);
@@ -65,7 +69,7 @@ impl Registry {
 
     fn delete_one(&self, topic: &str) {
         let removed = self.topics.remove_if_mut(topic, |_, _| {
-            self.directory.unlist(topic);
+            self.snapshots.unlist(topic);
             true
         });
         if let Some((_, entry)) = removed {
@@ -84,16 +88,16 @@ impl Registry {
             self.names.fetch_sub(1, Ordering::Relaxed);
             entry.dirty = true;
         }
-        entry.publish_changes(&self.directory);
+        entry.publish_changes(&self.snapshots);
         if found { Ok(()) } else { Err(NoSuchChannel) }
     }
 
     /// Hides every producer of `topic` (of every topic by `*`) whose `broadcast_address:http_port`
     /// is `node` from lookups for the tombstone lifetime from `now`.
     pub fn tombstone(&self, topic: &str, node: &str, now: Timestamp) {
-        if topic == EVERY {
+        if topic == ALL_TOPICS {
             let mut all = Vec::new();
-            self.directory.each_topic(|name, _| all.push(name.clone()));
+            self.snapshots.each_topic(|name, _| all.push(name.clone()));
             all.iter().for_each(|name| self.tombstone_one(name.as_str(), node, now));
         } else {
             self.tombstone_one(topic, node, now);
@@ -103,6 +107,6 @@ impl Registry {
     fn tombstone_one(&self, topic: &str, node: &str, now: Timestamp) {
         let Some(mut entry) = self.topics.get_mut(topic) else { return };
         entry.dirty |= entry.topic.tombstone(node, now);
-        entry.publish_changes(&self.directory);
+        entry.publish_changes(&self.snapshots);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Must not: be dropped with changes in it: they would wait for somebody else's commit.
 
-use crate::directory::Shards;
 use crate::protocol::names::TopicName;
+use crate::snapshots::Shards;
 
 /// Changes on their way to [`super::Registry::commit`]. Reused from tick to tick.
 #[derive(Debug, Default)]

@@ -8,29 +8,29 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use crate::directory::Peer;
+use crate::cow_set::CowSet;
 use crate::protocol::names::{ChannelName, TopicName};
-use crate::sorted::Sorted;
+use crate::snapshots::Producer;
 
 /// An identified nsqd. The registry changes it; it must [`super::Registry::leave`] in the end.
 #[derive(Debug)]
 pub struct Client {
-    peer: Arc<Peer>,
+    peer: Arc<Producer>,
     /// The channels of each topic that it carries. The names are shared with the registry. Some may
     /// have been deleted by an admin since: leaving them again changes nothing.
-    topics: HashMap<TopicName, Sorted<ChannelName>, RandomState>,
+    topics: HashMap<TopicName, CowSet<ChannelName>, RandomState>,
     /// How many topics and channels that is.
     registrations: usize,
 }
 
 impl Client {
-    pub(super) fn new(peer: Arc<Peer>) -> Self {
+    pub(super) fn new(peer: Arc<Producer>) -> Self {
         Self { peer, topics: HashMap::default(), registrations: 0 }
     }
 
     /// The nsqd as everybody sees it.
     #[must_use]
-    pub fn peer(&self) -> &Arc<Peer> {
+    pub fn peer(&self) -> &Arc<Producer> {
         &self.peer
     }
 
@@ -56,7 +56,7 @@ impl Client {
             hash_map::Entry::Occupied(known) => known.into_mut(),
             hash_map::Entry::Vacant(place) => {
                 new += 1;
-                place.insert(Sorted::default())
+                place.insert(CowSet::default())
             }
         };
         if let Some(channel) = channel {
@@ -81,7 +81,7 @@ impl Client {
 
     pub(super) fn into_parts(
         self,
-    ) -> (Arc<Peer>, impl Iterator<Item = (TopicName, Sorted<ChannelName>)>) {
+    ) -> (Arc<Producer>, impl Iterator<Item = (TopicName, CowSet<ChannelName>)>) {
         (self.peer, self.topics.into_iter())
     }
 }

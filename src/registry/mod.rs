@@ -23,10 +23,10 @@ pub use batch::Batch;
 pub use client::Client;
 
 use crate::clock::Timestamp;
-use crate::directory::{Directory, Peer, Slot, Topic};
 use crate::limits;
-use crate::protocol::identity::Identity;
 use crate::protocol::names::{ChannelName, TopicName};
+use crate::protocol::peer_info::PeerInfo;
+use crate::snapshots::{Producer, Snapshots, Topic, TopicSlot};
 
 /// Shards of the map of topics: enough that writers seldom meet.
 const SHARDS: usize = 256;
@@ -48,9 +48,9 @@ impl Default for Capacity {
 
 /// A change that was refused because the registry, or the nsqd's share of it, is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum LimitReached {
     /// This nsqd has [`Capacity::per_peer`] registrations.
-    Peer,
+    Producer,
     /// All nsqds together have [`Capacity::registrations`], or there are as many names.
     Registry,
 }
@@ -67,8 +67,8 @@ pub struct Changed {
 /// All registrations.
 #[derive(Debug)]
 pub struct Registry {
-    topics: DashMap<TopicName, Entry, RandomState>,
-    directory: Arc<Directory>,
+    topics: DashMap<TopicName, TopicEntry, RandomState>,
+    snapshots: Arc<Snapshots>,
     capacity: Capacity,
     /// Topics and channels that exist. Relaxed, like the other: bounds, exact when all is quiet.
     names: AtomicUsize,
@@ -78,23 +78,23 @@ pub struct Registry {
 
 /// A topic in the truth.
 #[derive(Debug)]
-struct Entry {
+struct TopicEntry {
     name: TopicName,
     /// The topic with every change.
     topic: Topic,
     /// Where it is published, once it is.
-    slot: Option<Arc<Slot>>,
+    slot: Option<Arc<TopicSlot>>,
     /// Whether `topic` has a change that the slot does not show.
     dirty: bool,
 }
 
 impl Registry {
-    /// An empty registry that publishes into `directory`, which nobody else publishes into.
+    /// An empty registry that publishes into `snapshots`, which nobody else publishes into.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, capacity: Capacity) -> Self {
+    pub fn new(snapshots: Arc<Snapshots>, capacity: Capacity) -> Self {
         Self {
             topics: DashMap::with_hasher_and_shard_amount(RandomState::new(), SHARDS),
-            directory,
+            snapshots,
             capacity,
             names: AtomicUsize::new(0),
             registrations: AtomicUsize::new(0),
@@ -103,8 +103,8 @@ impl Registry {
 
     /// What readers see of it.
     #[must_use]
-    pub fn directory(&self) -> &Arc<Directory> {
-        &self.directory
+    pub fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.snapshots
     }
 
     /// How many topics and channels there are.
@@ -125,18 +125,18 @@ impl Registry {
         &self,
         batch: &mut Batch,
         address: SocketAddr,
-        identity: Identity,
+        identity: PeerInfo,
         now: Timestamp,
     ) -> Client {
-        let peer = Peer::new(address, identity, now);
-        self.directory.clients().add(&peer, &mut batch.clients);
+        let peer = Producer::new(address, identity, now);
+        self.snapshots.clients().add(&peer, &mut batch.clients);
         Client::new(peer)
     }
 
     /// The nsqd carries a topic, and a channel of it. The names are valid.
     ///
     /// # Errors
-    /// [`Full`], and nothing has changed.
+    /// [`LimitReached`], and nothing has changed.
     ///
     /// # Panics
     /// When a name is not valid: the decoder gives none that is not.
@@ -146,12 +146,12 @@ impl Registry {
         client: &mut Client,
         topic: &str,
         channel: Option<&str>,
-    ) -> Result<Changed, Full> {
+    ) -> Result<Changed, LimitReached> {
         let mut guard = self.entry(topic)?;
         let entry = &mut *guard;
         if let Err(full) = self.make_room(entry, client, channel) {
             drop(guard);
-            self.drop_if(topic, Entry::is_unused);
+            self.drop_if(topic, TopicEntry::is_unused);
             return Err(full);
         }
         let new_channel =
@@ -206,7 +206,7 @@ impl Registry {
             let gone = entry.is_leftover();
             drop(guard);
             if gone {
-                self.drop_if(topic, Entry::is_leftover);
+                self.drop_if(topic, TopicEntry::is_leftover);
             }
         }
         changed
@@ -239,28 +239,28 @@ impl Registry {
             let is_leftover = was_there && entry.is_leftover();
             drop(guard);
             if is_leftover {
-                self.drop_if(topic.as_str(), Entry::is_leftover);
+                self.drop_if(topic.as_str(), TopicEntry::is_leftover);
             }
             gone.into_iter().for_each(|channel| left(&topic, Some(channel)));
             if was_there {
                 left(&topic, None);
             }
         }
-        self.directory.clients().remove(&peer, &mut batch.clients);
+        self.snapshots.clients().remove(&peer, &mut batch.clients);
     }
 
     /// Publishes what has changed in the batch. From here on every lookup sees it.
     pub fn commit(&self, batch: &mut Batch) {
         for name in batch.topics.drain(..) {
             if let Some(mut entry) = self.topics.get_mut(&name) {
-                entry.publish(&self.directory);
+                entry.publish(&self.snapshots);
             }
         }
-        self.directory.clients().publish(&mut batch.clients);
+        self.snapshots.clients().publish(&mut batch.clients);
     }
 
     /// The locked entry of a topic, made if there is none.
-    fn entry(&self, topic: &str) -> Result<RefMut<'_, TopicName, Entry>, Full> {
+    fn entry(&self, topic: &str) -> Result<RefMut<'_, TopicName, TopicEntry>, LimitReached> {
         if let Some(entry) = self.topics.get_mut(topic) {
             return Ok(entry);
         }
@@ -269,13 +269,13 @@ impl Registry {
             dashmap::Entry::Occupied(entry) => Ok(entry.into_ref()),
             dashmap::Entry::Vacant(place) => {
                 self.take_names(1)?;
-                Ok(place.insert(Entry::new(name)))
+                Ok(place.insert(TopicEntry::new(name)))
             }
         }
     }
 
     /// Takes an ephemeral channel without producers out of its topic. Returns whether it did.
-    fn drop_empty_channel(&self, entry: &mut Entry, name: &str) -> bool {
+    fn drop_empty_channel(&self, entry: &mut TopicEntry, name: &str) -> bool {
         // Divergence: nsqlookupd keeps ephemeral channels whose nsqd went without UNREGISTER.
         let gone = entry
             .topic
@@ -289,12 +289,12 @@ impl Registry {
     }
 
     /// Removes a topic that nothing keeps: `is_gone` is asked (again) under its lock.
-    fn drop_if(&self, topic: &str, is_gone: impl Fn(&Entry) -> bool) {
+    fn drop_if(&self, topic: &str, is_gone: impl Fn(&TopicEntry) -> bool) {
         // Divergence: nsqlookupd keeps ephemeral topics whose nsqd went without UNREGISTER.
         let removed = self.topics.remove_if_mut(topic, |_, entry| {
             let gone = is_gone(entry);
             if gone {
-                self.directory.unlist(topic);
+                self.snapshots.unlist(topic);
             }
             gone
         });
@@ -304,23 +304,28 @@ impl Registry {
     }
 
     /// Checks that what a REGISTER would add fits, and counts a new channel's name.
-    fn make_room(&self, entry: &Entry, client: &Client, channel: Option<&str>) -> Result<(), Full> {
+    fn make_room(
+        &self,
+        entry: &TopicEntry,
+        client: &Client,
+        channel: Option<&str>,
+    ) -> Result<(), LimitReached> {
         let new = client.missing(entry.name.as_str(), channel);
         if new > 0 && client.registrations() + new > self.capacity.per_peer {
-            return Err(Full::Peer);
+            return Err(LimitReached::Producer);
         }
         if new > 0 && self.registrations() + new > self.capacity.registrations {
-            return Err(Full::Registry);
+            return Err(LimitReached::Registry);
         }
         let unknown = channel.is_some_and(|name| entry.topic.channel(name).is_none());
         if unknown { self.take_names(1) } else { Ok(()) }
     }
 
     /// Counts `count` more topics and channels, if they fit.
-    fn take_names(&self, count: usize) -> Result<(), Full> {
+    fn take_names(&self, count: usize) -> Result<(), LimitReached> {
         if self.names.fetch_add(count, Ordering::Relaxed) + count > self.capacity.registrations {
             self.names.fetch_sub(count, Ordering::Relaxed);
-            return Err(Full::Registry);
+            return Err(LimitReached::Registry);
         }
         Ok(())
     }
@@ -338,7 +343,7 @@ fn add_channel(topic: &mut Topic, channel: &str, client: &Client) -> Option<Chan
     }
 }
 
-impl Entry {
+impl TopicEntry {
     fn new(name: TopicName) -> Self {
         Self { name, topic: Topic::default(), slot: None, dirty: false }
     }
@@ -351,19 +356,19 @@ impl Entry {
 
     /// Shows every change, whoever made it. Under the topic's lock, so that an older topic never
     /// follows a newer one.
-    fn publish(&mut self, directory: &Directory) {
+    fn publish(&mut self, snapshots: &Snapshots) {
         let dirty = std::mem::take(&mut self.dirty);
         match &self.slot {
             Some(slot) if dirty => slot.publish(self.topic.clone()),
             Some(_) => {}
-            None => self.slot = Some(directory.list(self.name.clone(), self.topic.clone())),
+            None => self.slot = Some(snapshots.list(self.name.clone(), self.topic.clone())),
         }
     }
 
     /// Shows what waits for a commit, if anything does.
-    fn publish_changes(&mut self, directory: &Directory) {
+    fn publish_changes(&mut self, snapshots: &Snapshots) {
         if self.dirty {
-            self.publish(directory);
+            self.publish(snapshots);
         }
     }
 

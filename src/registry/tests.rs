@@ -1,4 +1,4 @@
-//! The registry against a plain model: what the directory shows after each commit.
+//! The registry against a plain model: what the snapshots shows after each commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ type Peers = BTreeSet<SocketAddr>;
 type Seen = model::Seen<SocketAddr>;
 type Model = model::Model<SocketAddr>;
 
-fn seen(directory: &Directory) -> BTreeMap<String, Seen> {
-    let peers = |peers: &crate::sorted::Sorted<Arc<Peer>>| {
+fn seen(snapshots: &Snapshots) -> BTreeMap<String, Seen> {
+    let peers = |peers: &crate::cow_set::CowSet<Arc<Producer>>| {
         peers.iter().map(|peer| peer.address()).collect::<Peers>()
     };
     let mut topics = BTreeMap::new();
-    directory.each_topic(|name, topic| {
+    snapshots.each_topic(|name, topic| {
         let channels = topic.channels().iter();
         let tombstoned = topic
             .producers()
@@ -35,13 +35,13 @@ fn seen(directory: &Directory) -> BTreeMap<String, Seen> {
     topics
 }
 
-fn identity(number: u16) -> Identity {
-    Identity {
+fn identity(number: u16) -> PeerInfo {
+    PeerInfo {
         broadcast_address: format!("node-{number}").into(),
         tcp_port: 4150,
         http_port: 4151,
         version: "1.3.0".into(),
-        ..Identity::default()
+        ..PeerInfo::default()
     }
 }
 
@@ -89,9 +89,9 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let directory = Arc::new(Directory::default());
+        let snapshots = Arc::new(Snapshots::default());
         Self {
-            registry: Registry::new(directory, Capacity::default()),
+            registry: Registry::new(snapshots, Capacity::default()),
             batch: Batch::default(),
             clients: BTreeMap::new(),
             model: Model::default(),
@@ -179,9 +179,9 @@ impl Pair {
 
     fn check(&mut self) {
         self.registry.commit(&mut self.batch);
-        assert_eq!(seen(self.registry.directory()), self.model.topics);
+        assert_eq!(seen(self.registry.snapshots()), self.model.topics);
         let mut clients = Peers::new();
-        self.registry.directory().each_client(|peer| assert!(clients.insert(peer.address())));
+        self.registry.snapshots().each_node(|peer| assert!(clients.insert(peer.address())));
         assert_eq!(clients, self.model.clients);
         assert_eq!(self.registry.names(), self.model.names());
         let held = self.clients.values().map(Client::registrations).sum::<usize>();
@@ -212,7 +212,7 @@ proptest! {
 fn nothing_is_seen_before_the_commit_and_everything_after() {
     let mut pair = Pair::new();
     pair.apply(&Step::Register(1, "a".into(), Some("x".into())));
-    assert!(seen(pair.registry.directory()).is_empty());
+    assert!(seen(pair.registry.snapshots()).is_empty());
     pair.check();
     assert_eq!(
         pair.registry.register(
@@ -236,8 +236,8 @@ fn many_changes_of_one_topic_are_one_publication() {
 
 #[test]
 fn a_full_registry_refuses_and_changes_nothing() {
-    let check = |capacity: Capacity, want: Full, refused: (&str, Option<&str>)| {
-        let registry = Registry::new(Arc::new(Directory::default()), capacity);
+    let check = |capacity: Capacity, want: LimitReached, refused: (&str, Option<&str>)| {
+        let registry = Registry::new(Arc::new(Snapshots::default()), capacity);
         let mut batch = Batch::default();
         let mut client =
             registry.identify(&mut batch, address(1), identity(1), Timestamp::default());
@@ -247,32 +247,32 @@ fn a_full_registry_refuses_and_changes_nothing() {
         assert_eq!(register(refused.0, refused.1), Err(want), "{refused:?}");
         assert_eq!(register("a", Some("x")), Ok(Changed::default()));
         registry.commit(&mut batch);
-        let topics = seen(registry.directory());
+        let topics = seen(registry.snapshots());
         assert_eq!(topics.keys().collect::<Vec<_>>(), ["a"]);
         assert_eq!(
             (registry.names(), registry.registrations(), topics["a"].channels.len()),
             (2, 2, 1)
         );
-        if want == Full::Registry {
+        if want == LimitReached::Registry {
             let names =
                 (TopicName::new("b").expect("valid"), ChannelName::new("y").expect("valid"));
-            assert_eq!(registry.create_channel(&names.0, &names.1), Err(Full::Registry));
-            assert_eq!(registry.create_topic(&names.0), Err(Full::Registry));
-            assert_eq!((registry.names(), seen(registry.directory())), (2, topics));
+            assert_eq!(registry.create_channel(&names.0, &names.1), Err(LimitReached::Registry));
+            assert_eq!(registry.create_topic(&names.0), Err(LimitReached::Registry));
+            assert_eq!((registry.names(), seen(registry.snapshots())), (2, topics));
         }
     };
     // No name is new, and still it is one registration more than fits.
     let capacity = Capacity { registrations: 2, ..Capacity::default() };
-    let registry = Registry::new(Arc::new(Directory::default()), capacity);
+    let registry = Registry::new(Arc::new(Snapshots::default()), capacity);
     let mut batch = Batch::default();
     let mut identify =
         |n| registry.identify(&mut batch, address(n), identity(n), Timestamp::default());
     let [mut first, mut second] = [identify(1), identify(2)];
     registry.register(&mut batch, &mut first, "a", Some("x")).expect("there is room for two");
-    assert_eq!(registry.register(&mut batch, &mut second, "a", None), Err(Full::Registry));
+    assert_eq!(registry.register(&mut batch, &mut second, "a", None), Err(LimitReached::Registry));
     assert_eq!(registry.registrations(), 2);
     for refused in [("b", None), ("a", Some("y")), ("b", Some("y"))] {
-        check(Capacity { per_peer: 2, registrations: 100 }, Full::Peer, refused);
-        check(Capacity { per_peer: 100, registrations: 2 }, Full::Registry, refused);
+        check(Capacity { per_peer: 2, registrations: 100 }, LimitReached::Producer, refused);
+        check(Capacity { per_peer: 100, registrations: 2 }, LimitReached::Registry, refused);
     }
 }

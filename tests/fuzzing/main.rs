@@ -16,9 +16,9 @@ const RUNS: u64 = 3000;
 
 /// A target's inputs that are kept: what people send, and what was found.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let directory = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
-    let mut paths: Vec<_> = std::fs::read_dir(&directory)
-        .unwrap_or_else(|error| panic!("{directory}: {error}"))
+    let snapshots = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<_> = std::fs::read_dir(&snapshots)
+        .unwrap_or_else(|error| panic!("{snapshots}: {error}"))
         .map(|entry| entry.expect("readable").path())
         .collect();
     paths.sort();

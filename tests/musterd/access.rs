@@ -353,7 +353,7 @@ fn refusals_are_warned_of_once_a_minute_and_name_the_last() {
         assert_eq!(code(&client.ask("POST", WRITES[0])), "403");
     }
     // Long enough for two more looks, and far from a minute.
-    std::thread::sleep(musterd::watch::LOOK * 5 / 2);
+    std::thread::sleep(musterd::watchdog::INTERVAL * 5 / 2);
     assert_eq!(
         [refused(&mut client, "tcp_allow"), refused(&mut client, "http_write_allow")],
         [6; 2]

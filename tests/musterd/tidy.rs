@@ -49,16 +49,16 @@ fn every_foreign_crate_has_one_door() {
     check_only(&["may_minihttp::"], &["src/http/minihttp.rs"]);
     check_only(&["dashmap::"], &["src/registry/"]);
     check_only(&["epoch::", "crossbeam_epoch"], &["src/published/"]);
-    check_only(&["simd_json::"], &["src/protocol/identity.rs"]);
+    check_only(&["simd_json::"], &["src/protocol/peer_info.rs"]);
     check_only(&["httparse::"], &["src/http/request.rs", "src/http/body.rs"]);
     check_only(&["signal_hook::"], &["src/daemon.rs"]);
-    check_only(&["ipnet::"], &["src/access/networks.rs"]);
+    check_only(&["ipnet::"], &["src/access/allow_list.rs"]);
     check_only(&["constant_time_eq"], &["src/access/token.rs"]);
 }
 
 #[test]
 fn unsafe_stands_where_the_architecture_says() {
-    let doors = ["src/published/", "src/shard.rs", "src/preflight.rs"];
+    let doors = ["src/published/", "src/shard.rs", "src/resources.rs"];
     check_only(&["unsafe {", "unsafe fn", "unsafe impl"], &doors);
 }
 
@@ -89,14 +89,14 @@ fn rooms_import_only_what_they_may() {
             }
         }
     };
-    let shell = ["shard", "daemon", "connections", "config", "preflight", "logging", "journal"];
+    let shell = ["shard", "daemon", "connections", "config", "preflight", "logging", "event_log"];
     let core = |more: &[&'static str]| [&shell[..], more].concat();
     check("src/limits.rs", &core(&["clock", "protocol", "registry", "directory", "http"]));
     check("src/published/", &core(&["clock", "protocol", "registry", "directory", "http"]));
-    check("src/stripes.rs", &core(&["clock", "protocol", "registry", "directory", "http"]));
+    check("src/striped_counter.rs", &core(&["clock", "protocol", "registry", "directory", "http"]));
     check("src/sorted", &core(&["clock", "protocol", "registry", "directory", "http"]));
     check("src/protocol", &core(&["clock", "flow", "registry", "directory", "session", "http"]));
-    check("src/directory", &core(&["flow", "registry", "session", "http"]));
+    check("src/snapshots", &core(&["flow", "registry", "session", "http"]));
     check("src/registry", &core(&["flow", "session", "http"]));
     check("src/session.rs", &core(&["http"]));
     for pure in ["turn", "routes", "router", "request", "body", "response", "listing", "query"] {

@@ -20,7 +20,7 @@ pub(crate) enum Plant {
     LosesRegistrations,
     /// PING is answered and does not count as a sign of life.
     DeafToPing,
-    /// Readers are given the directory of a step ago.
+    /// Readers are given the snapshots of a step ago.
     StaleView,
     /// Readers judge by a clock that was read a step ago.
     StaleClock,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use musterd::registry::{Capacity, Full};
+use musterd::registry::{Capacity, LimitReached};
 
 use crate::model::{Model, Seen};
 use crate::window::Window;
@@ -71,7 +71,7 @@ impl Truth {
         id: Id,
         topic: &str,
         channel: Option<&str>,
-    ) -> Result<(), Full> {
+    ) -> Result<(), LimitReached> {
         self.room(id, topic, channel)?;
         self.model.register(id, topic, channel);
         let held = self.held.get_mut(&id).expect("it has identified");
@@ -83,11 +83,11 @@ impl Truth {
         Ok(())
     }
 
-    fn room(&self, id: Id, topic: &str, channel: Option<&str>) -> Result<(), Full> {
+    fn room(&self, id: Id, topic: &str, channel: Option<&str>) -> Result<(), LimitReached> {
         let known = self.model.topics.get(topic);
         let names = self.model.names() + usize::from(known.is_none());
         if known.is_none() && names > self.capacity.registrations {
-            return Err(Full::Registry);
+            return Err(LimitReached::Registry);
         }
         let held = &self.held[&id];
         let wanted = [Some(None), channel.map(|channel| Some(channel.to_owned()))];
@@ -95,15 +95,15 @@ impl Truth {
             |channel: &Option<String>| !held.contains(&(topic.to_owned(), channel.clone()));
         let new = wanted.iter().flatten().filter(|channel| is_new(channel)).count();
         if new > 0 && held.len() + new > self.capacity.per_peer {
-            return Err(Full::Peer);
+            return Err(LimitReached::Producer);
         }
         if new > 0 && self.registrations() + new > self.capacity.registrations {
-            return Err(Full::Registry);
+            return Err(LimitReached::Registry);
         }
         let unknown = channel
             .is_some_and(|channel| !known.is_some_and(|seen| seen.channels.contains_key(channel)));
         if unknown && names + 1 > self.capacity.registrations {
-            return Err(Full::Registry);
+            return Err(LimitReached::Registry);
         }
         Ok(())
     }

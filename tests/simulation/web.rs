@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::flow::{Input, Next};
+use musterd::handler::{Input, Next};
 use musterd::http::{self, App, Call, Connection, Date, Refusal, Respond, Routes};
 use serde_json::{Value, json};
 
@@ -148,7 +148,7 @@ pub(crate) fn canonical(value: Value) -> Value {
                 assert_eq!(tombstones.len(), topics.len(), "nsqadmin crashes of this");
                 let pairs = topics.iter().zip(tombstones).map(|(topic, dead)| json!([topic, dead]));
                 members.insert("topics".into(), pairs.collect());
-                // A pair keeps its order: it is sorted as a whole only.
+                // A pair keeps its order: it is cow_set as a whole only.
                 let pairs = members.remove("topics").expect("just put in");
                 let Value::Array(pairs) = pairs else { unreachable!("an array") };
                 members.insert("pairs".into(), unordered(pairs));

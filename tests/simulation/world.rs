@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::directory::{Directory, Peer};
-use musterd::flow::{Ended, Input, Next, Service, Turn};
+use musterd::handler::{CloseReason, ConnectionHandler, Handled, Input, Next};
 use musterd::http::Routes;
-use musterd::registry::{Full, Registry};
-use musterd::session::{Event, Observer, Patience, Sessions};
+use musterd::registry::{LimitReached, Registry};
+use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
+use musterd::snapshots::{Producer, Snapshots};
 
 use crate::nsqd::{Line, Outcome, Stage};
 use crate::plant::Plant;
@@ -45,17 +45,17 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-struct Mute;
+struct NullObserver;
 
-impl Observer for Mute {
-    fn observe(&mut self, _: SocketAddr, _: Event<'_>) {}
+impl Observer for NullObserver {
+    fn observe(&mut self, _: SocketAddr, _: SessionEvent<'_>) {}
 }
 
 pub(crate) struct World {
     pub(crate) tally: Tally,
     now: Timestamp,
     registry: Arc<Registry>,
-    shards: Vec<Sessions<Mute>>,
+    shards: Vec<Sessions<NullObserver>>,
     web: Web,
     truth: Truth,
     open: Vec<Line>,
@@ -73,11 +73,11 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String>
 
 impl World {
     pub(crate) fn new(script: &Script, plant: Plant) -> Self {
-        let directory = Arc::new(Directory::default());
-        let registry = Arc::new(Registry::new(directory, script.capacity));
+        let snapshots = Arc::new(Snapshots::default());
+        let registry = Arc::new(Registry::new(snapshots, script.capacity));
         let sessions = || {
-            let patience = Patience::with_inactive_timeout(INACTIVE);
-            Sessions::new(Arc::clone(&registry), patience, GREETING.into(), Mute)
+            let timeouts = Timeouts::with_inactive_timeout(INACTIVE);
+            Sessions::new(Arc::clone(&registry), timeouts, GREETING.into(), NullObserver)
         };
         let routes = Routes {
             registry: Arc::clone(&registry),
@@ -122,7 +122,7 @@ impl World {
             Step::End { nsqd, bytes } => self.deliver(*nsqd, *bytes, usize::MAX / 2, true)?,
             Step::Reset { nsqd } => {
                 if let Some(at) = self.at(*nsqd) {
-                    self.close(at, Ended::Broken);
+                    self.close(at, CloseReason::Broken);
                 }
             }
         }
@@ -132,7 +132,7 @@ impl World {
     /// Everybody goes; nothing may be left.
     pub(crate) fn finish(&mut self) -> Result<(), String> {
         while !self.open.is_empty() {
-            self.close(0, Ended::Shutdown);
+            self.close(0, CloseReason::Shutdown);
         }
         (0..self.shards.len()).for_each(|shard| self.commit(shard));
         self.check()?;
@@ -152,7 +152,7 @@ impl World {
 
     fn connect(&mut self, shard: usize, address: usize, magic: &'static str) {
         let peer: SocketAddr = ADDRESSES[address].parse().expect("an address");
-        let session = self.shards[shard].open(peer, self.now);
+        let session = self.shards[shard].on_open(peer, self.now);
         let line = Line::new(self.connected, shard, peer, session, magic, self.now);
         self.connected += 1;
         self.open.push(line);
@@ -177,8 +177,13 @@ impl World {
         let bytes = &line.outbox[line.consumed..line.delivered];
         let input = Input { bytes, end: line.ended };
         let mut output = b"of others".to_vec();
-        let turn =
-            self.shards[line.shard].turn(&mut line.session, input, self.now, &mut output, budget);
+        let turn = self.shards[line.shard].on_input(
+            &mut line.session,
+            input,
+            self.now,
+            &mut output,
+            budget,
+        );
         ensure(turn.consumed <= bytes.len(), || format!("{turn:?} of {} bytes", bytes.len()))?;
         line.consumed += turn.consumed;
         let output = output.strip_prefix(b"of others").ok_or("a turn spoilt others' output")?;
@@ -215,10 +220,10 @@ impl World {
             Outcome::Register(topic, channel) => {
                 match self.truth.register(line.shard, line.id, topic, channel) {
                     Ok(()) => "OK",
-                    Err(Full::Peer) => {
+                    Err(LimitReached::Producer) => {
                         self.refused(at, "E_INVALID REGISTER too many registrations of this nsqd")
                     }
-                    Err(Full::Registry) => {
+                    Err(LimitReached::Registry) => {
                         self.refused(at, "E_INVALID REGISTER too many registrations in all")
                     }
                 }
@@ -238,8 +243,8 @@ impl World {
         let Some(nsqd) = self.nsqds.get_mut(&line.id) else { return };
         if self.plant == Plant::DeafToPing {
             let then = Timestamp::from_unix_nanos(nsqd.last_update);
-            let deaf = |peer: &Arc<Peer>| number(peer) == line.id;
-            self.registry.directory().each_client(|peer| {
+            let deaf = |peer: &Arc<Producer>| number(peer) == line.id;
+            self.registry.snapshots().each_node(|peer| {
                 if deaf(peer) {
                     peer.update(then);
                 }
@@ -257,7 +262,7 @@ impl World {
     fn turned(
         &mut self,
         at: usize,
-        turn: Turn,
+        turn: Handled,
         written: usize,
         budget: usize,
     ) -> Result<(), String> {
@@ -289,11 +294,11 @@ impl World {
         ensure(line.closing || consumed == want, || format!("consumed {consumed}, not {want}"))
     }
 
-    fn close(&mut self, at: usize, why: Ended) {
+    fn close(&mut self, at: usize, why: CloseReason) {
         let line = self.open.remove(at);
         let is_known = self.nsqds.contains_key(&line.id);
-        if self.plant != Plant::ForgetsTheLost || why != Ended::Broken {
-            self.shards[line.shard].closed(line.session, why, self.now);
+        if self.plant != Plant::ForgetsTheLost || why != CloseReason::Broken {
+            self.shards[line.shard].on_close(line.session, why, self.now);
         }
         if is_known {
             self.truth.leave(line.shard, line.id);
@@ -306,7 +311,7 @@ impl World {
         }
         self.truth.commit(shard);
         while let Some(at) = self.open.iter().position(|line| line.shard == shard && line.closing) {
-            self.close(at, Ended::Finished);
+            self.close(at, CloseReason::Finished);
         }
     }
 
@@ -315,9 +320,9 @@ impl World {
         let due = |line: &Line| line.shard == shard && !line.closing && line.deadline <= now;
         while let Some(at) = self.open.iter().position(due) {
             let mut output = Vec::new();
-            self.shards[shard].expired(&mut self.open[at].session, now, &mut output);
+            self.shards[shard].on_timeout(&mut self.open[at].session, now, &mut output);
             ensure(output.is_empty(), || "last words that nsqd does not expect".to_owned())?;
-            self.close(at, Ended::Expired);
+            self.close(at, CloseReason::Expired);
         }
         Ok(())
     }
@@ -418,23 +423,24 @@ impl World {
         Ok(())
     }
 
-    /// What the directory shows.
+    /// What the snapshots shows.
     fn view(&self) -> Result<View, String> {
         let mut view = View::default();
         let mut twice = None;
-        let directory = self.registry.directory();
-        directory.each_client(|peer| {
+        let snapshots = self.registry.snapshots();
+        snapshots.each_node(|peer| {
             if !view.clients.insert(number(peer)) {
                 twice = Some(format!("client {}", number(peer)));
             }
         });
-        directory.each_topic(|name, topic| {
-            let each = |peers: &musterd::sorted::Sorted<Arc<Peer>>| -> BTreeSet<Id> {
+        snapshots.each_topic(|name, topic| {
+            let each = |peers: &musterd::cow_set::CowSet<Arc<Producer>>| -> BTreeSet<Id> {
                 peers.iter().map(number).collect()
             };
             let channels = topic.channels().iter();
-            let at =
-                |peer: &Arc<Peer>| Some((number(peer), topic.tombstoned_at(peer)?.unix_nanos()));
+            let at = |peer: &Arc<Producer>| {
+                Some((number(peer), topic.tombstoned_at(peer)?.unix_nanos()))
+            };
             let seen = Topic {
                 producers: each(topic.producers()),
                 channels: channels.map(|c| (c.name().to_string(), each(c.producers()))).collect(),
@@ -449,8 +455,8 @@ impl World {
 }
 
 /// The number of an nsqd's connection.
-fn number(peer: &Arc<Peer>) -> Id {
-    let id = peer.identity().hostname.strip_prefix('c').and_then(|id| id.parse().ok());
+fn number(peer: &Arc<Producer>) -> Id {
+    let id = peer.peer_info().hostname.strip_prefix('c').and_then(|id| id.parse().ok());
     id.expect("it is called so in Say::Identify")
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use musterd::protocol::identity::Identity;
+use musterd::protocol::peer_info::PeerInfo;
 use musterd::protocol::{MAGIC, decode, encode};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -29,13 +29,13 @@ impl Nsqd {
         stream.set_nodelay(true)?;
         let mut output = MAGIC.to_vec();
         let name = format!("nsqd-{number:05}.example");
-        let identity = Identity {
+        let identity = PeerInfo {
             hostname: name.as_str().into(),
             broadcast_address: name.into(),
             tcp_port: 4150,
             http_port: 4151,
             version: "1.3.0".into(),
-            ..Identity::default()
+            ..PeerInfo::default()
         };
         encode::identify(&identity, &mut output);
         Ok(Self { stream, output, input: Vec::new(), owed: 1 })

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use musterd::clock::{Clock, Timestamp};
-use musterd::protocol::{encode, identity::Identity};
+use musterd::protocol::{encode, peer_info::PeerInfo};
 
 use crate::input::target::Target;
 
@@ -111,7 +111,7 @@ fn commands(state: &State, peer: &str, mut stream: TcpStream) -> Option<()> {
                 reader.read_exact(&mut length).ok()?;
                 let mut body = vec![0; u32::from_be_bytes(length) as usize];
                 reader.read_exact(&mut body).ok()?;
-                host = Identity::decode(&body).ok()?.broadcast_address.into();
+                host = PeerInfo::decode(&body).ok()?.broadcast_address.into();
                 stream.write_all(&encode::identify_reply("fake", "fake", 1, 1)).ok()?;
                 continue;
             }

@@ -3,7 +3,7 @@
 use super::lines::Dialogue;
 use super::*;
 use crate::connections::slot::Slot;
-use crate::flow::Ended;
+use crate::handler::CloseReason;
 use crate::limits;
 use std::sync::atomic::Ordering;
 
@@ -27,7 +27,7 @@ fn a_peer_that_never_reads_is_not_read() {
     let most = (limits::QUEUED_OUTPUT + 4000) as u64;
     assert!(bench.counters.queued_output() > 0);
     assert!(bench.counters.queued_output() <= most, "{:?}", bench.counters);
-    assert!(bench.counters.received() < sent as u64, "the table reads what it cannot answer");
+    assert!(bench.counters.received() < sent as u64, "the table reads what it cannot acknowledge");
     drop(peer);
     bench.until("gone", |bench| bench.table.is_empty());
     assert_eq!(bench.counters.queued_output(), 0);
@@ -42,7 +42,7 @@ fn a_large_answer_arrives_whole_at_a_slow_reader() {
     assert!(bench.counters.queued_output() > 0, "it does not fit the kernel's buffers");
     bench.expect(&mut peer, b"first\n");
     let mut got = 0;
-    bench.until("the whole answer", |_| {
+    bench.until("the whole acknowledge", |_| {
         let mut chunk = Vec::new();
         read_some(&mut peer, &mut chunk, 4 * 1024 * 1024);
         assert!(chunk == vec![b'x'; chunk.len()]);
@@ -126,12 +126,15 @@ fn accepted_sockets_inherit_the_options_of_the_listener() {
     assert!(sockopt::tcp_nodelay(socket).unwrap());
     assert_eq!(
         u128::from(sockopt::tcp_user_timeout(socket).unwrap()),
-        limits::DEAD_LINK.as_millis()
+        limits::TCP_USER_TIMEOUT.as_millis()
     );
     assert!(sockopt::socket_keepalive(socket).unwrap());
     assert_eq!(sockopt::tcp_keepidle(socket).unwrap(), Duration::from_secs(15));
-    assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), limits::PROBE);
-    assert!(limits::KEEPALIVE + 5 * limits::PROBE <= limits::DEAD_LINK, "five must be lost");
+    assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), limits::KEEPALIVE_INTERVAL);
+    assert!(
+        limits::KEEPALIVE + 5 * limits::KEEPALIVE_INTERVAL <= limits::TCP_USER_TIMEOUT,
+        "five must be lost"
+    );
 }
 
 /// The name of the test that another one runs in a process of its own.
@@ -179,7 +182,7 @@ fn a_service_that_keeps_too_much_loses_the_connection_only() {
         hoarder.write_all(&chunk).unwrap();
         bench.settle();
     }
-    bench.until("ended", |bench| bench.log.endings() == [Ended::Panicked]);
+    bench.until("ended", |bench| bench.log.endings() == [CloseReason::Panicked]);
     bench.send(&mut other, b"echo fine\n");
     bench.expect(&mut other, b"fine\n");
 }

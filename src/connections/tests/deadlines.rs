@@ -3,7 +3,7 @@
 use super::lines::{LINE, SILENCE};
 use super::*;
 use crate::connections::epoll::EVENTS;
-use crate::flow::Ended;
+use crate::handler::CloseReason;
 use crate::limits;
 
 /// More than a tick: a deadline is kept late by less than one.
@@ -11,7 +11,7 @@ const TICK: Duration = Duration::from_millis(300);
 
 #[test]
 fn a_silent_peer_is_told_and_closed_at_its_deadline() {
-    for (sent, answer, limit) in [
+    for (sent, acknowledge, limit) in [
         (&b""[..], &b""[..], LINE),
         (b"echo ha", b"", LINE),
         (b"echo one\n", b"one\n", SILENCE),
@@ -20,11 +20,11 @@ fn a_silent_peer_is_told_and_closed_at_its_deadline() {
         let mut bench = Bench::new();
         let mut peer = bench.peer();
         bench.send(&mut peer, sent);
-        bench.expect(&mut peer, answer);
+        bench.expect(&mut peer, acknowledge);
         bench.pass(limit - TICK);
         assert_eq!(bench.log.endings(), [], "{sent:?}: too early");
         bench.pass(2 * TICK);
-        assert_eq!(bench.log.endings(), [Ended::Expired], "{sent:?}");
+        assert_eq!(bench.log.endings(), [CloseReason::Expired], "{sent:?}");
         assert_eq!(bench.until_end(&mut peer), b"late\n");
     }
 }
@@ -38,7 +38,7 @@ fn a_dripping_peer_does_not_move_its_deadline() {
         bench.pass(LINE / 9);
     }
     bench.pass(TICK);
-    assert_eq!(bench.log.endings(), [Ended::Expired]);
+    assert_eq!(bench.log.endings(), [CloseReason::Expired]);
     assert_eq!(bench.until_end(&mut peer), b"late\n");
 }
 
@@ -59,7 +59,7 @@ fn a_stopped_process_does_not_take_its_own_sleep_for_silence() {
     for peer in &mut peers[1..] {
         bench.expect(peer, b"here\n");
     }
-    assert_eq!(bench.log.endings(), [Ended::Expired]);
+    assert_eq!(bench.log.endings(), [CloseReason::Expired]);
     assert_eq!(bench.until_end(&mut peers[0]), b"late\n");
 }
 
@@ -71,7 +71,7 @@ fn a_peer_that_never_reads_is_closed_before_it_is_silent() {
     bench.pass(limits::WRITE_STALL - TICK);
     assert_eq!(bench.log.endings(), []);
     bench.pass(2 * TICK);
-    assert_eq!(bench.log.endings(), [Ended::Stalled]);
+    assert_eq!(bench.log.endings(), [CloseReason::Stalled]);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn output_without_progress_ends_its_connection() {
     }
     assert!(bench.counters.queued_output() > 0);
     bench.pass(limits::WRITE_STALL + TICK);
-    assert_eq!(bench.log.endings(), [Ended::Stalled]);
+    assert_eq!(bench.log.endings(), [CloseReason::Stalled]);
     assert_eq!((bench.counters.queued_output(), bench.counters.open()), (0, 0));
 }
 
@@ -105,7 +105,7 @@ fn a_deadline_counts_again_once_the_output_is_read() {
     bench.send(&mut peer, LARGE);
     bench.expect(&mut peer, &vec![b'x'; size]);
     bench.pass(SILENCE + TICK);
-    assert_eq!(bench.log.endings(), [Ended::Expired]);
+    assert_eq!(bench.log.endings(), [CloseReason::Expired]);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_peer_that_keeps_its_side_open_lingers_only_so_long() {
     let mut peer = bench.peer();
     bench.send(&mut peer, b"quit\n");
     bench.expect(&mut peer, b"bye\n");
-    assert_eq!((bench.log.endings(), bench.table.len()), (vec![Ended::Finished], 1));
+    assert_eq!((bench.log.endings(), bench.table.len()), (vec![CloseReason::Finished], 1));
     bench.pass(limits::LINGER + TICK);
     assert!(bench.table.is_empty());
     assert_eq!(bench.counters.open(), 0);

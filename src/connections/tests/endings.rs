@@ -1,7 +1,7 @@
 //! How connections end: by panics, resets, a last reply under unread input, and the stop.
 
 use super::*;
-use crate::flow::Ended;
+use crate::handler::CloseReason;
 use crate::limits;
 use rustix::net::sockopt;
 use std::net::Shutdown;
@@ -17,7 +17,7 @@ fn a_panic_costs_its_connection_only() {
     assert_eq!(bench.until_end(&mut bad), b"", "not half a reply");
     bench.send(&mut good, b"echo two\n");
     bench.expect(&mut good, b"two\n");
-    assert_eq!(bench.log.endings(), [Ended::Panicked]);
+    assert_eq!(bench.log.endings(), [CloseReason::Panicked]);
     assert_eq!((bench.counters.panicked(), bench.counters.open()), (1, 1));
 }
 
@@ -30,7 +30,7 @@ fn a_reset_is_told_from_an_end() {
         sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
         drop(peer);
         bench.until("gone", |bench| bench.table.is_empty());
-        assert_eq!(bench.log.endings(), [Ended::Broken], "{sent:?}");
+        assert_eq!(bench.log.endings(), [CloseReason::Broken], "{sent:?}");
         assert_eq!((bench.counters.open(), bench.counters.queued_output()), (0, 0));
     }
 }
@@ -44,7 +44,7 @@ fn the_last_reply_is_read_even_when_input_was_not() {
     assert_eq!(bench.until_end(&mut peer), b"bye\n");
     drop(peer);
     bench.until("gone", |bench| bench.table.is_empty());
-    assert_eq!(bench.log.endings(), [Ended::Finished]);
+    assert_eq!(bench.log.endings(), [CloseReason::Finished]);
 }
 
 #[test]
@@ -61,12 +61,12 @@ fn a_stop_ends_what_is_idle_and_finishes_what_is_not() {
     assert_eq!(bench.until_end(&mut silent), b"");
     assert_eq!(bench.until_end(&mut unheard), b"just sent\n");
     bench.settle();
-    assert_eq!(bench.table.len(), 2, "half a line and a large answer are in flight");
+    assert_eq!(bench.table.len(), 2, "half a line and a large acknowledge are in flight");
     bench.send(&mut half_line, b"f\n");
     assert_eq!(bench.until_end(&mut half_line), b"half\n");
     assert_eq!(bench.until_end(&mut busy).len(), LARGE_SIZE);
     assert_eq!(bench.table.turn(Duration::ZERO).unwrap(), Progress::Drained);
-    assert_eq!(bench.log.endings(), [Ended::Shutdown; 5]);
+    assert_eq!(bench.log.endings(), [CloseReason::Shutdown; 5]);
     assert!(TcpStream::connect(bench.address).is_err(), "it still listens");
 }
 
@@ -82,7 +82,10 @@ fn a_stop_ends_what_does_not_finish_in_time() {
     assert_eq!(bench.table.len(), 3);
     bench.pass(Duration::from_secs(2));
     assert_eq!(bench.table.turn(Duration::ZERO).unwrap(), Progress::Drained);
-    assert_eq!(bench.log.endings(), [Ended::Finished, Ended::Shutdown, Ended::Shutdown]);
+    assert_eq!(
+        bench.log.endings(),
+        [CloseReason::Finished, CloseReason::Shutdown, CloseReason::Shutdown]
+    );
     assert_eq!((bench.counters.open(), bench.counters.queued_output()), (0, 0));
 }
 
@@ -101,7 +104,7 @@ fn a_connection_handed_over_after_the_stop_is_closed() {
     let (socket, address) = outside.accept().unwrap();
     assert!(bench.counters.enter(1));
     bench.stop_in(limits::DRAIN);
-    bench.table.handle().send(Mail::Open(Arrival {
+    bench.table.handle().send(LoopMessage::Open(Arrival {
         socket: socket.into(),
         peer: address,
         place: None,

@@ -9,22 +9,22 @@ use std::net::Shutdown;
 use super::*;
 use crossbeam::channel::{Receiver, unbounded};
 
-use crate::flow::Ended;
+use crate::handler::CloseReason;
 use crate::{http, shard};
 
 /// What a blocking read waits for at most; only a broken host makes it so long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Hosted {
-    running: Running,
-    exits: Receiver<Exit>,
+    running: Workers,
+    exits: Receiver<WorkerExit>,
     address: SocketAddr,
     clock: Clock,
-    counters: Arc<Counters>,
+    counters: Arc<ConnectionCounters>,
     log: Arc<Log>,
 }
 
-type Spawn = fn(Hosting, Arc<Log>) -> io::Result<Running>;
+type Spawn = fn(HostConfig, Arc<Log>) -> io::Result<Workers>;
 
 const HOSTS: [(&str, usize, Spawn); 4] = [
     ("thread", 1, on_a_thread),
@@ -33,39 +33,39 @@ const HOSTS: [(&str, usize, Spawn); 4] = [
     ("may", 2, on_may),
 ];
 
-fn on_glommio(hosting: Hosting, log: Arc<Log>) -> io::Result<Running> {
-    shard::spawn(hosting, &crate::preflight::cpus().unwrap(), move |_| Lines::new(Arc::clone(&log)))
+fn on_glommio(hosting: HostConfig, log: Arc<Log>) -> io::Result<Workers> {
+    shard::spawn(hosting, &crate::resources::cpus().unwrap(), move |_| Lines::new(Arc::clone(&log)))
 }
 
-fn on_may(hosting: Hosting, log: Arc<Log>) -> io::Result<Running> {
+fn on_may(hosting: HostConfig, log: Arc<Log>) -> io::Result<Workers> {
     http::server::spawn(hosting, move |_| Lines::new(Arc::clone(&log)))
 }
 
 /// The simplest host there is: what loadgen or a test would do.
-fn on_a_thread(hosting: Hosting, log: Arc<Log>) -> io::Result<Running> {
-    let (mut berths, handles) = hosting.prepare()?;
-    let berth = berths.remove(0);
+fn on_a_thread(hosting: HostConfig, log: Arc<Log>) -> io::Result<Workers> {
+    let (mut inits, handles) = hosting.prepare()?;
+    let init = inits.remove(0);
     let thread = std::thread::spawn(move || {
-        let farewell = berth.farewell();
-        let mut table = berth.table(Lines::new(log))?;
+        let exit_guard = init.exit_guard();
+        let mut table = init.table(Lines::new(log))?;
         while table.turn(WAIT)? != Progress::Drained {}
-        farewell.say(&Ok(()));
+        exit_guard.say(&Ok(()));
         Ok(())
     });
-    Ok(Running::new(handles, vec![Box::new(move || thread.join().unwrap())]))
+    Ok(Workers::new(handles, vec![Box::new(move || thread.join().unwrap())]))
 }
 
 impl Hosted {
     fn start(tables: usize, spawn: Spawn) -> Self {
         let (exits, told) = unbounded();
-        let (counters, log) = (Arc::new(Counters::default()), Arc::new(Log::default()));
+        let (counters, log) = (Arc::new(ConnectionCounters::default()), Arc::new(Log::default()));
         let (listener, clock) = (listener(), Clock::system());
         let address = listener.local_addr().unwrap();
-        let hosting = Hosting {
+        let hosting = HostConfig {
             tables,
             listener,
             route: shard::by_peer(tables),
-            door: None,
+            policy: None,
             options: OPTIONS,
             clock: clock.clone(),
             counters: Arc::clone(&counters),
@@ -82,7 +82,7 @@ impl Hosted {
         BufReader::new(peer)
     }
 
-    /// Stops, joins, and checks that every table said farewell and nothing is left open.
+    /// Stops, joins, and checks that every table said exit_guard and nothing is left open.
     fn stop(self, tables: usize) {
         self.running.stop(self.clock.now() + Duration::from_secs(3));
         self.running.join().unwrap();
@@ -205,7 +205,7 @@ fn a_stop_with_silent_half_open_and_busy_peers() {
 }
 
 /// The three ways into a parked table: a socket, the mailbox (each accepted connection of another
-/// table, and the stop), the timer. A host that sleeps too deeply does not answer; one that does
+/// table, and the stop), the timer. A host that sleeps too deeply does not acknowledge; one that does
 /// not sleep takes turns without end.
 #[test]
 fn a_parked_host_wakes_for_sockets_mail_and_time() {
@@ -239,6 +239,6 @@ fn a_table_that_dies_is_told() {
         assert!(exit.result.is_err(), "{name}");
         hosted.running.stop(hosted.clock.now());
         assert!(hosted.running.join().is_err(), "{name}");
-        assert_eq!(hosted.log.endings(), Vec::<Ended>::new());
+        assert_eq!(hosted.log.endings(), Vec::<CloseReason>::new());
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::flow::{Ended, Input, Next, Service, Turn};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next};
 
 /// From accept to the first line, and from a line's first byte to its last.
 pub(super) const LINE: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ pub(super) const NAP: Duration = Duration::from_millis(300);
 /// What happened to all connections of a service.
 #[derive(Default)]
 pub(super) struct Log {
-    pub(super) endings: Mutex<Vec<Ended>>,
+    pub(super) endings: Mutex<Vec<CloseReason>>,
     pub(super) commits: AtomicU64,
     /// The most bytes of other replies that a turn has found before its own.
     pub(super) most_waiting: AtomicUsize,
@@ -47,7 +47,7 @@ impl Log {
         }
     }
 
-    pub(super) fn endings(&self) -> Vec<Ended> {
+    pub(super) fn endings(&self) -> Vec<CloseReason> {
         self.endings.lock().unwrap().clone()
     }
 }
@@ -68,7 +68,7 @@ impl Lines {
     }
 
     /// Answers one line; whether the connection goes on.
-    fn answer(&mut self, line: &[u8], output: &mut Vec<u8>) -> bool {
+    fn acknowledge(&mut self, line: &[u8], output: &mut Vec<u8>) -> bool {
         self.applied += 1;
         let text = std::str::from_utf8(line).unwrap();
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
@@ -88,42 +88,42 @@ impl Lines {
     }
 }
 
-impl Service for Lines {
+impl ConnectionHandler for Lines {
     type Connection = Dialogue;
 
-    fn open(&mut self, _: SocketAddr, now: Timestamp) -> (Dialogue, Timestamp) {
+    fn on_open(&mut self, _: SocketAddr, now: Timestamp) -> (Dialogue, Timestamp) {
         (Dialogue { waiting_since: now, limit: LINE }, now + LINE)
     }
 
-    fn turn(
+    fn on_input(
         &mut self,
         dialogue: &mut Dialogue,
         input: Input<'_>,
         now: Timestamp,
         output: &mut Vec<u8>,
         budget: usize,
-    ) -> Turn {
+    ) -> Handled {
         let (start, mut consumed) = (output.len(), 0);
         self.log.most_waiting.fetch_max(start, Ordering::SeqCst);
         while let Some(length) = input.bytes[consumed..].iter().position(|&byte| byte == b'\n') {
             if output.len() - start >= budget {
-                return Turn { consumed, next: Next::Write };
+                return Handled { consumed, next: Next::Write };
             }
             let line = &input.bytes[consumed..consumed + length];
             consumed += length + 1;
             let limit = if line == b"nap" { NAP } else { SILENCE };
             (dialogue.waiting_since, dialogue.limit) = (now, limit);
-            if !self.answer(line, output) {
-                return Turn { consumed, next: Next::Close };
+            if !self.acknowledge(line, output) {
+                return Handled { consumed, next: Next::Close };
             }
         }
         if consumed < input.bytes.len() && dialogue.limit == SILENCE {
             (dialogue.waiting_since, dialogue.limit) = (now, LINE);
         }
-        Turn { consumed, next: Next::Read { deadline: dialogue.waiting_since + dialogue.limit } }
+        Handled { consumed, next: Next::Read { deadline: dialogue.waiting_since + dialogue.limit } }
     }
 
-    fn expired(&mut self, _: &mut Dialogue, _: Timestamp, output: &mut Vec<u8>) {
+    fn on_timeout(&mut self, _: &mut Dialogue, _: Timestamp, output: &mut Vec<u8>) {
         output.extend_from_slice(b"late\n");
     }
 
@@ -133,7 +133,7 @@ impl Service for Lines {
         self.log.commits.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn closed(&mut self, _: Dialogue, why: Ended, _: Timestamp) {
+    fn on_close(&mut self, _: Dialogue, why: CloseReason, _: Timestamp) {
         self.log.endings.lock().unwrap().push(why);
     }
 }

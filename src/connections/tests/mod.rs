@@ -1,9 +1,9 @@
 //! What a table does to real sockets: driven turn by turn on the test's own thread, with the
 //! test's clock; and the same conversations through every host.
 
+mod accept_policy;
 mod bounds;
 mod deadlines;
-mod doors;
 mod endings;
 mod hosts;
 mod lines;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::access::Door;
+use crate::access::AcceptPolicy;
 use crate::clock::{Clock, Timestamp};
 use lines::{Lines, Log};
 
@@ -29,10 +29,10 @@ const LARGE_SIZE: usize = 30_000_000;
 
 /// A table that listens, its clock, and what its service has noted.
 struct Bench {
-    table: Table<Lines>,
+    table: EventLoop<Lines>,
     clock: Clock,
     address: SocketAddr,
-    counters: Arc<Counters>,
+    counters: Arc<ConnectionCounters>,
     log: Arc<Log>,
 }
 
@@ -49,18 +49,18 @@ impl Bench {
         Self::behind(options, None)
     }
 
-    fn behind(options: Options, door: Option<Door>) -> Self {
+    fn behind(options: Options, policy: Option<AcceptPolicy>) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_nanos(1_700_000_000_000_000_000));
-        let (counters, log) = (Arc::new(Counters::default()), Arc::new(Log::default()));
-        let seat = Seat::new().unwrap();
+        let (counters, log) = (Arc::new(ConnectionCounters::default()), Arc::new(Log::default()));
+        let fds = LoopFds::new().unwrap();
         let listener = listener();
         let address = listener.local_addr().unwrap();
-        let tables = vec![seat.handle()];
+        let tables = vec![fds.handle()];
         let acceptor =
             Acceptor::new(listener, tables, 0, Box::new(|_| 0), options.keepalive).unwrap();
         let service = Lines::new(Arc::clone(&log));
-        let mut table = Table::new(seat, service, options, Arc::clone(&counters), clock.clone());
-        table.listen(acceptor.behind(door)).unwrap();
+        let mut table = EventLoop::new(fds, service, options, Arc::clone(&counters), clock.clone());
+        table.listen(acceptor.behind(policy)).unwrap();
         Self { table, clock, address, counters, log }
     }
 
@@ -127,13 +127,13 @@ impl Bench {
     /// Moves the clock by `span` and lets the table see it.
     fn pass(&mut self, span: Duration) {
         self.clock.set(self.clock.now() + span);
-        self.table.handle().send(Mail::Wake);
+        self.table.handle().send(LoopMessage::Wake);
         self.settle();
     }
 
     fn stop_in(&mut self, span: Duration) {
         let deadline = self.clock.now() + span;
-        self.table.handle().send(Mail::Stop { deadline });
+        self.table.handle().send(LoopMessage::Stop { deadline });
     }
 }
 

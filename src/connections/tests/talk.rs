@@ -1,7 +1,7 @@
 //! Bytes in, bytes out: splits, pipelining, half-closes, and what is published when.
 
 use super::*;
-use crate::flow::Ended;
+use crate::handler::CloseReason;
 use crate::limits;
 use std::net::Shutdown;
 use std::sync::atomic::Ordering;
@@ -67,7 +67,7 @@ fn a_half_closing_peer_gets_every_answer() {
         assert_eq!(bench.until_end(&mut peer), expected);
     }
     bench.until("all closed", |bench| bench.table.is_empty());
-    assert_eq!(bench.log.endings(), [Ended::Finished; 4]);
+    assert_eq!(bench.log.endings(), [CloseReason::Finished; 4]);
     assert_eq!(bench.counters.open(), 0);
 }
 
@@ -124,5 +124,5 @@ fn a_slot_that_is_used_again_hears_nothing_of_its_last_tenant() {
         drop(second);
         bench.until("both closed", |bench| bench.table.is_empty());
     }
-    assert_eq!(bench.table.slots.reach(), 2, "two slots were enough");
+    assert_eq!(bench.table.slots.capacity(), 2, "two slots were enough");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::host::{Daemon, Peer};
+use super::host::{Daemon, Producer};
 use crate::registry::Client;
 
 /// One recorded case.
@@ -136,9 +136,9 @@ fn comparable(json: Value) -> Value {
 /// The nsqds that are connected, by name.
 type Fleet = BTreeMap<&'static str, Client>;
 /// What happened before the case of this number.
-type Event = (usize, fn(&Daemon, &mut Fleet));
+type SessionEvent = (usize, fn(&Daemon, &mut Fleet));
 
-fn replay(cases: &[Case], events: &[Event], manner: Manner) {
+fn replay(cases: &[Case], events: &[SessionEvent], manner: Manner) {
     let (mut daemon, mut fleet) = (Daemon::new(), Fleet::new());
     let has_event = |number: usize| events.iter().any(|&(at, _)| at == number);
     let mut next = 0;
@@ -163,7 +163,7 @@ fn replay(cases: &[Case], events: &[Event], manner: Manner) {
 /// Replays `group` over one connection.
 fn converse(group: &[Case], daemon: &mut Daemon, manner: Manner) {
     let sent: Vec<u8> = group.iter().flat_map(|case| case.sent.clone()).collect();
-    let mut peer = Peer::new();
+    let mut peer = Producer::new();
     match manner {
         Manner::Bytes => sent.iter().for_each(|byte| peer.send(daemon, &[*byte])),
         Manner::Whole | Manner::Pipelined => peer.send(daemon, &sent),
@@ -215,7 +215,7 @@ fn posts_have_the_recorded_effects() {
 }
 
 /// What happened between the requests of `http_with_producers`.
-const EVENTS: [Event; 9] = [
+const EVENTS: [SessionEvent; 9] = [
     (0, |daemon, fleet| {
         let registrations = [("alpha", None), ("alpha", Some("ch1")), ("alpha", Some("ch2"))];
         fleet.insert("a", daemon.join("a", "127.0.0.2:41001", &registrations));
@@ -237,7 +237,7 @@ const EVENTS: [Event; 9] = [
 ];
 
 /// The last events: an nsqd with ephemeral names comes and goes, then a fleet comes.
-const LATE_EVENTS: [Event; 2] = [
+const LATE_EVENTS: [SessionEvent; 2] = [
     (34, |daemon, _| {
         let registrations = [("eph2#ephemeral", Some("c#ephemeral"))];
         daemon.leave(daemon.join("e2", "127.0.0.4:41004", &registrations));
@@ -265,7 +265,7 @@ fn producers_are_told_as_recorded() {
     // Divergence: an ephemeral topic goes with its last nsqd, however that went.
     cases[34].want[0].body = comparable(json!({"topics": ["keep", "alpha"]}));
     cases[35].want[0].body = json!({"channels": []});
-    let events: Vec<Event> = EVENTS.into_iter().chain(LATE_EVENTS).collect();
+    let events: Vec<SessionEvent> = EVENTS.into_iter().chain(LATE_EVENTS).collect();
     for manner in MANNERS {
         replay(&cases, &events, manner);
     }

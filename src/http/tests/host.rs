@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::directory::Directory;
-use crate::flow::{Input, Next};
+use crate::handler::{Input, Next};
 use crate::http::{App, Call, Connection, Date, Refusal, Respond, Routes, turn};
-use crate::protocol::identity::Identity;
+use crate::protocol::peer_info::PeerInfo;
 use crate::registry::{Batch, Capacity, Client, Registry};
+use crate::snapshots::Snapshots;
 
 /// When every test begins.
 pub(in crate::http) const START: Timestamp = Timestamp::from_unix_nanos(784_111_777_000_000_000);
@@ -25,9 +25,9 @@ pub(in crate::http) struct Daemon {
 
 impl Daemon {
     pub(in crate::http) fn new() -> Self {
-        let directory = Arc::new(Directory::default());
+        let snapshots = Arc::new(Snapshots::default());
         let routes = Routes {
-            registry: Arc::new(Registry::new(directory, Capacity::default())),
+            registry: Arc::new(Registry::new(snapshots, Capacity::default())),
             inactive_producer_timeout: Duration::from_secs(300),
             tombstone_lifetime: Duration::from_secs(45),
             keep_from: 1,
@@ -43,13 +43,13 @@ impl Daemon {
         address: &str,
         registrations: &[(&str, Option<&str>)],
     ) -> Client {
-        let identity = Identity {
+        let identity = PeerInfo {
             hostname: format!("host-{name}").into(),
             broadcast_address: format!("nsqd-{name}.example").into(),
             tcp_port: 4150,
             http_port: 4151,
             version: "1.3.0".into(),
-            ..Identity::default()
+            ..PeerInfo::default()
         };
         let address: SocketAddr = address.parse().expect("an address");
         let mut batch = Batch::default();
@@ -99,7 +99,7 @@ impl App for Daemon {
 }
 
 /// One connection to a daemon.
-pub(in crate::http) struct Peer {
+pub(in crate::http) struct Producer {
     pub(in crate::http) connection: Connection,
     kept: Vec<u8>,
     pub(in crate::http) output: Vec<u8>,
@@ -107,7 +107,7 @@ pub(in crate::http) struct Peer {
     pub(in crate::http) budget: usize,
 }
 
-impl Peer {
+impl Producer {
     pub(in crate::http) fn new() -> Self {
         Self {
             connection: Connection::new(START),

@@ -1,7 +1,7 @@
 //! Requests that are odd, broken, oversized or meant to be taken for two: each is answered as
 //! Go's server answers it, or more strictly, and nothing behind a refused one is ever read as a request.
 
-use super::host::{Daemon, Peer, START};
+use super::host::{Daemon, Producer, START};
 use crate::clock::Timestamp;
 use crate::limits;
 
@@ -13,7 +13,7 @@ const NEXT: &[u8] = b"GET /info HTTP/1.1\r\nHost: next\r\n\r\n";
 fn check(request: &[u8], want: &[u16]) {
     let shown = String::from_utf8_lossy(&request[..request.len().min(200)]).into_owned();
     for whole in [true, false] {
-        let (mut daemon, mut peer) = (Daemon::new(), Peer::new());
+        let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
         let sent = [request, NEXT].concat();
         if whole {
             peer.send(&mut daemon, &sent);
@@ -33,7 +33,7 @@ fn check(request: &[u8], want: &[u16]) {
 fn refused(request: &[u8], line: &str) {
     let status = line[..3].parse().expect("a status");
     check(request, &[status]);
-    let (mut daemon, mut peer) = (Daemon::new(), Peer::new());
+    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
     peer.send(&mut daemon, request);
     let body = if status == 501 { "Unsupported transfer encoding" } else { line };
     let want = format!(
@@ -170,9 +170,9 @@ fn bodies_and_smugglers() {
 
 #[test]
 fn a_broken_body_changes_nothing() {
-    let (mut daemon, mut peer) = (Daemon::new(), Peer::new());
+    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
     peer.send(&mut daemon, &post("Transfer-Encoding: chunked\r\n", "zz\r\n"));
-    let mut half = Peer::new();
+    let mut half = Producer::new();
     half.send(&mut daemon, &post("Content-Length: 3\r\n", "ab"));
     assert_eq!(String::from_utf8_lossy(&half.output), "", "the body is not all there");
     half.end(&mut daemon);
@@ -183,7 +183,7 @@ fn a_broken_body_changes_nothing() {
             "{output}"
         );
     }
-    assert!(!daemon.routes.directory().topic("t", |topic| topic.is_some()));
+    assert!(!daemon.routes.snapshots().topic("t", |topic| topic.is_some()));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn connections_are_kept_and_closed() {
 fn expectations() {
     let body = "Content-Length: 2\r\n";
     let expecting = |expected: &str| format!("Expect: {expected}\r\n{body}");
-    let (mut daemon, mut peer) = (Daemon::new(), Peer::new());
+    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
     peer.send(&mut daemon, &post(&expecting("100-Continue"), ""));
     assert_eq!(String::from_utf8_lossy(&peer.output), "HTTP/1.1 100 Continue\r\n\r\n");
     peer.send(&mut daemon, b"ab");
@@ -244,14 +244,14 @@ fn limits_are_kept() {
     refused(&post(&format!("Content-Length: {}\r\n", limits::HTTP_BODY + 1), ""), too_large);
     refused(&post("Transfer-Encoding: chunked\r\n", "100001\r\n"), too_large);
     let full = "a".repeat(limits::HTTP_BODY);
-    let (mut daemon, mut peer) = (Daemon::new(), Peer::new());
+    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
     peer.send(&mut daemon, &post(&format!("Content-Length: {}\r\n", full.len()), &full));
     assert_eq!(daemon.statuses, [200]);
 }
 
 /// The peer sends `bytes` and then nothing: what it is told, and when.
 fn silence(bytes: &[u8], deadline: Timestamp, want: &str) {
-    let (mut daemon, mut peer) = (Daemon::new(), Peer::new());
+    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
     daemon.now = START + limits::HTTP_REQUEST / 2;
     peer.send(&mut daemon, bytes);
     assert_eq!(peer.connection.deadline(), deadline, "{:?}", String::from_utf8_lossy(bytes));
@@ -283,7 +283,7 @@ fn deadlines() {
 #[test]
 fn a_drip_does_not_move_the_deadline() {
     for request in [get("X: y\r\n"), post("Content-Length: 9\r\n", "abcdefghi")] {
-        let (mut daemon, mut peer) = (Daemon::new(), Peer::new());
+        let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
         let mut deadlines = Vec::new();
         for (second, byte) in (1..).zip(&request) {
             daemon.now = START + limits::HTTP_REQUEST * second / 1000;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::host::{Daemon, Peer};
+use super::host::{Daemon, Producer};
 
 /// Pieces of conversations: good requests, bad ones, and halves.
 const PIECES: [&str; 22] = [
@@ -32,7 +32,7 @@ const PIECES: [&str; 22] = [
 
 /// All that a peer is told which sends `bytes` in reads that end at `cuts`, and then closes.
 fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<u16>) {
-    let (mut daemon, mut peer) = (Daemon::new(), Peer::new());
+    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
     peer.budget = budget;
     // What stands in the output already is another's.
     peer.output.extend_from_slice(b"before");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::flow::{Input, Next};
+use musterd::handler::{Input, Next};
 use musterd::http::{self, App, Call, Connection, Date, Refusal, Respond, Routes};
 use musterd::limits;
 

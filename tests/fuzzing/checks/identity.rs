@@ -1,8 +1,8 @@
-//! `protocol::identity` against Go's rules on top of another JSON library.
+//! `protocol::peer_info` against Go's rules on top of another JSON library.
 
 use std::fmt;
 
-use musterd::protocol::identity::Identity;
+use musterd::protocol::peer_info::PeerInfo;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -36,12 +36,12 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 pub(crate) fn identity(data: &[u8]) {
-    let got = Identity::decode(data);
+    let got = PeerInfo::decode(data);
     if let Ok(identity) = &got {
         let mut body = b"{".to_vec();
         identity.write_fields(&mut body);
         body.push(b'}');
-        assert_eq!(Identity::decode(&body).as_ref(), Ok(identity), "its own encoding");
+        assert_eq!(PeerInfo::decode(&body).as_ref(), Ok(identity), "its own encoding");
     }
     if let Some(text) = comparable(data) {
         assert_eq!(got.ok(), reference(text), "{text}");
@@ -63,9 +63,9 @@ fn comparable(data: &[u8]) -> Option<&str> {
 }
 
 /// Go's decoder into `PeerInfo`, then NSQ's check for missing fields.
-fn reference(text: &str) -> Option<Identity> {
+fn reference(text: &str) -> Option<PeerInfo> {
     let Members(members) = serde_json::from_str(text).ok()?;
-    let mut identity = Identity::default();
+    let mut identity = PeerInfo::default();
     for (key, value) in members {
         let key: String = key.chars().flat_map(fold).collect();
         match key.as_str() {

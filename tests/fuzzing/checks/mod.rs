@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use musterd::directory::Directory;
 use musterd::registry::{Capacity, Registry};
+use musterd::snapshots::Snapshots;
 
 mod config;
 mod decode;
@@ -38,7 +38,7 @@ fn cuts(data: &[u8]) -> (Vec<usize>, &[u8]) {
 fn registry() -> Arc<Registry> {
     thread_local! {
         static REGISTRY: Arc<Registry> = Arc::new(Registry::new(
-            Arc::new(Directory::default()),
+            Arc::new(Snapshots::default()),
             Capacity { registrations: 12, per_peer: 8 },
         ));
     }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::flow::{Ended, Input, Next, Service};
+use musterd::handler::{CloseReason, ConnectionHandler, Input, Next};
 use musterd::limits;
-use musterd::session::{Event, Observer, Patience, Sessions};
+use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
 
 use super::cuts;
 
-struct Mute;
+struct NullObserver;
 
-impl Observer for Mute {
-    fn observe(&mut self, _: SocketAddr, _: Event<'_>) {}
+impl Observer for NullObserver {
+    fn observe(&mut self, _: SocketAddr, _: SessionEvent<'_>) {}
 }
 
 pub(crate) fn session(data: &[u8]) {
@@ -28,17 +28,18 @@ pub(crate) fn session(data: &[u8]) {
 /// All that a peer is told which sends `bytes` in reads that end at `cuts`, and then closes.
 fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
     let registry = super::registry();
-    let patience = Patience::with_inactive_timeout(Duration::from_secs(300));
-    let greeting = b"\0\0\0\x02HI"[..].into();
-    let mut sessions = Sessions::new(Arc::clone(&registry), patience, greeting, Mute);
+    let timeouts = Timeouts::with_inactive_timeout(Duration::from_secs(300));
+    let identify_response = b"\0\0\0\x02HI"[..].into();
+    let mut sessions =
+        Sessions::new(Arc::clone(&registry), timeouts, identify_response, NullObserver);
     let now = Timestamp::from_unix_nanos(1);
-    let (mut session, _) = sessions.open(([127, 0, 0, 1], 5).into(), now);
+    let (mut session, _) = sessions.on_open(([127, 0, 0, 1], 5).into(), now);
     let (mut output, mut consumed) = (Vec::new(), 0);
     let reads = cuts.iter().copied().chain([bytes.len()]).map(|read| (read, false));
     'reads: for (read, end) in reads.chain([(bytes.len(), true)]) {
         loop {
             let input = Input { bytes: &bytes[consumed..read.max(consumed)], end };
-            let turn = sessions.turn(&mut session, input, now, &mut output, budget);
+            let turn = sessions.on_input(&mut session, input, now, &mut output, budget);
             consumed += turn.consumed;
             match turn.next {
                 Next::Close => break 'reads,
@@ -51,11 +52,11 @@ fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
             }
         }
     }
-    sessions.closed(session, Ended::Finished, now);
+    sessions.on_close(session, CloseReason::Finished, now);
     sessions.commit(now);
     assert_eq!(registry.registrations(), 0);
-    registry.directory().each_client(|peer| panic!("{peer:?} is left"));
-    registry.directory().each_topic(|name, topic| {
+    registry.snapshots().each_node(|peer| panic!("{peer:?} is left"));
+    registry.snapshots().each_topic(|name, topic| {
         assert!(topic.producers().is_empty() && !name.is_ephemeral(), "{name} is left");
     });
     registry.delete_topic("*");

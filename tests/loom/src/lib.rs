@@ -11,8 +11,8 @@ pub use crossbeam_epoch as epoch;
 pub mod planted;
 #[path = "../../../src/published/mod.rs"]
 pub mod published;
-#[path = "../../../src/stripes.rs"]
-pub mod stripes;
+#[path = "../../../src/striped_counter.rs"]
+pub mod striped_counter;
 
 /// A published value, by either kind.
 pub trait Cell<T>: Send + Sync + 'static {

@@ -7,24 +7,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::flow::Ended;
+use crate::handler::CloseReason;
 use crate::logging::Printable;
 use crate::metrics::Metrics;
 use crate::protocol::MAGIC;
-use crate::protocol::decode::Refusal;
-use crate::registry::Full;
-use crate::session::{Event, Observer};
+use crate::protocol::decode::CommandError;
+use crate::registry::LimitReached;
+use crate::session::{Observer, SessionEvent};
 
 /// The observer of one shard's sessions.
 #[derive(Clone, Debug)]
-pub struct Journal {
+pub struct EventLog {
     metrics: Arc<Metrics>,
     /// Whether it has been said that the registry is full: once is enough.
     warned: Arc<AtomicBool>,
 }
 
-impl Journal {
-    /// A journal that counts in `metrics`; clones warn once together.
+impl EventLog {
+    /// A event_log that counts in `metrics`; clones warn once together.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, warned: Arc::default() }
@@ -39,17 +39,19 @@ impl Journal {
         }
     }
 
-    fn refused(&self, peer: SocketAddr, refusal: &Refusal) {
+    fn refused(&self, peer: SocketAddr, refusal: &CommandError) {
         self.metrics.refused(refusal.code);
         tracing::error!("[{peer}] - {}", Printable(&refusal.to_string()));
     }
 
-    fn full(&self, peer: SocketAddr, full: Full) {
+    fn full(&self, peer: SocketAddr, full: LimitReached) {
         self.metrics.full.count();
         if !self.warned.swap(true, Ordering::Relaxed) {
             let what = match full {
-                Full::Peer => "this nsqd has as many registrations as one may have",
-                Full::Registry => "there are as many registrations or names as there may be",
+                LimitReached::Producer => "this nsqd has as many registrations as one may have",
+                LimitReached::Registry => {
+                    "there are as many registrations or names as there may be"
+                }
             };
             tracing::warn!(
                 "DB: client({peer}) REGISTER refused: {what} (--max-registrations-per-nsqd, \
@@ -63,26 +65,26 @@ fn register(peer: SocketAddr, verb: &str, category: &str, key: &str, subkey: &st
     tracing::info!("DB: client({peer}) {verb} category:{category} key:{key} subkey:{subkey}");
 }
 
-fn ended(peer: SocketAddr, why: Ended) {
+fn ended(peer: SocketAddr, why: CloseReason) {
     let why = match why {
-        Ended::Finished => return tracing::info!("PROTOCOL(V1): [{peer}] exiting ioloop"),
-        Ended::Shutdown => return tracing::debug!("client({peer}) - closed by the shutdown"),
-        Ended::Expired => "nothing, or no whole command, came in time",
-        Ended::Stalled => "it did not read its replies",
-        Ended::Broken => "the connection broke",
-        Ended::Panicked => "its session panicked",
+        CloseReason::Finished => return tracing::info!("PROTOCOL(V1): [{peer}] exiting ioloop"),
+        CloseReason::Shutdown => return tracing::debug!("client({peer}) - closed by the shutdown"),
+        CloseReason::Expired => "nothing, or no whole command, came in time",
+        CloseReason::Stalled => "it did not read its replies",
+        CloseReason::Broken => "the connection broke",
+        CloseReason::Panicked => "its session panicked",
     };
     tracing::error!("client({peer}) - {why}");
 }
 
-impl Observer for Journal {
-    fn observe(&mut self, peer: SocketAddr, event: Event<'_>) {
+impl Observer for EventLog {
+    fn observe(&mut self, peer: SocketAddr, event: SessionEvent<'_>) {
         match event {
-            Event::Connected => tracing::info!("TCP: new client({peer})"),
-            Event::Magic(magic) => self.magic(peer, magic),
-            Event::Identified(who) => {
+            SessionEvent::Connected => tracing::info!("TCP: new client({peer})"),
+            SessionEvent::Magic(magic) => self.magic(peer, magic),
+            SessionEvent::Identified(who) => {
                 self.metrics.identifies.count();
-                let who = who.identity();
+                let who = who.peer_info();
                 tracing::info!(
                     "CLIENT({peer}): IDENTIFY Address:{} TCP:{} HTTP:{} Version:{}",
                     Printable(&who.broadcast_address),
@@ -92,11 +94,11 @@ impl Observer for Journal {
                 );
                 register(peer, "REGISTER", "client", "", "");
             }
-            Event::Pinged(since) => {
+            SessionEvent::Pinged(since) => {
                 self.metrics.pings.count();
                 tracing::debug!("CLIENT({peer}): pinged (last ping {since:?})");
             }
-            Event::Registered(topic, channel, changed) => {
+            SessionEvent::Registered(topic, channel, changed) => {
                 self.metrics.registers.count();
                 if changed.channels > 0 {
                     register(peer, "REGISTER", "channel", topic, channel.unwrap_or_default());
@@ -105,7 +107,7 @@ impl Observer for Journal {
                     register(peer, "REGISTER", "topic", topic, "");
                 }
             }
-            Event::Unregistered(topic, channel, changed) => {
+            SessionEvent::Unregistered(topic, channel, changed) => {
                 self.metrics.unregisters.count();
                 if changed.channels > 0 && channel.is_none() {
                     let count = changed.channels;
@@ -119,13 +121,13 @@ impl Observer for Journal {
                     register(peer, "UNREGISTER", "topic", topic, "");
                 }
             }
-            Event::Left(topic, None) => register(peer, "UNREGISTER", "topic", topic, ""),
-            Event::Left(topic, Some(channel)) => {
+            SessionEvent::Left(topic, None) => register(peer, "UNREGISTER", "topic", topic, ""),
+            SessionEvent::Left(topic, Some(channel)) => {
                 register(peer, "UNREGISTER", "channel", topic, channel);
             }
-            Event::Refused(refusal) => self.refused(peer, refusal),
-            Event::Full(full) => self.full(peer, full),
-            Event::Ended(why, identified) => {
+            SessionEvent::Refused(refusal) => self.refused(peer, refusal),
+            SessionEvent::LimitReached(full) => self.full(peer, full),
+            SessionEvent::CloseReason(why, identified) => {
                 ended(peer, why);
                 if identified {
                     register(peer, "UNREGISTER", "client", "", "");

@@ -1,4 +1,4 @@
-//! What a sans-I/O conversation and its host say to each other: bytes in, a [`Turn`] out.
+//! What a sans-I/O conversation and its host say to each other: bytes in, a [`Handled`] out.
 //!
 //! Must not: know a protocol, a socket or a runtime. Shared by `session`, `http::turn` and
 //! `connections`, so that none of them has to import another.
@@ -18,7 +18,7 @@ pub struct Input<'a> {
 
 /// What one turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct Handled {
     /// How many bytes of the input are dealt with; the host keeps the rest and offers it again.
     pub consumed: usize,
     /// What the host does next.
@@ -28,7 +28,7 @@ pub struct Turn {
 /// What a connection waits for after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// More input, by `deadline`; past it the host calls [`Service::expired`] and closes.
+    /// More input, by `deadline`; past it the host calls [`ConnectionHandler::on_timeout`] and closes.
     Read {
         /// The moment the wait ends.
         deadline: Timestamp,
@@ -42,7 +42,7 @@ pub enum Next {
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum CloseReason {
     /// The conversation asked for it ([`Next::Close`]), or the peer closed and all was answered.
     Finished,
     /// A deadline passed: silence, or a handshake, command or request not finished in time.
@@ -59,12 +59,12 @@ pub enum Ended {
 
 /// One kind of conversation, pumped by a table of connections. All calls come from one thread
 /// at a time, and none may block or yield.
-pub trait Service {
+pub trait ConnectionHandler {
     /// What one connection's conversation remembers between turns.
     type Connection;
 
     /// A peer has connected. The deadline is that of its first turn.
-    fn open(&mut self, peer: SocketAddr, now: Timestamp) -> (Self::Connection, Timestamp);
+    fn on_open(&mut self, peer: SocketAddr, now: Timestamp) -> (Self::Connection, Timestamp);
 
     /// Deals with `input`, appending its replies to `output` and touching none of the bytes that
     /// stand there already. Stops with [`Next::Write`] once it has appended `budget` bytes or more.
@@ -72,22 +72,27 @@ pub trait Service {
     /// The host may offer what was offered before, or nothing at all: output that had to wait for
     /// the peer is written now, and the deadline, which did not count meanwhile, is asked again;
     /// or a deadline has passed and the host makes sure.
-    fn turn(
+    fn on_input(
         &mut self,
         connection: &mut Self::Connection,
         input: Input<'_>,
         now: Timestamp,
         output: &mut Vec<u8>,
         budget: usize,
-    ) -> Turn;
+    ) -> Handled;
 
     /// The deadline has passed; a last reply may be appended, then the connection closes.
-    fn expired(&mut self, connection: &mut Self::Connection, now: Timestamp, output: &mut Vec<u8>);
+    fn on_timeout(
+        &mut self,
+        connection: &mut Self::Connection,
+        now: Timestamp,
+        output: &mut Vec<u8>,
+    );
 
     /// Makes the effects of all turns since the last commit visible. The host calls it after the
     /// turns of a tick and before it writes any of their replies: published before replied.
     fn commit(&mut self, now: Timestamp);
 
     /// The connection is gone.
-    fn closed(&mut self, connection: Self::Connection, why: Ended, now: Timestamp);
+    fn on_close(&mut self, connection: Self::Connection, why: CloseReason, now: Timestamp);
 }

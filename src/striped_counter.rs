@@ -1,4 +1,4 @@
-//! [`Stripes`]: a number that every thread counts, each in a cache line that few others write.
+//! [`StripedCounter`]: a number that every thread counts, each in a cache line that few others write.
 //!
 //! Must not: order anything, or be asked for a decision: what it says may be out of date. Any thread.
 
@@ -13,9 +13,9 @@ const STRIPES: usize = 16;
 #[repr(align(128))]
 struct Stripe(AtomicU64);
 
-/// A number in stripes.
+/// A number in striped_counter.
 #[derive(Debug)]
-pub struct Stripes([Stripe; STRIPES]);
+pub struct StripedCounter([Stripe; STRIPES]);
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -23,7 +23,7 @@ thread_local! {
     static OWN: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES);
 }
 
-impl Stripes {
+impl StripedCounter {
     /// Zero.
     #[must_use]
     pub const fn new() -> Self {
@@ -52,7 +52,7 @@ impl Stripes {
     }
 }
 
-impl Default for Stripes {
+impl Default for StripedCounter {
     fn default() -> Self {
         Self::new()
     }
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_threads_count_is_their_sum() {
-        let number = Stripes::new();
+        let number = StripedCounter::new();
         thread::scope(|scope| {
             for _ in 0..2 * STRIPES {
                 scope.spawn(|| (0..1_000).for_each(|_| number.add(2)));

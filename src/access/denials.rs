@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Which rule has refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum DenyReason {
     /// A TCP peer outside of `--tcp-allow`.
     TcpAllow,
     /// A TCP connection past `--max-connections-per-ip`.
@@ -20,7 +20,7 @@ pub enum Reason {
     WriteToken,
 }
 
-impl Reason {
+impl DenyReason {
     /// All of them.
     pub const ALL: [Self; 5] =
         [Self::TcpAllow, Self::TcpPerIp, Self::HttpPerIp, Self::WriteAllow, Self::WriteToken];
@@ -61,31 +61,31 @@ impl Reason {
 
 /// How often each rule has refused, and whom last.
 #[derive(Debug, Default)]
-pub struct Refusals([Mutex<Seen>; Reason::ALL.len()]);
+pub struct Denials([Mutex<Denied>; DenyReason::ALL.len()]);
 
 /// What one rule has refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Denied {
     /// How often.
     pub count: u64,
     /// Whom last.
     pub last: Option<IpAddr>,
 }
 
-impl Refusals {
+impl Denials {
     /// `address` was refused.
-    pub fn count(&self, reason: Reason, address: IpAddr) {
+    pub fn count(&self, reason: DenyReason, address: IpAddr) {
         let mut seen = self.lock(reason);
-        *seen = Seen { count: seen.count + 1, last: Some(address.to_canonical()) };
+        *seen = Denied { count: seen.count + 1, last: Some(address.to_canonical()) };
     }
 
     /// What a rule has refused so far.
     #[must_use]
-    pub fn seen(&self, reason: Reason) -> Seen {
+    pub fn seen(&self, reason: DenyReason) -> Denied {
         *self.lock(reason)
     }
 
-    fn lock(&self, reason: Reason) -> MutexGuard<'_, Seen> {
+    fn lock(&self, reason: DenyReason) -> MutexGuard<'_, Denied> {
         self.0[reason as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,18 +96,18 @@ mod tests {
 
     #[test]
     fn each_reason_has_a_count_and_a_label_of_its_own() {
-        let refusals = Refusals::default();
+        let denials = Denials::default();
         let address = IpAddr::from([10, 0, 0, 1]);
-        for (times, reason) in Reason::ALL.into_iter().enumerate() {
-            (0..times).for_each(|_| refusals.count(reason, address));
+        for (times, reason) in DenyReason::ALL.into_iter().enumerate() {
+            (0..times).for_each(|_| denials.count(reason, address));
         }
-        for (times, reason) in Reason::ALL.into_iter().enumerate() {
+        for (times, reason) in DenyReason::ALL.into_iter().enumerate() {
             let last = (times > 0).then_some(address);
-            assert_eq!(refusals.seen(reason), Seen { count: times as u64, last });
+            assert_eq!(denials.seen(reason), Denied { count: times as u64, last });
         }
-        let mut labels = Reason::ALL.map(Reason::label).to_vec();
+        let mut labels = DenyReason::ALL.map(DenyReason::label).to_vec();
         labels.sort_unstable();
         labels.dedup();
-        assert_eq!(labels.len(), Reason::ALL.len());
+        assert_eq!(labels.len(), DenyReason::ALL.len());
     }
 }

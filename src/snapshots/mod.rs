@@ -3,34 +3,34 @@
 //! Must not: import the registry, so that a reader cannot reach a lock of a writer. Any thread may
 //! read. The registry alone publishes.
 
-mod clients;
-mod index;
-mod kept;
-mod peer;
+mod cached_response;
+mod nodes;
+mod producer;
 mod topic;
+mod topic_index;
 
 use std::sync::Arc;
 
-pub use clients::{Clients, Shards};
-pub use index::{Shown, Slot};
-pub use kept::{Kept, Room};
-pub use peer::Peer;
+pub use cached_response::{CacheBudget, CachedResponse};
+pub use nodes::{Nodes, Shards};
+pub use producer::Producer;
 pub use topic::{Channel, Topic};
+pub use topic_index::{TopicSlot, TopicSnapshot};
 
 use crate::protocol::names::TopicName;
-use index::Index;
+use topic_index::TopicIndex;
 
 /// Everything a lookup can ask about.
 #[derive(Debug, Default)]
-pub struct Directory {
-    topics: Index,
-    clients: Clients,
-    room: Arc<Room>,
+pub struct Snapshots {
+    topics: TopicIndex,
+    clients: Nodes,
+    room: Arc<CacheBudget>,
 }
 
-impl Directory {
+impl Snapshots {
     /// Reads the topic called `name`, as it was last published, if it is listed.
-    pub fn topic<R>(&self, name: &str, read: impl FnOnce(Option<&Shown>) -> R) -> R {
+    pub fn topic<R>(&self, name: &str, read: impl FnOnce(Option<&TopicSnapshot>) -> R) -> R {
         self.topics.find(name, |slot| match slot {
             Some(slot) => slot.read(|shown| read(Some(shown))),
             None => read(None),
@@ -44,19 +44,19 @@ impl Directory {
     }
 
     /// Visits every nsqd that has identified and is connected, in no order.
-    pub fn each_client(&self, mut visit: impl FnMut(&Arc<Peer>)) {
+    pub fn each_node(&self, mut visit: impl FnMut(&Arc<Producer>)) {
         self.clients.each(&mut visit);
     }
 
     /// What kept answers may take.
     #[must_use]
-    pub fn room(&self) -> &Arc<Room> {
+    pub fn room(&self) -> &Arc<CacheBudget> {
         &self.room
     }
 
     /// Lists a topic, which must not be listed: for the registry. It publishes into the slot from
     /// then on.
-    pub(crate) fn list(&self, name: TopicName, topic: Topic) -> Arc<Slot> {
+    pub(crate) fn list(&self, name: TopicName, topic: Topic) -> Arc<TopicSlot> {
         self.topics.insert(name, topic)
     }
 
@@ -66,7 +66,7 @@ impl Directory {
     }
 
     /// The nsqds: for the registry.
-    pub(crate) fn clients(&self) -> &Clients {
+    pub(crate) fn clients(&self) -> &Nodes {
         &self.clients
     }
 }

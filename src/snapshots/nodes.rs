@@ -5,9 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Peer;
+use super::Producer;
+use crate::cow_set::CowSet;
 use crate::published::Published;
-use crate::sorted::Sorted;
 
 /// Shards: one bit each of [`Shards`].
 const SHARDS: usize = u64::BITS as usize;
@@ -18,40 +18,40 @@ pub struct Shards(u64);
 
 /// The set of connected nsqds.
 #[derive(Debug)]
-pub struct Clients {
+pub struct Nodes {
     shards: Box<[Shard]>,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
     /// The set as its writers have it.
-    truth: Mutex<Sorted<Arc<Peer>>>,
+    truth: Mutex<CowSet<Arc<Producer>>>,
     /// The set as it was last published.
-    seen: Published<Sorted<Arc<Peer>>>,
+    seen: Published<CowSet<Arc<Producer>>>,
 }
 
-impl Default for Published<Sorted<Arc<Peer>>> {
+impl Default for Published<CowSet<Arc<Producer>>> {
     fn default() -> Self {
-        Self::new(Sorted::default())
+        Self::new(CowSet::default())
     }
 }
 
-impl Default for Clients {
+impl Default for Nodes {
     fn default() -> Self {
         Self { shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect() }
     }
 }
 
-impl Clients {
+impl Nodes {
     /// Visits every published nsqd.
-    pub(super) fn each(&self, visit: &mut impl FnMut(&Arc<Peer>)) {
+    pub(super) fn each(&self, visit: &mut impl FnMut(&Arc<Producer>)) {
         for shard in &self.shards {
             shard.seen.read(|peers| peers.iter().for_each(&mut *visit));
         }
     }
 
     /// Adds a peer; seen once `changed` is published.
-    pub(crate) fn add(&self, peer: &Arc<Peer>, changed: &mut Shards) {
+    pub(crate) fn add(&self, peer: &Arc<Producer>, changed: &mut Shards) {
         let address = Arc::as_ptr(peer);
         self.change(peer, changed, |peers| {
             peers.insert(Arc::clone(peer), |other| Arc::as_ptr(other).cmp(&address))
@@ -59,16 +59,16 @@ impl Clients {
     }
 
     /// Takes a peer out; seen once `changed` is published.
-    pub(crate) fn remove(&self, peer: &Arc<Peer>, changed: &mut Shards) {
+    pub(crate) fn remove(&self, peer: &Arc<Producer>, changed: &mut Shards) {
         let address = Arc::as_ptr(peer);
         self.change(peer, changed, |peers| peers.remove(|other| Arc::as_ptr(other).cmp(&address)));
     }
 
     fn change(
         &self,
-        peer: &Arc<Peer>,
+        peer: &Arc<Producer>,
         changed: &mut Shards,
-        change: impl FnOnce(&mut Sorted<Arc<Peer>>) -> bool,
+        change: impl FnOnce(&mut CowSet<Arc<Producer>>) -> bool,
     ) {
         // An allocation's low bits say little: mix them (a Fibonacci hash).
         let address = Arc::as_ptr(peer).addr() as u64;

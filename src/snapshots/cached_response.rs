@@ -19,7 +19,7 @@ const TAKEN: u8 = 2;
 
 /// A place for one answer.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct CachedResponse {
     state: AtomicU8,
     answer: OnceLock<Box<Answer>>,
 }
@@ -29,17 +29,17 @@ struct Answer {
     bytes: Box<[u8]>,
     /// Unix nanoseconds. Relaxed everywhere: each value that was ever stored is a right one.
     right_until: AtomicI64,
-    room: Arc<Room>,
+    room: Arc<CacheBudget>,
 }
 
 /// What all kept answers may take.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct CacheBudget {
     /// Bytes. Relaxed: a bound, exact when all is quiet.
     taken: AtomicUsize,
 }
 
-impl Kept {
+impl CachedResponse {
     /// The kept answer, if it is right at `now`. When its time is over `right_until` is asked until
     /// when it is, if it still is.
     pub fn get(
@@ -72,7 +72,7 @@ impl Kept {
 
     /// Keeps an answer, if none is and there is room. It must be right from the moment at which
     /// `right_until` was found to be: a producer may have spoken between the two.
-    pub fn keep(&self, bytes: &[u8], right_until: Timestamp, room: &Arc<Room>) {
+    pub fn keep(&self, bytes: &[u8], right_until: Timestamp, room: &Arc<CacheBudget>) {
         if !self.turn(ASKED, TAKEN) {
             return;
         }
@@ -85,7 +85,7 @@ impl Kept {
 }
 
 impl Answer {
-    fn new(bytes: &[u8], right_until: Timestamp, room: &Arc<Room>) -> Option<Self> {
+    fn new(bytes: &[u8], right_until: Timestamp, room: &Arc<CacheBudget>) -> Option<Self> {
         if !room.take(bytes.len()) {
             return None;
         }
@@ -100,7 +100,7 @@ impl Drop for Answer {
     }
 }
 
-impl Room {
+impl CacheBudget {
     /// How much is kept, in bytes.
     #[must_use]
     pub fn taken(&self) -> usize {
@@ -108,7 +108,7 @@ impl Room {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        let fits = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes <= limits::KEPT_ANSWERS;
+        let fits = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes <= limits::RESPONSE_CACHE;
         if !fits {
             self.give(bytes);
         }
@@ -127,8 +127,8 @@ mod tests {
     const SOON: Timestamp = Timestamp::from_unix_nanos(10);
     const LATER: Timestamp = Timestamp::from_unix_nanos(20);
 
-    fn kept(bytes: &[u8], room: &Arc<Room>) -> Kept {
-        let kept = Kept::default();
+    fn kept(bytes: &[u8], room: &Arc<CacheBudget>) -> CachedResponse {
+        let kept = CachedResponse::default();
         assert!(!kept.is_wanted() && kept.is_wanted());
         kept.keep(bytes, SOON, room);
         kept
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn one_answer_is_kept_while_it_is_right() {
         let room = Arc::default();
-        let kept = Kept::default();
+        let kept = CachedResponse::default();
         kept.keep(b"unasked", SOON, &room);
         assert_eq!(kept.get(SOON, || None), None);
         assert!(!kept.is_wanted(), "what is asked once is not kept");
@@ -154,12 +154,12 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_and_given_back() {
         let room = Arc::default();
-        let most = kept(&vec![0; limits::KEPT_ANSWERS - 1], &room);
+        let most = kept(&vec![0; limits::RESPONSE_CACHE - 1], &room);
         let rest = kept(b"1", &room);
         assert!(rest.get(SOON, || None).is_some());
         let over = kept(b"1", &room);
         assert_eq!(over.get(SOON, || None), None);
-        assert_eq!(room.taken(), limits::KEPT_ANSWERS);
+        assert_eq!(room.taken(), limits::RESPONSE_CACHE);
         drop(most);
         assert!(over.is_wanted());
         over.keep(b"1", SOON, &room);

@@ -9,42 +9,42 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::{Kept, Topic};
+use super::{CachedResponse, Topic};
 use crate::protocol::names::TopicName;
 use crate::published::Published;
-use crate::published::hashed::{Hash64, Hashed};
+use crate::published::epoch_table::{EpochTable, Hash64};
 
 /// Shards. Each starts small, so that listing few topics visits little.
 const SHARDS: usize = 256;
 
 /// Where a listed topic is published.
 #[derive(Debug)]
-pub struct Slot {
+pub struct TopicSlot {
     hash: u64,
     name: TopicName,
-    shown: Published<Shown>,
+    shown: Published<TopicSnapshot>,
 }
 
 /// A topic as it was published, and the answer that readers have made of it.
 #[derive(Debug)]
-pub struct Shown {
+pub struct TopicSnapshot {
     topic: Topic,
-    answer: Kept,
+    answer: CachedResponse,
 }
 
-impl Shown {
+impl TopicSnapshot {
     fn new(topic: Topic) -> Self {
-        Self { topic, answer: Kept::default() }
+        Self { topic, answer: CachedResponse::default() }
     }
 
     /// The answer to a lookup of it.
     #[must_use]
-    pub fn answer(&self) -> &Kept {
+    pub fn answer(&self) -> &CachedResponse {
         &self.answer
     }
 }
 
-impl Deref for Shown {
+impl Deref for TopicSnapshot {
     type Target = Topic;
 
     fn deref(&self) -> &Topic {
@@ -52,7 +52,7 @@ impl Deref for Shown {
     }
 }
 
-impl Slot {
+impl TopicSlot {
     /// The topic's name.
     #[must_use]
     pub fn name(&self) -> &TopicName {
@@ -60,51 +60,52 @@ impl Slot {
     }
 
     /// Reads the topic as it was last published.
-    pub fn read<R>(&self, read: impl FnOnce(&Shown) -> R) -> R {
+    pub fn read<R>(&self, read: impl FnOnce(&TopicSnapshot) -> R) -> R {
         self.shown.read(read)
     }
 
     /// Publishes the topic: for the registry, under the topic's lock.
     pub(crate) fn publish(&self, topic: Topic) {
-        self.shown.publish(Shown::new(topic));
+        self.shown.publish(TopicSnapshot::new(topic));
     }
 }
 
-impl Hash64 for Slot {
+impl Hash64 for TopicSlot {
     fn hash64(&self) -> u64 {
         self.hash
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Index {
+pub(super) struct TopicIndex {
     hasher: RandomState,
-    shards: Box<[Hashed<Slot>]>,
+    shards: Box<[EpochTable<TopicSlot>]>,
 }
 
-impl Default for Index {
+impl Default for TopicIndex {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
-            shards: std::iter::repeat_with(Hashed::default).take(SHARDS).collect(),
+            shards: std::iter::repeat_with(EpochTable::default).take(SHARDS).collect(),
         }
     }
 }
 
-impl Index {
-    pub(super) fn find<R>(&self, name: &str, read: impl FnOnce(Option<&Slot>) -> R) -> R {
+impl TopicIndex {
+    pub(super) fn find<R>(&self, name: &str, read: impl FnOnce(Option<&TopicSlot>) -> R) -> R {
         let hash = self.hasher.hash_one(name);
         self.shard(hash).find(hash, |slot| slot.name.as_str() == name, read)
     }
 
-    pub(super) fn each(&self, mut visit: impl FnMut(&Slot)) {
+    pub(super) fn each(&self, mut visit: impl FnMut(&TopicSlot)) {
         self.shards.iter().for_each(|shard| shard.each(&mut visit));
     }
 
     /// Lists `topic` as `name`, which must not be listed.
-    pub(super) fn insert(&self, name: TopicName, topic: Topic) -> Arc<Slot> {
+    pub(super) fn insert(&self, name: TopicName, topic: Topic) -> Arc<TopicSlot> {
         let hash = self.hasher.hash_one(name.as_str());
-        let slot = Arc::new(Slot { hash, name, shown: Published::new(Shown::new(topic)) });
+        let slot =
+            Arc::new(TopicSlot { hash, name, shown: Published::new(TopicSnapshot::new(topic)) });
         self.shard(hash).insert(Arc::clone(&slot));
         slot
     }
@@ -116,7 +117,7 @@ impl Index {
     }
 
     /// By the high bits: the low ones find the place in the shard.
-    fn shard(&self, hash: u64) -> &Hashed<Slot> {
+    fn shard(&self, hash: u64) -> &EpochTable<TopicSlot> {
         &self.shards[usize::try_from(hash >> 56).expect("a byte")]
     }
 }
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_is_inserted_is_found_and_listed_once_in_every_shard() {
-        let index = Index::default();
+        let index = TopicIndex::default();
         let count = SHARDS * 20;
         let name = |number| TopicName::new(&format!("t{number}")).expect("valid");
         for number in 0..count {

@@ -8,22 +8,22 @@ use std::os::fd::OwnedFd;
 use rustix::net::{Shutdown, shutdown};
 
 use super::acceptor::REFUSALS;
-use super::deadlines::Tick;
+use super::deadlines::CoarseTime;
+use super::event_loop::{EventLoop, catch_panic};
 use super::slab::Token;
 use super::slot::{Phase, Slot, push};
-use super::table::{Table, guarded};
 use crate::clock::Timestamp;
-use crate::flow::{Ended, Service};
+use crate::handler::{CloseReason, ConnectionHandler};
 use crate::limits;
 
-impl<S: Service> Table<S> {
+impl<S: ConnectionHandler> EventLoop<S> {
     /// The conversation is over and all it said is with the kernel: our side closes after the
     /// commit. The socket stays until the peer's is, since a close with unread input resets what
     /// the peer has not read yet.
-    pub(super) fn depart(&mut self, token: Token, why: Ended) {
+    pub(super) fn depart(&mut self, token: Token, why: CloseReason) {
         self.tell_closed(token, why);
         self.linger(token, Phase::Lingering);
-        self.farewells.push(token);
+        self.closing.push(token);
     }
 
     fn linger(&mut self, token: Token, phase: Phase) {
@@ -36,35 +36,37 @@ impl<S: Service> Table<S> {
     }
 
     /// Ends a connection, whatever it has not read; its socket closes after the commit.
-    pub(super) fn end(&mut self, token: Token, why: Ended) {
+    pub(super) fn end(&mut self, token: Token, why: CloseReason) {
         self.tell_closed(token, why);
         let Some(slot) = self.slots.get_mut(token) else { return };
         if slot.phase != Phase::Refused {
             slot.phase = Phase::Lingering;
         }
         slot.ended = true;
-        self.farewells.push(token);
+        self.closing.push(token);
     }
 
     /// Closes our side of the connections that are over, or all of it where nothing is to be waited
     /// for: committed before closed, so that who sees the end sees its effects too.
-    pub(super) fn say_farewells(&mut self) {
-        let mut farewells = std::mem::take(&mut self.farewells);
-        for token in farewells.drain(..) {
+    pub(super) fn close_finished(&mut self) {
+        let mut closing = std::mem::take(&mut self.closing);
+        for token in closing.drain(..) {
             let Some(slot) = self.slots.get_mut(token) else { continue };
             if slot.ended || shutdown(&slot.socket, Shutdown::Write).is_err() {
                 self.remove(token);
             }
         }
-        self.farewells = farewells;
+        self.closing = closing;
     }
 
-    fn tell_closed(&mut self, token: Token, why: Ended) {
+    fn tell_closed(&mut self, token: Token, why: CloseReason) {
         let Some(slot) = self.slots.get_mut(token) else { return };
         let Some(connection) = slot.connection.take() else { return };
         let (service, now) = (&mut self.service, self.now);
-        if guarded(|| service.closed(connection, why, now)).is_none() && why != Ended::Panicked {
-            self.counters.ended(Ended::Panicked);
+        if catch_panic(|| service.on_close(connection, why, now)).is_none()
+            && why != CloseReason::Panicked
+        {
+            self.counters.ended(CloseReason::Panicked);
         }
         self.uncommitted = true;
         self.counters.ended(why);
@@ -73,8 +75,8 @@ impl<S: Service> Table<S> {
     /// Closes the socket and frees the slot.
     pub(super) fn remove(&mut self, token: Token) {
         let Some(slot) = self.slots.remove(token) else { return };
-        if !self.places.is_empty() {
-            self.places.remove(&token);
+        if !self.permits.is_empty() {
+            self.permits.remove(&token);
         }
         self.counters.unqueued(slot.queued());
         if slot.phase != Phase::Refused {
@@ -104,7 +106,7 @@ impl<S: Service> Table<S> {
     pub(super) fn stop(&mut self, deadline: Timestamp) {
         self.acceptor = None;
         self.stopping = Some(self.deadlines.note(deadline));
-        for index in 0..self.slots.reach() {
+        for index in 0..self.slots.capacity() {
             if let Some(token) = self.slots.token_at(index) {
                 self.schedule(token);
             }
@@ -119,31 +121,32 @@ impl<S: Service> Table<S> {
         }
         self.deadlines.sweep();
         let over = self.stopping.is_some_and(|stop| stop <= now);
-        let mut earliest = self.stopping.unwrap_or(Tick::NEVER).min(self.resume_listening(now));
-        for index in 0..self.slots.reach() {
+        let mut earliest =
+            self.stopping.unwrap_or(CoarseTime::NEVER).min(self.resume_listening(now));
+        for index in 0..self.slots.capacity() {
             let Some(token) = self.slots.token_at(index) else { continue };
             if over {
-                self.end(token, Ended::Shutdown);
+                self.end(token, CloseReason::Shutdown);
             } else if let Some(deadline) = self.keep_deadline(token, now) {
                 earliest = earliest.min(deadline);
             }
         }
-        self.deadlines.swept(if over { Tick::NEVER } else { earliest });
+        self.deadlines.swept(if over { CoarseTime::NEVER } else { earliest });
     }
 
     /// Ends a slot whose deadline has passed; returns when that of one that stays does.
-    fn keep_deadline(&mut self, token: Token, now: Tick) -> Option<Tick> {
+    fn keep_deadline(&mut self, token: Token, now: CoarseTime) -> Option<CoarseTime> {
         let slot = self.slots.get_mut(token)?;
         if slot.deadline > now {
             return Some(slot.deadline);
         }
         match slot.phase {
-            // This tick's farewells close it, behind the commit.
+            // This tick's closing close it, behind the commit.
             _ if slot.ended => return Some(now.next()),
             // Even if it has more to discard: who never stops sending would never go.
             Phase::Lingering | Phase::Refused => self.remove(token),
             _ if slot.scheduled => return Some(now.next()),
-            _ if slot.queued() > 0 => self.end(token, Ended::Stalled),
+            _ if slot.queued() > 0 => self.end(token, CloseReason::Stalled),
             Phase::Talking => self.expire(token, now),
             // Its last words are in this tick's output.
             Phase::Closing(_) => {}
@@ -156,7 +159,7 @@ impl<S: Service> Table<S> {
 
     /// A conversation's deadline has passed. It is served once more before that is believed: when
     /// the process was stopped for a while, the peer's bytes have long been here.
-    fn expire(&mut self, token: Token, now: Tick) {
+    fn expire(&mut self, token: Token, now: CoarseTime) {
         self.converse(token);
         let Some(slot) = self.slots.get_mut(token) else { return };
         if slot.phase != Phase::Talking || slot.scheduled || slot.again || slot.deadline > now {
@@ -165,28 +168,28 @@ impl<S: Service> Table<S> {
         let Some(connection) = &mut slot.connection else { return };
         let start = self.output.bytes.len();
         let (service, output, now) = (&mut self.service, &mut self.output.bytes, self.now);
-        let done = guarded(|| service.expired(connection, now, output)).is_some();
-        slot.phase = Phase::Closing(Ended::Expired);
+        let done = catch_panic(|| service.on_timeout(connection, now, output)).is_some();
+        slot.phase = Phase::Closing(CloseReason::Expired);
         self.uncommitted = true;
         if !done {
             self.output.bytes.truncate(start);
-            return self.end(token, Ended::Panicked);
+            return self.end(token, CloseReason::Panicked);
         }
         self.output.reply(token, start);
         if self.output.bytes.len() == start {
-            self.depart(token, Ended::Expired);
+            self.depart(token, CloseReason::Expired);
         }
     }
 
     /// Watches a paused listener again when its pause is over; returns when that is. What a pause is
     /// made of, a kernel without memory, may fail this too: then it goes on.
-    fn resume_listening(&mut self, now: Tick) -> Tick {
-        let Some(acceptor) = &mut self.acceptor else { return Tick::NEVER };
+    fn resume_listening(&mut self, now: CoarseTime) -> CoarseTime {
+        let Some(acceptor) = &mut self.acceptor else { return CoarseTime::NEVER };
         match acceptor.paused {
-            None => Tick::NEVER,
+            None => CoarseTime::NEVER,
             Some(until) if until <= now && self.epoll.watch_listener(&*acceptor).is_ok() => {
                 acceptor.paused = None;
-                Tick::NEVER
+                CoarseTime::NEVER
             }
             Some(until) => until.max(now.next()),
         }

@@ -8,7 +8,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 use musterd_loom::published::flush;
-use musterd_loom::published::hashed::{Hash64, Hashed};
+use musterd_loom::published::epoch_table::{Hash64, EpochTable};
 
 /// A value that loom watches, written when it is made and when it dies.
 struct Canary {
@@ -54,16 +54,16 @@ const GUEST: u64 = 8;
 /// Comes last, and finds the first table of 4 cells half full.
 const LAST: u64 = 3;
 
-fn find(table: &Hashed<Canary>, hash: u64) -> bool {
+fn find(table: &EpochTable<Canary>, hash: u64) -> bool {
     table.find(hash, |_| true, |found| found.inspect(|canary| canary.check()).is_some())
 }
 
 /// A writer, and a thread that reads in one way.
-fn check(read: fn(&Hashed<Canary>)) {
+fn check(read: fn(&EpochTable<Canary>)) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(move || {
-        let table = Arc::new(Hashed::default());
+        let table = Arc::new(EpochTable::default());
         table.insert(Canary::new(STAYS));
         let reader = thread::spawn({
             let table = Arc::clone(&table);

@@ -8,24 +8,24 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::protocol::identity::Identity;
 use crate::protocol::json;
+use crate::protocol::peer_info::PeerInfo;
 
 /// An nsqd that has identified itself, for as long as its connection lasts. Two are the same if
 /// they are the same allocation: an nsqd that reconnects is another peer.
 #[derive(Debug)]
-pub struct Peer {
+pub struct Producer {
     address: SocketAddr,
-    identity: Identity,
+    identity: PeerInfo,
     json: Box<[u8]>,
     /// Unix nanoseconds. Relaxed everywhere: it orders nothing but itself.
     last_update: AtomicI64,
 }
 
-impl Peer {
+impl Producer {
     /// The nsqd at `address`, which said `identity` at `now`.
     #[must_use]
-    pub fn new(address: SocketAddr, identity: Identity, now: Timestamp) -> Arc<Self> {
+    pub fn new(address: SocketAddr, identity: PeerInfo, now: Timestamp) -> Arc<Self> {
         let mut json = b"{\"remote_address\":".to_vec();
         json::write_string(&address.to_string(), &mut json);
         json.push(b',');
@@ -42,7 +42,7 @@ impl Peer {
 
     /// What it said of itself.
     #[must_use]
-    pub fn identity(&self) -> &Identity {
+    pub fn peer_info(&self) -> &PeerInfo {
         &self.identity
     }
 

@@ -14,16 +14,16 @@ use std::time::Duration;
 use ahash::RandomState;
 
 use super::acceptor::{Accepted, Acceptor, BATCH, PAUSE};
-use super::counters::{Counters, Tally};
-use super::deadlines::{Deadlines, Tick};
+use super::counters::{ConnectionCounters, LocalCounters};
+use super::deadlines::{CoarseTime, Deadlines};
 use super::epoll::{Epoll, Event, Source};
-use super::mailbox::{Arrival, Handle, Mail};
+use super::messages::{Arrival, LoopHandle, LoopMessage};
 use super::output::Output;
 use super::slab::{Slab, Token};
 use super::slot::{Phase, Slot};
-use crate::access::Place;
+use crate::access::PerIpPermit;
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Ended, Service};
+use crate::handler::{CloseReason, ConnectionHandler};
 use crate::limits;
 
 /// Busy turns after which the shared counters are told what was done; a quiet one tells at once.
@@ -52,62 +52,62 @@ pub enum Progress {
 }
 
 /// The descriptors of a table that is yet to be: made and named before any thread is started.
-pub struct Seat {
+pub struct LoopFds {
     epoll: Epoll,
     deadlines: Deadlines,
-    handle: Handle,
+    handle: LoopHandle,
 }
 
-impl Seat {
+impl LoopFds {
     /// Opens an epoll, an eventfd and a timerfd.
     ///
     /// # Errors
     /// When the process has no descriptors left.
     pub fn new() -> io::Result<Self> {
-        let (epoll, deadlines, handle) = (Epoll::new()?, Deadlines::new()?, Handle::new()?);
-        epoll.watch_bell(handle.bell(), Source::Mailbox)?;
-        epoll.watch_bell(&deadlines, Source::Timer)?;
+        let (epoll, deadlines, handle) = (Epoll::new()?, Deadlines::new()?, LoopHandle::new()?);
+        epoll.watch_waker(handle.waker(), Source::MessageQueue)?;
+        epoll.watch_waker(&deadlines, Source::Timer)?;
         Ok(Self { epoll, deadlines, handle })
     }
 
     /// The sending end of the table's mailbox.
     #[must_use]
-    pub fn handle(&self) -> Handle {
+    pub fn handle(&self) -> LoopHandle {
         self.handle.clone()
     }
 }
 
-impl AsFd for Seat {
+impl AsFd for LoopFds {
     /// The epoll of the table.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
 }
 
-impl fmt::Debug for Seat {
+impl fmt::Debug for LoopFds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").field("handle", &self.handle).finish_non_exhaustive()
+        f.debug_struct("LoopFds").field("handle", &self.handle).finish_non_exhaustive()
     }
 }
 
 /// Many connections of one service, pumped from one thread at a time.
-pub struct Table<S: Service> {
+pub struct EventLoop<S: ConnectionHandler> {
     pub(super) service: S,
     pub(super) options: Options,
-    pub(super) counters: Arc<Counters>,
+    pub(super) counters: Arc<ConnectionCounters>,
     clock: Clock,
     pub(super) epoll: Epoll,
     pub(super) deadlines: Deadlines,
-    mail: Handle,
+    messages: LoopHandle,
     pub(super) acceptor: Option<Acceptor>,
     pub(super) slots: Slab<Slot<S::Connection>>,
-    /// The places that connections hold; beside the slots, so that they cost nothing where none
+    /// The permits that connections hold; beside the slots, so that they cost nothing where none
     /// are counted.
-    pub(super) places: HashMap<Token, Place, RandomState>,
+    pub(super) permits: HashMap<Token, PerIpPermit, RandomState>,
     /// What is to be served in the next turn whether or not an event comes.
     pub(super) ready: Vec<Token>,
     /// What is over and waits for the commit to be closed.
-    pub(super) farewells: Vec<Token>,
+    pub(super) closing: Vec<Token>,
     pub(super) scratch: Box<[u8]>,
     pub(super) output: Output,
     /// The moment of this turn.
@@ -115,21 +115,21 @@ pub struct Table<S: Service> {
     /// Turns were taken since the last commit.
     pub(super) uncommitted: bool,
     /// The moment the table ends what is left; set once it was told to stop.
-    pub(super) stopping: Option<Tick>,
-    pub(super) tally: Tally,
+    pub(super) stopping: Option<CoarseTime>,
+    pub(super) local: LocalCounters,
 }
 
-impl<S: Service> Table<S> {
+impl<S: ConnectionHandler> EventLoop<S> {
     /// A table without connections. `counters` are shared by all tables of one listener.
     #[must_use]
     pub fn new(
-        seat: Seat,
+        fds: LoopFds,
         service: S,
         options: Options,
-        counters: Arc<Counters>,
+        counters: Arc<ConnectionCounters>,
         clock: Clock,
     ) -> Self {
-        let Seat { epoll, mut deadlines, handle } = seat;
+        let LoopFds { epoll, mut deadlines, handle } = fds;
         let now = clock.now();
         deadlines.start(now);
         Self {
@@ -139,25 +139,25 @@ impl<S: Service> Table<S> {
             clock,
             epoll,
             deadlines,
-            mail: handle,
+            messages: handle,
             acceptor: None,
             slots: Slab::new(),
-            places: HashMap::default(),
+            permits: HashMap::default(),
             ready: Vec::new(),
-            farewells: Vec::new(),
-            scratch: vec![0; limits::TURN_BYTES].into_boxed_slice(),
+            closing: Vec::new(),
+            scratch: vec![0; limits::READ_BUFFER].into_boxed_slice(),
             output: Output::default(),
             now,
             uncommitted: false,
             stopping: None,
-            tally: Tally::default(),
+            local: LocalCounters::default(),
         }
     }
 
     /// The sending end of the table's mailbox.
     #[must_use]
-    pub fn handle(&self) -> &Handle {
-        &self.mail
+    pub fn handle(&self) -> &LoopHandle {
+        &self.messages
     }
 
     /// Makes this the table that accepts for its listener.
@@ -183,7 +183,7 @@ impl<S: Service> Table<S> {
     }
 
     /// Waits at most `wait` for an event (not at all when work is left), then does what has become
-    /// possible: replies are written after the commit of all they answer. Precise to 1 ms.
+    /// possible: replies are written after the commit of all they acknowledge. Precise to 1 ms.
     ///
     /// # Errors
     /// When epoll or the timer fails, which ends the table.
@@ -215,15 +215,15 @@ impl<S: Service> Table<S> {
 
     /// Adds to the shared counters, now and then.
     fn tell(&mut self, progress: Progress) {
-        self.tally.turns += 1;
-        if progress != Progress::Busy || self.tally.turns == TOLD_AFTER {
-            self.counters.add(mem::take(&mut self.tally));
+        self.local.turns += 1;
+        if progress != Progress::Busy || self.local.turns == TOLD_AFTER {
+            self.counters.add(mem::take(&mut self.local));
         }
     }
 
     fn note(&mut self, event: Event) -> io::Result<()> {
         match event.source {
-            Source::Mailbox => self.read_mail(),
+            Source::MessageQueue => self.read_mail(),
             Source::Timer => self.deadlines.fired(),
             Source::Listener => self.accept()?,
             Source::Slot(token) => self.note_slot(token, event),
@@ -267,12 +267,12 @@ impl<S: Service> Table<S> {
     }
 
     fn read_mail(&mut self) {
-        self.mail.answer();
-        while let Some(mail) = self.mail.next() {
-            match mail {
-                Mail::Open(arrival) => self.open(arrival),
-                Mail::Wake => {}
-                Mail::Stop { deadline } => self.stop(deadline),
+        self.messages.acknowledge();
+        while let Some(messages) = self.messages.next() {
+            match messages {
+                LoopMessage::Open(arrival) => self.open(arrival),
+                LoopMessage::Wake => {}
+                LoopMessage::Stop { deadline } => self.stop(deadline),
             }
         }
     }
@@ -321,38 +321,38 @@ impl<S: Service> Table<S> {
             return self.counters.leave();
         }
         let (now, service) = (self.now, &mut self.service);
-        let Some((connection, deadline)) = guarded(|| service.open(peer, now)) else {
-            self.counters.ended(Ended::Panicked);
+        let Some((connection, deadline)) = catch_panic(|| service.on_open(peer, now)) else {
+            self.counters.ended(CloseReason::Panicked);
             return self.counters.leave();
         };
         let token = self.slots.insert(Slot::new(socket, Some(connection), Phase::Talking));
         if let Some(place) = place {
-            self.places.insert(token, place);
+            self.permits.insert(token, place);
         }
         let tick = self.deadlines.note(deadline);
         let slot = self.slots.get_mut(token).expect("it was inserted just now");
         slot.deadline = tick;
         if self.epoll.watch(&slot.socket, token).is_err() {
-            self.end(token, Ended::Broken);
+            self.end(token, CloseReason::Broken);
         }
     }
 }
 
-impl<S: Service> AsFd for Table<S> {
+impl<S: ConnectionHandler> AsFd for EventLoop<S> {
     /// The epoll of the table: readable when a turn would find something.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
 }
 
-impl<S: Service> fmt::Debug for Table<S> {
+impl<S: ConnectionHandler> fmt::Debug for EventLoop<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("connections", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("EventLoop").field("connections", &self.slots.len()).finish_non_exhaustive()
     }
 }
 
 /// What `conversation` returns, or none when it panics: that costs its connection only.
-pub(super) fn guarded<T>(conversation: impl FnOnce() -> T) -> Option<T> {
+pub(super) fn catch_panic<T>(conversation: impl FnOnce() -> T) -> Option<T> {
     // AssertUnwindSafe: the connection is dropped after a panic, and a service keeps no state of a
     // half-done turn that another connection could see.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(conversation)).ok()

@@ -9,12 +9,12 @@ use std::fmt::Write as _;
 
 use simd_json::{Node, StaticNode};
 
-use super::decode::{Code, Refusal};
+use super::decode::{CommandError, ErrorCode};
 use super::json;
 
 /// What an nsqd says of itself in IDENTIFY.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct PeerInfo {
     /// The machine's name; may be empty.
     pub hostname: Box<str>,
     /// The host name or address at which consumers reach it; never empty.
@@ -31,21 +31,22 @@ pub struct Identity {
     pub topology_region: Option<Box<str>>,
 }
 
-impl Identity {
+impl PeerInfo {
     /// Reads an IDENTIFY body.
     ///
     /// # Errors
     /// `E_BAD_BODY` when it is no JSON object of Go's `PeerInfo`, or lacks an address, a port or
     /// a version. The connection closes.
-    pub fn decode(body: &[u8]) -> Result<Self, Refusal> {
-        let identity = parse(body)
-            .ok_or_else(|| Refusal::new(Code::BadBody, "IDENTIFY failed to decode JSON body"))?;
+    pub fn decode(body: &[u8]) -> Result<Self, CommandError> {
+        let identity = parse(body).ok_or_else(|| {
+            CommandError::new(ErrorCode::BadBody, "IDENTIFY failed to decode JSON body")
+        })?;
         let complete = !identity.broadcast_address.is_empty()
             && identity.tcp_port != 0
             && identity.http_port != 0
             && !identity.version.is_empty();
         if !complete {
-            return Err(Refusal::new(Code::BadBody, "IDENTIFY missing fields"));
+            return Err(CommandError::new(ErrorCode::BadBody, "IDENTIFY missing fields"));
         }
         Ok(identity)
     }
@@ -94,7 +95,7 @@ impl Identity {
 
 /// The body's members by Go's rules: keys in any case, the last duplicate wins, null changes
 /// nothing, unknown keys are ignored whatever they hold.
-fn parse(body: &[u8]) -> Option<Identity> {
+fn parse(body: &[u8]) -> Option<PeerInfo> {
     // simd-json takes a NUL behind a number for the end of it; JSON has no raw control characters
     // but these, in strings or out of them. Without an early end, many bytes are looked at at once.
     let is_control = |byte: u8| (byte < b' ') & !matches!(byte, b'\t' | b'\n' | b'\r');
@@ -103,7 +104,7 @@ fn parse(body: &[u8]) -> Option<Identity> {
     }
     let mut text = go_text(body).into_owned();
     let tape = simd_json::to_tape(&mut text).ok()?;
-    let mut identity = Identity::default();
+    let mut identity = PeerInfo::default();
     let (root, mut rest) = tape.0.split_first()?;
     let members = match root {
         Node::Object { len, .. } => *len,
@@ -215,9 +216,9 @@ mod tests {
     const BASE: &str = r#""version":"1","tcp_port":1,"http_port":2,"broadcast_address":"b""#;
 
     /// The body `{BASE, extra}`, read; or the refusal's text.
-    fn with(extra: &[u8]) -> Result<Identity, String> {
+    fn with(extra: &[u8]) -> Result<PeerInfo, String> {
         let body = [b"{", BASE.as_bytes(), b",", extra, b"}"].concat();
-        Identity::decode(&body).map_err(|refusal| refusal.to_string())
+        PeerInfo::decode(&body).map_err(|refusal| refusal.to_string())
     }
 
     #[test]
@@ -265,7 +266,7 @@ mod tests {
             (br#"{"tcp_port":1,"http_port":2,"broadcast_address":"b"}"#, missing),
         ];
         for (body, want) in bodies {
-            let got = Identity::decode(body).map_err(|refusal| refusal.to_string());
+            let got = PeerInfo::decode(body).map_err(|refusal| refusal.to_string());
             assert_eq!(got, Err((*want).to_owned()), "{}", String::from_utf8_lossy(body));
         }
         let members: &[&[u8]] = &[
@@ -302,13 +303,13 @@ mod tests {
         ) {
             let body = format!("{{{BASE},{extra}}}");
             let other = serde_json::from_str::<serde_json::Value>(&body).is_ok();
-            prop_assert_eq!(Identity::decode(body.as_bytes()).is_ok(), other, "{}", body);
+            prop_assert_eq!(PeerInfo::decode(body.as_bytes()).is_ok(), other, "{}", body);
         }
 
         /// Whatever is read is written so that it is read again.
         #[test]
         fn it_survives_its_own_encoding(hostname in any::<String>(), zone in proptest::option::of(".+")) {
-            let identity = Identity {
+            let identity = PeerInfo {
                 hostname: hostname.into(),
                 broadcast_address: "b".into(),
                 tcp_port: 4150,
@@ -320,12 +321,12 @@ mod tests {
             let mut body = b"{".to_vec();
             identity.write_fields(&mut body);
             body.push(b'}');
-            prop_assert_eq!(Identity::decode(&body), Ok(identity));
+            prop_assert_eq!(PeerInfo::decode(&body), Ok(identity));
         }
 
         #[test]
         fn no_body_breaks_it(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Identity::decode(&body);
+            let _ = PeerInfo::decode(&body);
         }
     }
 }

@@ -45,9 +45,9 @@ impl TryFrom<String> for Network {
 
 /// The networks of a list; one that is empty allows everyone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Networks(Box<[Network]>);
+pub struct AllowList(Box<[Network]>);
 
-impl Networks {
+impl AllowList {
     /// Whether nothing was listed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -64,7 +64,7 @@ impl Networks {
     }
 }
 
-impl From<Vec<Network>> for Networks {
+impl From<Vec<Network>> for AllowList {
     fn from(networks: Vec<Network>) -> Self {
         Self(networks.into())
     }
@@ -74,7 +74,7 @@ impl From<Vec<Network>> for Networks {
 mod tests {
     use super::*;
 
-    fn networks(texts: &[&str]) -> Networks {
+    fn networks(texts: &[&str]) -> AllowList {
         texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Network>>().into()
     }
 

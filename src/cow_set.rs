@@ -1,4 +1,4 @@
-//! [`Sorted<T>`]: a sorted set that is cheap to copy and shares what a copy did not change.
+//! [`CowSet<T>`]: a cow_set set that is cheap to copy and shares what a copy did not change.
 //!
 //! A writer changes its own copy and publishes a clone of it: a clone is one reference count,
 //! a change copies at most one path of small nodes, and a second change before the next
@@ -16,10 +16,10 @@ use arrayvec::ArrayVec;
 /// large. With a set of this size or less being one flat slice without spare room.
 const FAN: usize = 16;
 
-/// A persistent sorted set. The order is the caller's: every call of one set must be given a
+/// A persistent cow_set set. The order is the caller's: every call of one set must be given a
 /// comparison that agrees with it.
 #[derive(Clone, Debug)]
-pub struct Sorted<T>(Shape<T>);
+pub struct CowSet<T>(Shape<T>);
 
 /// What most sets of a fleet are, first: topics have one producer, a few, or a great many.
 #[derive(Clone, Debug)]
@@ -49,13 +49,13 @@ enum Inserted<T> {
     Split(Arc<Node<T>>),
 }
 
-impl<T> Default for Sorted<T> {
+impl<T> Default for CowSet<T> {
     fn default() -> Self {
         Self(Shape::Empty)
     }
 }
 
-impl<T: Clone> Sorted<T> {
+impl<T: Clone> CowSet<T> {
     /// How many items there are; counts leaves, not items.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -278,7 +278,7 @@ impl<T: Clone> Node<T> {
             Self::Inner(children) => {
                 let at = child_for(children, order);
                 Self::remove(&mut children[at], order);
-                mend(children, at);
+                rebalance(children, at);
             }
         }
     }
@@ -307,7 +307,7 @@ fn child_for<T: Clone>(children: &[Arc<Node<T>>], order: &mut impl FnMut(&T) -> 
 
 /// Keeps nodes from dwindling after a removal below the child at `at`: drops that child when it
 /// is empty, joins it with a neighbour when both are small.
-fn mend<T: Clone>(children: &mut Run<Arc<Node<T>>>, at: usize) {
+fn rebalance<T: Clone>(children: &mut Run<Arc<Node<T>>>, at: usize) {
     if children[at].len() > FAN / 4 {
         return;
     }
@@ -329,7 +329,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn check(set: &Sorted<u16>, model: &BTreeSet<u16>) {
+    fn check(set: &CowSet<u16>, model: &BTreeSet<u16>) {
         assert!(set.iter().eq(model.iter()), "{set:?} is not {model:?}");
         assert_eq!(set.len(), model.len());
         assert_eq!(set.is_empty(), model.is_empty());
@@ -343,7 +343,7 @@ mod tests {
             steps in prop::collection::vec((0u8..10, 0u16..700), 0..2500),
             growing in any::<bool>(),
         ) {
-            let mut set = Sorted::default();
+            let mut set = CowSet::default();
             let mut model = BTreeSet::new();
             let mut clones = Vec::new();
             for (kind, value) in steps {

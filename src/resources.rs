@@ -39,7 +39,7 @@ const HTTP_WORKERS_LEAST: usize = 2;
 
 /// What the daemon stands on.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Resources {
     /// Where nsqds connect: listening, blocking, close-on-exec. An IPv4 peer of a listener on
     /// every address shows as an IPv6 one (`::ffff:127.0.0.1`): see `IpAddr::to_canonical`.
     pub tcp: TcpListener,
@@ -59,7 +59,7 @@ pub struct Ground {
     pub http_write_token: Option<TokenFile>,
 }
 
-impl Ground {
+impl Resources {
     /// Tries everything; raises the limits of open files and locked memory as far as allowed.
     ///
     /// # Errors
@@ -335,13 +335,13 @@ mod tests {
 
     #[test]
     fn the_ground_is_listening() {
-        let ground = Ground::prepare(&config(&[])).unwrap();
-        for listener in [&ground.tcp, &ground.http] {
+        let resources = Resources::prepare(&config(&[])).unwrap();
+        for listener in [&resources.tcp, &resources.http] {
             TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         }
-        assert_eq!(ground.shards.get(), ground.cpus.len());
-        assert!(ground.http_workers.get() >= 2);
-        assert!(ground.tcp_connections > 0 && ground.http_connections > 0);
+        assert_eq!(resources.shards.get(), resources.cpus.len());
+        assert!(resources.http_workers.get() >= 2);
+        assert!(resources.tcp_connections > 0 && resources.http_connections > 0);
         let limit = getrlimit(Resource::Nofile);
         assert_eq!(limit.current, limit.maximum);
     }
@@ -351,7 +351,8 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         for flag in ["tcp-address", "http-address"] {
-            let failure = Ground::prepare(&config(&[&format!("-{flag}={address}")])).unwrap_err();
+            let failure =
+                Resources::prepare(&config(&[&format!("-{flag}={address}")])).unwrap_err();
             let want = format!(
                 "listen ({address}) failed - Address already in use (os error 98); \
                  stop what listens there (`ss -ltnp`) or choose another --{flag}"

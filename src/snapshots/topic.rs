@@ -6,18 +6,18 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Peer;
+use super::Producer;
 use crate::clock::Timestamp;
+use crate::cow_set::CowSet;
 use crate::protocol::names::ChannelName;
-use crate::sorted::Sorted;
 
-type Tombstones = Vec<(Arc<Peer>, Timestamp)>;
+type Tombstones = Vec<(Arc<Producer>, Timestamp)>;
 
 /// A topic at one moment. A clone is a few reference counts.
 #[derive(Clone, Debug, Default)]
 pub struct Topic {
-    producers: Sorted<Arc<Peer>>,
-    channels: Sorted<Arc<Channel>>,
+    producers: CowSet<Arc<Producer>>,
+    channels: CowSet<Arc<Channel>>,
     /// Nearly always none, and never many: when each tombstoned producer was tombstoned.
     tombstones: Option<Arc<Tombstones>>,
 }
@@ -26,7 +26,7 @@ pub struct Topic {
 #[derive(Clone, Debug)]
 pub struct Channel {
     name: ChannelName,
-    producers: Sorted<Arc<Peer>>,
+    producers: CowSet<Arc<Producer>>,
 }
 
 impl Channel {
@@ -38,19 +38,19 @@ impl Channel {
 
     /// The nsqds that carry it, in an order that stands as long as they do.
     #[must_use]
-    pub fn producers(&self) -> &Sorted<Arc<Peer>> {
+    pub fn producers(&self) -> &CowSet<Arc<Producer>> {
         &self.producers
     }
 
     /// Whether `peer` carries it.
     #[must_use]
-    pub fn has_producer(&self, peer: &Arc<Peer>) -> bool {
+    pub fn has_producer(&self, peer: &Arc<Producer>) -> bool {
         self.producers.find(by_peer(peer)).is_some()
     }
 }
 
 /// The order of producers in a set: by where they live in memory, which costs no look at them.
-fn by_peer(sought: &Arc<Peer>) -> impl Fn(&Arc<Peer>) -> Ordering {
+fn by_peer(sought: &Arc<Producer>) -> impl Fn(&Arc<Producer>) -> Ordering {
     let sought = Arc::as_ptr(sought);
     move |peer| Arc::as_ptr(peer).cmp(&sought)
 }
@@ -62,13 +62,13 @@ fn by_name(sought: &str) -> impl Fn(&Arc<Channel>) -> Ordering {
 impl Topic {
     /// The nsqds that carry it, in an order that stands as long as they do.
     #[must_use]
-    pub fn producers(&self) -> &Sorted<Arc<Peer>> {
+    pub fn producers(&self) -> &CowSet<Arc<Producer>> {
         &self.producers
     }
 
     /// Its channels, by name.
     #[must_use]
-    pub fn channels(&self) -> &Sorted<Arc<Channel>> {
+    pub fn channels(&self) -> &CowSet<Arc<Channel>> {
         &self.channels
     }
 
@@ -80,7 +80,7 @@ impl Topic {
 
     /// Whether `peer` carries it.
     #[must_use]
-    pub fn has_producer(&self, peer: &Arc<Peer>) -> bool {
+    pub fn has_producer(&self, peer: &Arc<Producer>) -> bool {
         self.producers.find(by_peer(peer)).is_some()
     }
 
@@ -93,24 +93,24 @@ impl Topic {
 
     /// When `peer` was tombstoned here, if it was, however long ago.
     #[must_use]
-    pub fn tombstoned_at(&self, peer: &Peer) -> Option<Timestamp> {
+    pub fn tombstoned_at(&self, peer: &Producer) -> Option<Timestamp> {
         let tombstones = self.tombstones.as_deref()?;
         tombstones.iter().find(|(who, _)| std::ptr::eq(&raw const **who, peer)).map(|&(_, at)| at)
     }
 
     /// Whether `peer` is tombstoned here at `now`.
     #[must_use]
-    pub fn is_tombstoned(&self, peer: &Peer, now: Timestamp, lifetime: Duration) -> bool {
+    pub fn is_tombstoned(&self, peer: &Producer, now: Timestamp, lifetime: Duration) -> bool {
         self.tombstoned_at(peer).is_some_and(|at| now.since(at) < lifetime)
     }
 
     /// Adds a producer; whether it is new. Does not clear a tombstone.
-    pub(crate) fn add_producer(&mut self, peer: &Arc<Peer>) -> bool {
+    pub(crate) fn add_producer(&mut self, peer: &Arc<Producer>) -> bool {
         !self.has_producer(peer) && self.producers.insert(Arc::clone(peer), by_peer(peer))
     }
 
     /// Takes a producer and its tombstone out; whether it was there. Leaves its channels.
-    pub(crate) fn remove_producer(&mut self, peer: &Arc<Peer>) -> bool {
+    pub(crate) fn remove_producer(&mut self, peer: &Arc<Producer>) -> bool {
         if let Some(tombstones) = &mut self.tombstones
             && tombstones.iter().any(|(who, _)| Arc::ptr_eq(who, peer))
         {
@@ -124,7 +124,7 @@ impl Topic {
         if self.channel(name.as_str()).is_some() {
             return false;
         }
-        let channel = Channel { name: name.clone(), producers: Sorted::default() };
+        let channel = Channel { name: name.clone(), producers: CowSet::default() };
         self.channels.insert(Arc::new(channel), by_name(name.as_str()))
     }
 
@@ -134,15 +134,15 @@ impl Topic {
     }
 
     /// Adds a channel with its first producer; there is none of that name.
-    pub(crate) fn add_channel_with(&mut self, name: &ChannelName, peer: &Arc<Peer>) {
-        let mut producers = Sorted::default();
+    pub(crate) fn add_channel_with(&mut self, name: &ChannelName, peer: &Arc<Producer>) {
+        let mut producers = CowSet::default();
         producers.insert(Arc::clone(peer), by_peer(peer));
         let channel = Channel { name: name.clone(), producers };
         self.channels.insert(Arc::new(channel), by_name(name.as_str()));
     }
 
     /// Adds a producer to a channel that is there; whether the producer is new.
-    pub(crate) fn add_channel_producer(&mut self, name: &str, peer: &Arc<Peer>) -> bool {
+    pub(crate) fn add_channel_producer(&mut self, name: &str, peer: &Arc<Producer>) -> bool {
         let Some(channel) = self.channel(name) else { return false };
         if channel.has_producer(peer) {
             return false;
@@ -154,7 +154,7 @@ impl Topic {
     }
 
     /// Takes a producer out of a channel; whether it was there.
-    pub(crate) fn remove_channel_producer(&mut self, name: &str, peer: &Arc<Peer>) -> bool {
+    pub(crate) fn remove_channel_producer(&mut self, name: &str, peer: &Arc<Producer>) -> bool {
         let Some(channel) = self.channel(name) else { return false };
         if !channel.has_producer(peer) {
             return false;

@@ -1,4 +1,4 @@
-//! [`Hashed<T>`]: shared values found by their hash, which readers walk without waiting.
+//! [`EpochTable<T>`]: shared values found by their hash, which readers walk without waiting.
 //!
 //! An open-addressed table of pointers: adding a value stores one pointer, and a table that is half
 //! full is replaced by a larger one without a look at the reference count of what is in it. Must
@@ -18,7 +18,7 @@ const LEAST: usize = 4;
 /// over it stays linear in what it holds.
 const SPARSE: usize = 16;
 /// The tag of a null cell whose value was taken out: a search goes on behind it.
-const GONE: usize = 1;
+const DELETED: usize = 1;
 
 /// A value that knows its hash.
 pub trait Hash64 {
@@ -28,7 +28,7 @@ pub trait Hash64 {
 
 /// Shared values by hash; two may have the same.
 #[derive(Debug)]
-pub struct Hashed<T: Hash64 + Send + Sync + 'static> {
+pub struct EpochTable<T: Hash64 + Send + Sync + 'static> {
     /// Each cell is null, or a value's `Arc::into_raw` that counts as one owner. Only the newest
     /// table's cells own.
     cells: Atomic<Cells<T>>,
@@ -44,15 +44,15 @@ struct Used {
     gone: usize,
 }
 
-impl<T: Hash64 + Send + Sync + 'static> Default for Hashed<T> {
+impl<T: Hash64 + Send + Sync + 'static> Default for EpochTable<T> {
     fn default() -> Self {
-        const { assert!(align_of::<T>() > GONE, "a pointer has room for the mark") };
+        const { assert!(align_of::<T>() > DELETED, "a pointer has room for the mark") };
         Self { cells: Atomic::new(empty(LEAST)), used: Mutex::default() }
     }
 }
 
 #[allow(unsafe_code, reason = "a door to epoch-based reclamation")]
-impl<T: Hash64 + Send + Sync + 'static> Hashed<T> {
+impl<T: Hash64 + Send + Sync + 'static> EpochTable<T> {
     /// Reads the value with this hash for which `is` holds, if there is one.
     pub fn find<R>(
         &self,
@@ -88,7 +88,7 @@ impl<T: Hash64 + Send + Sync + 'static> Hashed<T> {
         let cells = self.newest(&guard);
         let at = vacant(cells, value.hash64(), &guard);
         let old = cells[at].load(Ordering::Relaxed, &guard);
-        used.gone -= usize::from(old.tag() == GONE);
+        used.gone -= usize::from(old.tag() == DELETED);
         // Release: whoever sees the pointer sees the value.
         cells[at].store(Shared::from(Arc::into_raw(value)), Ordering::Release);
     }
@@ -99,7 +99,7 @@ impl<T: Hash64 + Send + Sync + 'static> Hashed<T> {
         let guard = epoch::pin();
         let cells = self.newest(&guard);
         let Some((at, _)) = search(cells, hash, is, &guard) else { return false };
-        let gone = Shared::null().with_tag(GONE);
+        let gone = Shared::null().with_tag(DELETED);
         let value = cells[at].swap(gone, Ordering::AcqRel, &guard).as_raw();
         // SAFETY: the pointer came from `Arc::into_raw` and stood in the newest table, which made
         // it one owner; no table that a reader can still find has it, and whoever found it before
@@ -145,7 +145,7 @@ impl<T: Hash64 + Send + Sync + 'static> Hashed<T> {
     }
 }
 
-impl<T: Hash64 + Send + Sync + 'static> Drop for Hashed<T> {
+impl<T: Hash64 + Send + Sync + 'static> Drop for EpochTable<T> {
     #[allow(unsafe_code, reason = "a door to epoch-based reclamation")]
     fn drop(&mut self) {
         // SAFETY: `&mut self` proves that no reader and no writer is left.
@@ -188,7 +188,7 @@ fn search<'g, T: Hash64>(
         // what is taken out since is released only when `guard` is gone.
         match unsafe { shared.as_ref() } {
             Some(value) if value.hash64() == hash && is(value) => return Some((at, value)),
-            None if shared.tag() != GONE => return None,
+            None if shared.tag() != DELETED => return None,
             _ => {}
         }
     }
@@ -244,13 +244,13 @@ mod tests {
         }
     }
 
-    fn has(hashed: &Hashed<Canary>, number: u64) -> bool {
-        hashed.find(hash(number), |canary| canary.number == number, |found| found.is_some())
+    fn has(epoch_table: &EpochTable<Canary>, number: u64) -> bool {
+        epoch_table.find(hash(number), |canary| canary.number == number, |found| found.is_some())
     }
 
-    fn all(hashed: &Hashed<Canary>) -> BTreeSet<u64> {
+    fn all(epoch_table: &EpochTable<Canary>) -> BTreeSet<u64> {
         let mut all = BTreeSet::new();
-        hashed.each(|canary| assert!(all.insert(canary.number), "{} twice", canary.number));
+        epoch_table.each(|canary| assert!(all.insert(canary.number), "{} twice", canary.number));
         all
     }
 
@@ -260,19 +260,19 @@ mod tests {
             steps in prop::collection::vec((any::<bool>(), 0_u64..200), 1..400)
         ) {
             let alive = Arc::new(AtomicUsize::new(0));
-            let (hashed, mut model) = (Hashed::default(), BTreeSet::new());
+            let (epoch_table, mut model) = (EpochTable::default(), BTreeSet::new());
             for (come, number) in steps {
                 if come && model.insert(number) {
-                    hashed.insert(Canary::new(number, &alive));
+                    epoch_table.insert(Canary::new(number, &alive));
                 } else if !come {
-                    let removed = hashed.remove(hash(number), |canary| canary.number == number);
+                    let removed = epoch_table.remove(hash(number), |canary| canary.number == number);
                     prop_assert_eq!(removed, model.remove(&number));
                 }
-                prop_assert_eq!(has(&hashed, number), model.contains(&number));
+                prop_assert_eq!(has(&epoch_table, number), model.contains(&number));
             }
-            prop_assert_eq!(all(&hashed), model.clone());
+            prop_assert_eq!(all(&epoch_table), model.clone());
             settles_at(&alive, model.len());
-            drop(hashed);
+            drop(epoch_table);
             settles_at(&alive, 0);
         }
     }
@@ -280,16 +280,16 @@ mod tests {
     #[test]
     fn a_table_shrinks_with_what_it_holds() {
         let alive = Arc::new(AtomicUsize::new(0));
-        let hashed = Hashed::default();
-        let cells = |hashed: &Hashed<Canary>| hashed.newest(&epoch::pin()).len();
+        let epoch_table = EpochTable::default();
+        let cells = |epoch_table: &EpochTable<Canary>| epoch_table.newest(&epoch::pin()).len();
         const MANY: u64 = if cfg!(miri) { 100 } else { 10_000 };
-        (0..MANY).for_each(|number| hashed.insert(Canary::new(number, &alive)));
-        assert!(cells(&hashed) >= 2 * usize::try_from(MANY).expect("it fits"));
+        (0..MANY).for_each(|number| epoch_table.insert(Canary::new(number, &alive)));
+        assert!(cells(&epoch_table) >= 2 * usize::try_from(MANY).expect("it fits"));
         for number in 1..MANY {
-            assert!(hashed.remove(hash(number), |canary| canary.number == number));
+            assert!(epoch_table.remove(hash(number), |canary| canary.number == number));
         }
-        assert!(cells(&hashed) <= SPARSE, "{} cells for one value", cells(&hashed));
-        assert_eq!(all(&hashed), BTreeSet::from([0]));
+        assert!(cells(&epoch_table) <= SPARSE, "{} cells for one value", cells(&epoch_table));
+        assert_eq!(all(&epoch_table), BTreeSet::from([0]));
         settles_at(&alive, 1);
     }
 
@@ -298,30 +298,30 @@ mod tests {
         const STAY: u64 = 40;
         const ROUNDS: u64 = if cfg!(miri) { 20 } else { 2_000 };
         let alive = Arc::new(AtomicUsize::new(0));
-        let hashed = Arc::new(Hashed::default());
-        (0..STAY).for_each(|number| hashed.insert(Canary::new(number * 2, &alive)));
+        let epoch_table = Arc::new(EpochTable::default());
+        (0..STAY).for_each(|number| epoch_table.insert(Canary::new(number * 2, &alive)));
         let done = Arc::new(AtomicUsize::new(0));
         let readers: Vec<_> = (0..2)
             .map(|_| {
-                let (hashed, done) = (Arc::clone(&hashed), Arc::clone(&done));
+                let (epoch_table, done) = (Arc::clone(&epoch_table), Arc::clone(&done));
                 thread::spawn(move || {
                     while done.load(Ordering::SeqCst) == 0 {
                         let mut stayed = 0;
-                        hashed.each(|canary| {
+                        epoch_table.each(|canary| {
                             assert_eq!(canary.payload, canary.number, "torn or freed");
                             stayed += u64::from(canary.number % 2 == 0);
                         });
                         assert_eq!(stayed, STAY);
-                        assert!((0..STAY).all(|number| has(&hashed, number * 2)));
+                        assert!((0..STAY).all(|number| has(&epoch_table, number * 2)));
                     }
                 })
             })
             .collect();
         for round in 0..ROUNDS {
             let others = || (0..round % 50).map(|number| number * 2 + 1);
-            others().for_each(|number| hashed.insert(Canary::new(number, &alive)));
+            others().for_each(|number| epoch_table.insert(Canary::new(number, &alive)));
             for number in others() {
-                assert!(hashed.remove(hash(number), |canary| canary.number == number));
+                assert!(epoch_table.remove(hash(number), |canary| canary.number == number));
             }
         }
         done.store(1, Ordering::SeqCst);

@@ -1,31 +1,32 @@
-//! Who is let in: peers that a door sends away cost nothing, and places always come back.
+//! Who is let in: peers that a policy sends away cost nothing, and permits always come back.
 
 use super::*;
-use crate::access::{Away, Crowd, Networks, Place, Reason, Refusals};
+use crate::access::{AllowList, Denials, DenyReason, PerIpLimiter, PerIpPermit, Rejection};
 use crate::limits;
 use rustix::net::sockopt;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-const STRANGER: Away = Away { reason: Reason::TcpAllow, words: b"stranger\n" };
-const CROWDED: Away = Away { reason: Reason::TcpPerIp, words: b"crowded\n" };
+const STRANGER: Rejection = Rejection { reason: DenyReason::TcpAllow, words: b"stranger\n" };
+const CROWDED: Rejection = Rejection { reason: DenyReason::TcpPerIp, words: b"crowded\n" };
 
-fn at_most(each: usize) -> Option<Door> {
-    Door::open(Arc::default()).at_most(NonZeroUsize::new(each), CROWDED).if_it_matters()
+fn at_most(each: usize) -> Option<AcceptPolicy> {
+    AcceptPolicy::open(Arc::default()).at_most(NonZeroUsize::new(each), CROWDED).if_it_matters()
 }
 
 #[test]
 fn a_stranger_is_told_and_takes_nobody_s_room() {
-    let refusals = Arc::new(Refusals::default());
-    let elsewhere = Networks::from(vec!["192.0.2.0/24".parse().unwrap()]);
-    let door = Door::open(Arc::clone(&refusals)).only(&elsewhere, STRANGER).if_it_matters();
-    let mut bench = Bench::behind(Options { max_connections: 1, ..OPTIONS }, door);
+    let refusals = Arc::new(Denials::default());
+    let elsewhere = AllowList::from(vec!["192.0.2.0/24".parse().unwrap()]);
+    let policy =
+        AcceptPolicy::open(Arc::clone(&refusals)).only(&elsewhere, STRANGER).if_it_matters();
+    let mut bench = Bench::behind(Options { max_connections: 1, ..OPTIONS }, policy);
     for round in 1..=3 {
         let mut peer = bench.peer();
         // It has written already: the refusal must not be lost to a reset.
         peer.write_all(b"echo hello\n").unwrap();
         assert_eq!(bench.until_end(&mut peer), b"stranger\n");
-        assert_eq!(refusals.seen(Reason::TcpAllow).count, round);
+        assert_eq!(refusals.seen(DenyReason::TcpAllow).count, round);
     }
     let counters = &bench.counters;
     assert_eq!((counters.accepted(), counters.refused(), counters.open()), (3, 0, 0));
@@ -35,9 +36,9 @@ fn a_stranger_is_told_and_takes_nobody_s_room() {
 
 #[test]
 fn strangers_that_stay_are_bounded() {
-    let elsewhere = Networks::from(vec!["192.0.2.0/24".parse().unwrap()]);
-    let door = Door::open(Arc::default()).only(&elsewhere, STRANGER).if_it_matters();
-    let mut bench = Bench::behind(OPTIONS, door);
+    let elsewhere = AllowList::from(vec!["192.0.2.0/24".parse().unwrap()]);
+    let policy = AcceptPolicy::open(Arc::default()).only(&elsewhere, STRANGER).if_it_matters();
+    let mut bench = Bench::behind(OPTIONS, policy);
     let peers: Vec<_> = (0..200).map(|_| TcpStream::connect(bench.address).unwrap()).collect();
     bench.until("all refused", |bench| bench.counters.accepted() == 200);
     assert!(bench.table.len() <= crate::connections::acceptor::REFUSALS);
@@ -56,7 +57,7 @@ fn comes_back(what: &str, options: Options, end: impl FnOnce(&mut Bench, TcpStre
     assert_eq!(bench.until_end(&mut second), b"crowded\n", "{what}");
     end(&mut bench, first);
     bench.until(what, |bench| bench.counters.open() == 0);
-    assert!(bench.table.places.is_empty(), "{what}");
+    assert!(bench.table.permits.is_empty(), "{what}");
     let mut third = bench.peer();
     bench.send(&mut third, b"echo again\n");
     bench.expect(&mut third, b"again\n");
@@ -82,20 +83,20 @@ fn a_place_comes_back_however_its_connection_ends() {
     });
 }
 
-/// A crowd of one place, and that place.
-fn taken() -> (Arc<Crowd>, Place) {
-    let crowd = Crowd::new(NonZeroUsize::MIN);
-    let place = crowd.enter(IpAddr::from([127, 0, 0, 1])).unwrap();
-    assert!(is_full(&crowd));
-    (crowd, place)
+/// A limiter of one place, and that place.
+fn taken() -> (Arc<PerIpLimiter>, PerIpPermit) {
+    let limiter = PerIpLimiter::new(NonZeroUsize::MIN);
+    let place = limiter.enter(IpAddr::from([127, 0, 0, 1])).unwrap();
+    assert!(is_full(&limiter));
+    (limiter, place)
 }
 
-fn is_full(crowd: &Arc<Crowd>) -> bool {
-    crowd.enter(IpAddr::from([127, 0, 0, 1])).is_none()
+fn is_full(limiter: &Arc<PerIpLimiter>) -> bool {
+    limiter.enter(IpAddr::from([127, 0, 0, 1])).is_none()
 }
 
 /// A connection that brings `place` along, and its peer.
-fn arrival(place: Place) -> (Arrival, TcpStream) {
+fn arrival(place: PerIpPermit) -> (Arrival, TcpStream) {
     let outside = listener();
     let end = TcpStream::connect(outside.local_addr().unwrap()).unwrap();
     let (socket, peer) = outside.accept().unwrap();
@@ -105,32 +106,32 @@ fn arrival(place: Place) -> (Arrival, TcpStream) {
 
 #[test]
 fn a_place_comes_back_with_the_table_its_mail_and_its_stop() {
-    let (crowd, place) = taken();
+    let (limiter, place) = taken();
     let mut bench = Bench::new();
     let (open, _peer) = arrival(place);
     assert!(bench.counters.enter(1));
-    bench.table.handle().send(Mail::Open(open));
+    bench.table.handle().send(LoopMessage::Open(open));
     bench.settle();
-    assert!(is_full(&crowd), "it is open");
+    assert!(is_full(&limiter), "it is open");
     drop(bench);
-    assert!(!is_full(&crowd), "the table is gone, as after a panic of its own");
+    assert!(!is_full(&limiter), "the table is gone, as after a panic of its own");
 
-    let (crowd, place) = taken();
+    let (limiter, place) = taken();
     let bench = Bench::new();
     let (unread, _peer) = arrival(place);
-    bench.table.handle().send(Mail::Open(unread));
+    bench.table.handle().send(LoopMessage::Open(unread));
     drop(bench);
-    assert!(!is_full(&crowd), "the table is gone before it read its mail");
+    assert!(!is_full(&limiter), "the table is gone before it read its messages");
 
-    let (crowd, place) = taken();
+    let (limiter, place) = taken();
     let mut bench = Bench::new();
     bench.stop_in(limits::DRAIN);
     bench.settle();
     let (late, _peer) = arrival(place);
     assert!(bench.counters.enter(1));
-    bench.table.handle().send(Mail::Open(late));
+    bench.table.handle().send(LoopMessage::Open(late));
     bench.settle();
-    assert!(!is_full(&crowd), "the table has stopped");
+    assert!(!is_full(&limiter), "the table has stopped");
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn a_place_comes_back_when_the_cap_refuses() {
     let first = bench.peer();
     for _ in 0..3 {
         let mut over = bench.peer();
-        assert_eq!(bench.until_end(&mut over), b"full\n", "the cap, not the door");
+        assert_eq!(bench.until_end(&mut over), b"full\n", "the cap, not the policy");
     }
     drop(first);
     bench.until("there is room", |bench| bench.counters.open() == 0);
