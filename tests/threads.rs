@@ -3,7 +3,7 @@
 //!
 //! The simulation checks every answer but only one step at a time; here steps truly overlap, and
 //! what is checked is what holds at any moment: what a reader must see after a reply, no half of a
-//! change, nothing left at the end. Must not: time anything. Sanitizers run it too (`tests/deep`).
+//! change, nothing left at the end. Must not: time anything. Sanitizers run it too (`tests/slow`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -18,11 +18,11 @@ def build(lto=False, already=False):
     """Builds everything, unless it is `already`; paths by name."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     profile = "release-lto" if lto else "release"
-    words = ["cargo", "build", "--profile", profile, "--bins", "-p", "musterd", "-p", "floors", "-p", "driver"]
+    words = ["cargo", "build", "--profile", profile, "--bins", "-p", "musterd", "-p", "baselines", "-p", "driver"]
     if not already:
         subprocess.run(words, cwd=ROOT, check=True)
     interop = subprocess.run([ROOT / "tests/interop/build"], check=True, text=True, stdout=subprocess.PIPE)
-    programs = {name: target / profile / name for name in ("musterd", "floors", "driver")}
+    programs = {name: target / profile / name for name in ("musterd", "baselines", "driver")}
     return programs | {"nsqlookupd": Path(interop.stdout.strip()) / "nsqlookupd"}
 
 
@@ -51,7 +51,7 @@ class Server:
         return cls(words, tcp, http)
 
     @classmethod
-    def floor(cls, program, kind, body=0):
+    def baseline(cls, program, kind, body=0):
         port = free_port()
         words = [program, kind, f"127.0.0.1:{port}", str(body)]
         return cls(words, **{kind.partition("-")[0]: port})

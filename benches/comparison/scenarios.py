@@ -26,7 +26,7 @@ ROOM = {
     "tcp": ("--max-tcp-connections=12000", "--max-http-connections=4000"),
     "http": ("--max-tcp-connections=4000", "--max-http-connections=12000"),
 }
-TCP_FLOORS = ("tcp-epoll", "tcp-glommio")
+TCP_BASELINES = ("tcp-epoll", "tcp-glommio")
 TCP_LOADS = {
     "ping": {"kind": "ping"},
     "known": {"kind": "known"},
@@ -48,9 +48,9 @@ class Lab:
         return Server.lookupd(self.programs[name], *room, *flags)
 
     def tcp(self, name, *flags):
-        """A fresh lookupd, or a TCP floor."""
-        if name in TCP_FLOORS:
-            return Server.floor(self.programs["floors"], name)
+        """A fresh lookupd, or a TCP baseline."""
+        if name in TCP_BASELINES:
+            return Server.baseline(self.programs["baselines"], name)
         return self.lookupd(name, *flags)
 
     def drive(self, scenario, **options):
@@ -117,9 +117,9 @@ def debug(server):
 
 
 def static(lab, kind, sizes):
-    """The HTTP floors: the same sizes of body, answered without thought."""
+    """The HTTP baselines: the same sizes of body, answered without thought."""
     for registry, size in sizes.items():
-        with Server.floor(lab.programs["floors"], kind, size) as server:
+        with Server.baseline(lab.programs["baselines"], kind, size) as server:
             wrk(server.http, "/", 64, 1)
             yield from hit(lab, server, "/", f"lookup {registry}")
 

@@ -1,6 +1,6 @@
 //! The daemon's own `published.rs`, compiled against loom's atomics; and the same with bugs planted.
 //!
-//! Must not: change a line of what it proves. `tests/deep loom` runs it; without
+//! Must not: change a line of what it proves. `tests/slow loom` runs it; without
 //! `--cfg crossbeam_loom` there is nothing here.
 #![cfg(crossbeam_loom)]
 

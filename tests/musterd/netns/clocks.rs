@@ -12,7 +12,7 @@ fn last_update(http: &mut Http) -> i64 {
 }
 
 #[test]
-#[ignore = "needs a time namespace: tests/deep faults"]
+#[ignore = "needs a time namespace: tests/slow faults"]
 fn a_machine_that_has_been_up_for_a_century_is_like_any_other() {
     // In seconds: 100 years. The kernel takes no more than 232.
     let with = ["--time", "--monotonic=3153600000", "--boottime=3153600000", "--fork"];

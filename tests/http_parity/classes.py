@@ -1,7 +1,7 @@
 """Why musterd answers some odd requests otherwise than nsqlookupd: the first class that fits.
 
 Must not: be a heading for whatever differs. A class says what the request has and what both made of
-it; its reason and its count stand in tests/musterd/odd.rs.
+it; its reason and its count stand in tests/musterd/http_parity.rs.
 """
 
 import re

@@ -58,7 +58,7 @@ fn check_recovery(error: &str) {
 }
 
 #[test]
-#[ignore = "needs strace: tests/deep faults"]
+#[ignore = "needs strace: tests/slow faults"]
 fn accepts_that_fail_for_a_while_cost_a_pause_and_nobody() {
     std::thread::scope(|scope| {
         for error in ["ENOMEM", "EMFILE", "ENFILE", "ENOBUFS", "EPERM"] {
@@ -68,7 +68,7 @@ fn accepts_that_fail_for_a_while_cost_a_pause_and_nobody() {
 }
 
 #[test]
-#[ignore = "needs strace: tests/deep faults"]
+#[ignore = "needs strace: tests/slow faults"]
 fn a_connection_that_died_in_the_queue_pauses_nothing() {
     std::thread::scope(|scope| {
         for error in ["ECONNABORTED", "EPROTO", "EINTR"] {
@@ -105,7 +105,7 @@ fn check_endless(error: &str, most_each_pause: usize) {
 }
 
 #[test]
-#[ignore = "needs strace: tests/deep faults"]
+#[ignore = "needs strace: tests/slow faults"]
 fn accepts_that_fail_for_ever_cost_no_cpu() {
     std::thread::scope(|scope| {
         scope.spawn(|| check_endless("ENOMEM", 1));

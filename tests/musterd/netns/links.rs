@@ -92,7 +92,7 @@ fn producers(http: &mut Http) -> (bool, bool) {
 const CONNECTIONS: &str = "musterd_connections{port=\"tcp\"}";
 
 #[test]
-#[ignore = "needs network namespaces: tests/deep faults"]
+#[ignore = "needs network namespaces: tests/slow faults"]
 fn a_nsqd_behind_a_cut_link_is_left_out_then_closed_while_others_are_served() {
     let link = Link::new("silence");
     let daemon = link.daemon(&["--inactive-producer-timeout=2s"]);
@@ -125,7 +125,7 @@ fn a_nsqd_behind_a_cut_link_is_left_out_then_closed_while_others_are_served() {
 }
 
 #[test]
-#[ignore = "needs network namespaces, and a minute: tests/deep faults"]
+#[ignore = "needs network namespaces, and a minute: tests/slow faults"]
 fn the_kernel_finds_a_link_that_swallows_everything() {
     let link = Link::new("probes");
     // Five minutes without a PING would be fine.

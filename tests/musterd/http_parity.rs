@@ -1,4 +1,4 @@
-//! Thousands of odd HTTP requests, recorded with nsqlookupd (Go's server) by `tests/odd/record`,
+//! Thousands of odd HTTP requests, recorded with nsqlookupd (Go's server) by `tests/http_parity/record`,
 //! played against the process: whole and byte by byte. It does the same, but for listed exceptions.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::support::{Answer, Daemon, Http};
 
-const TABLE: &str = include_str!("../corpus/http_odd.jsonl");
+const TABLE: &str = include_str!("../corpus/http_parity.jsonl");
 /// What musterd does with each request that it treats otherwise.
-const DIFFERENCES: &str = include_str!("../corpus/http_odd_differences.jsonl");
+const DIFFERENCES: &str = include_str!("../corpus/http_parity_differences.jsonl");
 
 /// Every class of differences, how many requests are of it, and why there is one. Those that change
 /// who understands what are in README's list.

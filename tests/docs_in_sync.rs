@@ -1,5 +1,5 @@
 //! What the documents say of the tests is true: tests that are named exist, limits are all there with
-//! their values, each has a fault that is planted (`tests/planted/run`), and each fault still can be.
+//! their values, each has a fault that is planted (`tests/mutation/run`), and each fault still can be.
 //!
 //! Must not: judge prose.
 
@@ -104,7 +104,7 @@ fn every_limit_is_what_the_threat_model_says() {
     }
 }
 
-/// What `tests/planted/run` plants.
+/// What `tests/mutation/run` plants.
 #[derive(serde::Deserialize)]
 struct Planted {
     exempt: BTreeMap<String, String>,
@@ -123,7 +123,7 @@ struct Fault {
 }
 
 fn planted() -> Planted {
-    toml::from_str(&read("tests/planted/faults.toml")).expect("what `run` reads, too")
+    toml::from_str(&read("tests/mutation/faults.toml")).expect("what `run` reads, too")
 }
 
 #[test]
