@@ -13,7 +13,6 @@ use std::time::Duration;
 use musterd::handler::{ConnectionHandler, Input};
 use musterd::http;
 use musterd::protocol::decode::decode;
-use musterd::protocol::encode;
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::Client;
 use musterd::session::{Observer, Session, SessionEvent, Sessions, Timeouts};
@@ -29,7 +28,7 @@ const SCENES: &[Scene] = &[
     ("decode-ping", || decoded(b"PING\n")),
     ("decode-register", || decoded(b"REGISTER some_topic some_channel\n")),
     ("decode-identify", decode_identify),
-    ("turn-ping", || turn(|_| encode::PING.to_vec())),
+    ("turn-ping", || turn(|_| testkit::wire::PING.to_vec())),
     ("turn-register-known", || turn(|_| b"REGISTER t0 c0\n".to_vec())),
     ("turn-register-new", || turn(|round| format!("REGISTER n{round} c0\n").into_bytes())),
     ("register-wide-10", || register_wide(10)),

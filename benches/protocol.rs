@@ -6,7 +6,6 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use musterd::protocol::decode::decode;
-use musterd::protocol::encode;
 use musterd::protocol::peer_info::PeerInfo;
 
 use support::{identify_command, identity};
@@ -35,7 +34,7 @@ fn decoding(c: &mut Criterion) {
 fn longest() -> Vec<u8> {
     let name = "n".repeat(musterd::limits::NAME);
     let mut command = Vec::new();
-    encode::register(&name, Some(&name), &mut command);
+    testkit::wire::register(&name, Some(&name), &mut command);
     command
 }
 

@@ -56,14 +56,7 @@ fn ask(routes: &Routes, method: &str, target: &str) -> (u16, serde_json::Value) 
 }
 
 fn identity(name: &str) -> PeerInfo {
-    PeerInfo {
-        hostname: name.into(),
-        broadcast_address: name.into(),
-        tcp_port: 4150,
-        http_port: 4151,
-        version: "1.3.0".into(),
-        ..PeerInfo::default()
-    }
+    PeerInfo::decode(testkit::wire::peer_info(name, name).as_bytes()).expect("a sample")
 }
 
 /// Whether `/lookup` of the topic lists an nsqd of this name.

@@ -11,7 +11,6 @@ use musterd::clock::Timestamp;
 use musterd::snapshots::{Producer, Snapshots};
 
 use musterd::http::{App, Call, Date, MetricsPage, Refusal, Respond, Routes};
-use musterd::protocol::encode;
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Batch, Capacity, Client, Registry};
 
@@ -35,25 +34,22 @@ pub(crate) fn address(number: usize) -> SocketAddr {
     SocketAddr::new(std::net::Ipv4Addr::from(0x0a00_0000 | low).into(), port)
 }
 
+fn peer_info(number: usize) -> String {
+    let name = format!("nsqd-{number:05}.example");
+    testkit::wire::peer_info(&name, &name)
+}
+
 /// What nsqd `number` says of itself.
 #[must_use]
 pub(crate) fn identity(number: usize) -> PeerInfo {
-    let name = format!("nsqd-{number:05}.example");
-    PeerInfo {
-        hostname: name.as_str().into(),
-        broadcast_address: name.into(),
-        tcp_port: 4150,
-        http_port: 4151,
-        version: "1.3.0".into(),
-        ..PeerInfo::default()
-    }
+    PeerInfo::decode(peer_info(number).as_bytes()).expect("a sample")
 }
 
 /// The IDENTIFY command of nsqd `number`.
 #[must_use]
 pub(crate) fn identify_command(number: usize) -> Vec<u8> {
     let mut command = Vec::new();
-    encode::identify(&identity(number), &mut command);
+    testkit::wire::identify(&peer_info(number), &mut command);
     command
 }
 

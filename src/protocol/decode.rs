@@ -223,15 +223,6 @@ fn space(bytes: &[u8]) -> Option<usize> {
     (first.is_whitespace() && characters.next().is_none()).then_some(bytes.len())
 }
 
-/// Takes the first reply off what a lookupd sent: its payload and how many bytes it took, or
-/// `None` when it is not complete. For clients.
-#[must_use]
-pub fn reply(input: &[u8]) -> Option<(&[u8], usize)> {
-    let (length, rest) = input.split_first_chunk::<LENGTH>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    Some((rest.get(..length)?, LENGTH + length))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +232,16 @@ mod tests {
         let got = decode(input, identified, false);
         let got = got.map_err(|refusal| String::from_utf8_lossy(&refusal.message()).into_owned());
         assert_eq!(got, want.map_err(str::to_owned), "{:?}", String::from_utf8_lossy(input));
+    }
+
+    #[test]
+    fn what_a_client_encodes_is_decoded() {
+        let mut bytes = Vec::new();
+        testkit::wire::register("t", Some("c"), &mut bytes);
+        assert_eq!(decode(&bytes, true, false), Ok(Some((Command::Register("t", Some("c")), 13))));
+        bytes.clear();
+        testkit::wire::unregister("t", None, &mut bytes);
+        assert_eq!(decode(&bytes, true, false), Ok(Some((Command::Unregister("t", None), 13))));
     }
 
     #[test]

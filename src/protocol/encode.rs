@@ -1,10 +1,8 @@
-//! Replies and commands to bytes.
+//! Replies to bytes. The client's side of the protocol is in `tests/kit`.
 //!
-//! Must not: decide what is said. Source: nsq `internal/protocol/protocol.go` `SendResponse`, and
-//! go-nsq `command.go` for the client's side, which only `loadgen` and tests use.
+//! Must not: decide what is said. Source: nsq `internal/protocol/protocol.go` `SendResponse`.
 
 use super::json;
-use super::peer_info::PeerInfo;
 
 /// The reply to everything but IDENTIFY, framed.
 pub const OK: &[u8] = b"\0\0\0\x02OK";
@@ -47,51 +45,9 @@ pub fn identify_reply(
     framed
 }
 
-/// An nsqd's IDENTIFY command.
-pub fn identify(identity: &PeerInfo, out: &mut Vec<u8>) {
-    let mut body = b"{".to_vec();
-    identity.write_fields(&mut body);
-    body.push(b'}');
-    out.extend_from_slice(b"IDENTIFY\n");
-    frame(&body, out);
-}
-
-/// An nsqd's PING command.
-pub const PING: &[u8] = b"PING\n";
-
-/// An nsqd's REGISTER command.
-pub fn register(topic: &str, channel: Option<&str>, out: &mut Vec<u8>) {
-    command("REGISTER", topic, channel, out);
-}
-
-/// An nsqd's UNREGISTER command.
-pub fn unregister(topic: &str, channel: Option<&str>, out: &mut Vec<u8>) {
-    command("UNREGISTER", topic, channel, out);
-}
-
-fn command(verb: &str, topic: &str, channel: Option<&str>, out: &mut Vec<u8>) {
-    for word in [Some(verb), Some(topic), channel].into_iter().flatten() {
-        out.extend_from_slice(word.as_bytes());
-        out.push(b' ');
-    }
-    out.pop();
-    out.push(b'\n');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::decode::{Command, decode};
-
-    #[test]
-    fn what_a_client_sends_is_what_a_lookupd_reads() {
-        let mut bytes = Vec::new();
-        register("t", Some("c"), &mut bytes);
-        assert_eq!(decode(&bytes, true, false), Ok(Some((Command::Register("t", Some("c")), 13))));
-        bytes.clear();
-        unregister("t", None, &mut bytes);
-        assert_eq!(decode(&bytes, true, false), Ok(Some((Command::Unregister("t", None), 13))));
-    }
 
     #[test]
     fn what_is_framed_by_hand_has_its_length() {

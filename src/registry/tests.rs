@@ -7,12 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-#[path = "../../tests/simulation/model.rs"]
-mod model;
-
 type Peers = BTreeSet<SocketAddr>;
-type Seen = model::Seen<SocketAddr>;
-type Model = model::Model<SocketAddr>;
+type Seen = testkit::model::Seen<SocketAddr>;
+type Model = testkit::model::Model<SocketAddr>;
 
 fn seen(snapshots: &Snapshots) -> BTreeMap<String, Seen> {
     let peers = |peers: &crate::cow_set::CowSet<Arc<Producer>>| {
@@ -36,13 +33,8 @@ fn seen(snapshots: &Snapshots) -> BTreeMap<String, Seen> {
 }
 
 fn identity(number: u16) -> PeerInfo {
-    PeerInfo {
-        broadcast_address: format!("node-{number}").into(),
-        tcp_port: 4150,
-        http_port: 4151,
-        version: "1.3.0".into(),
-        ..PeerInfo::default()
-    }
+    let body = testkit::wire::peer_info("", &format!("node-{number}"));
+    PeerInfo::decode(body.as_bytes()).expect("a sample")
 }
 
 fn address(number: u16) -> SocketAddr {

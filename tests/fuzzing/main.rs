@@ -4,12 +4,10 @@
 //! Must not: look for coverage; `fuzz/` does, with the same checks, for as long as one likes.
 
 mod checks;
-#[path = "../simulation/dice.rs"]
-mod dice;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dice::Dice;
+use testkit::Rng;
 
 /// Mutations of each target in an ordinary `cargo test`.
 const RUNS: u64 = 3000;
@@ -26,27 +24,27 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// Puts together what a coverage-guided search would have to find out: pieces of good inputs.
-fn mutated(seeds: &[Vec<u8>], words: &[&str], dice: &mut Dice) -> Vec<u8> {
-    let mut data = seeds[dice.below(seeds.len())].clone();
-    for _ in 0..=dice.below(5) {
-        let at = dice.below(data.len() + 1);
-        let end = (at + dice.below(12)).min(data.len());
-        match dice.below(8) {
+fn mutated(seeds: &[Vec<u8>], words: &[&str], rng: &mut Rng) -> Vec<u8> {
+    let mut data = seeds[rng.below(seeds.len())].clone();
+    for _ in 0..=rng.below(5) {
+        let at = rng.below(data.len() + 1);
+        let end = (at + rng.below(12)).min(data.len());
+        match rng.below(8) {
             0 => drop(data.drain(at..end)),
             1 => data.truncate(at),
             2 => {
                 let again = data[at..end].to_vec();
                 data.splice(at..at, again);
             }
-            3 if at < data.len() => data[at] ^= 1 << dice.below(8),
-            4 if at < data.len() => data[at] = dice.roll().to_le_bytes()[0],
+            3 if at < data.len() => data[at] ^= 1 << rng.below(8),
+            4 if at < data.len() => data[at] = rng.number().to_le_bytes()[0],
             5 => {
-                let other = &seeds[dice.below(seeds.len())];
-                let from = dice.below(other.len() + 1);
+                let other = &seeds[rng.below(seeds.len())];
+                let from = rng.below(other.len() + 1);
                 data.splice(at.., other[from..].iter().copied());
             }
-            _ if dice.chance(90) => drop(data.splice(at..at, dice.pick(words).bytes())),
-            _ => data.insert(at, dice.roll().to_le_bytes()[0]),
+            _ if rng.chance(90) => drop(data.splice(at..at, rng.pick(words).bytes())),
+            _ => data.insert(at, rng.number().to_le_bytes()[0]),
         }
     }
     data
@@ -67,8 +65,8 @@ fn check(target: &str, words: &[&str], check: fn(&[u8])) {
     };
     let from: u64 = number("FUZZ_FROM", 0);
     for seed in from..from + number("FUZZ_RUNS", RUNS) {
-        let dice = &mut Dice::new(seed);
-        run(&format!("seed {seed}"), &mutated(&seeds, words, dice));
+        let rng = &mut Rng::new(seed);
+        run(&format!("seed {seed}"), &mutated(&seeds, words, rng));
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::{Answer, Daemon, Http, Nsqd, connect_from, eventually, run};
+use crate::support::{Daemon, HttpClient, Nsqd, Response, connect_from, eventually, run};
 
 const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const TWO: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
@@ -31,8 +31,8 @@ fn nsqd(source: IpAddr, daemon: &Daemon) -> Nsqd {
     Nsqd::over(connect_from(source, daemon.tcp))
 }
 
-fn http(source: IpAddr, daemon: &Daemon) -> Http {
-    Http::over(connect_from(source, daemon.http))
+fn http(source: IpAddr, daemon: &Daemon) -> HttpClient {
+    HttpClient::over(connect_from(source, daemon.http))
 }
 
 /// What an nsqd is told that speaks first.
@@ -44,25 +44,25 @@ fn told(mut nsqd: Nsqd) -> Vec<u8> {
 }
 
 /// The number of an answer's status: each engine has its own words behind it.
-fn code(answer: &Answer) -> &str {
+fn code(answer: &Response) -> &str {
     answer.status.split(' ').nth(1).unwrap_or_default()
 }
 
 /// A figure of `/metrics`.
-fn figure(http: &mut Http, name: &str) -> u64 {
-    let page = http.ask("GET", "/metrics").body;
+fn figure(http: &mut HttpClient, name: &str) -> u64 {
+    let page = http.request("GET", "/metrics").body;
     let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().expect("a number")
 }
 
-fn refused(http: &mut Http, reason: &str) -> u64 {
+fn refused(http: &mut HttpClient, reason: &str) -> u64 {
     figure(http, &format!("musterd_access_refused_total{{reason=\"{reason}\"}}"))
 }
 
 /// A POST with this `Authorization`, if any.
-fn post(http: &mut Http, target: &str, authorization: &str) -> Answer {
+fn post(http: &mut HttpClient, target: &str, authorization: &str) -> Response {
     http.send(request(target, authorization, "").as_bytes());
-    http.answer(false)
+    http.response(false)
 }
 
 /// The bytes of a POST, with a body of known length.
@@ -116,7 +116,7 @@ fn nsqds_connect_from_allowed_networks_only() {
     assert_eq!(figure(&mut http, "musterd_refused_total{port=\"tcp\"}"), 0);
     assert_eq!(figure(&mut http, "musterd_accepted_total{port=\"tcp\"}"), 5);
     assert_eq!(figure(&mut http, "musterd_connections{port=\"tcp\"}"), 1);
-    assert_eq!(code(&http.ask("POST", WRITES[0])), "200");
+    assert_eq!(code(&http.request("POST", WRITES[0])), "200");
 }
 
 /// The address of `of` that a peer of this family reaches.
@@ -135,8 +135,8 @@ fn the_family_of_a_peer_is_its_own_on_a_port_of_both() {
         let sources = [ONE, TWO, SIX].into_iter().zip(is_allowed);
         for (source, is_allowed) in sources.filter(|(ip, _)| has_ipv6 || ip.is_ipv4()) {
             let mut nsqd = Nsqd::over(connect_from(source, reached(daemon.tcp, source)));
-            let mut http = Http::over(connect_from(source, reached(daemon.http, source)));
-            let answer = http.ask("POST", WRITES[0]);
+            let mut http = HttpClient::over(connect_from(source, reached(daemon.http, source)));
+            let answer = http.request("POST", WRITES[0]);
             if is_allowed {
                 nsqd.identify("a");
                 assert_eq!(code(&answer), "200", "{allow} {source}");
@@ -160,9 +160,9 @@ fn everyone_reads_and_allowed_networks_write() {
     for engine in ENGINES {
         let daemon = Daemon::start(&["--http-write-allow=127.0.0.2/32", engine]);
         let (mut reader, mut writer) = (http(ONE, &daemon), http(TWO, &daemon));
-        assert_eq!(code(&writer.ask("POST", "/topic/create?topic=kept")), "200");
+        assert_eq!(code(&writer.request("POST", "/topic/create?topic=kept")), "200");
         for target in WRITES {
-            let answer = reader.ask("POST", target);
+            let answer = reader.request("POST", target);
             assert_eq!((code(&answer), answer.body.as_str()), ("403", FORBIDDEN));
             let json = ("Content-Type".to_owned(), "application/json; charset=utf-8".to_owned());
             assert!(answer.headers.contains(&json), "{:?}", answer.headers);
@@ -176,18 +176,18 @@ fn everyone_reads_and_allowed_networks_write() {
             ("POST", "/debug/pprof/symbol", "404"),
             ("POST", "/topic/create", "403"),
         ] {
-            assert_eq!(code(&reader.ask(method, target)), status, "{engine} {method} {target}");
+            assert_eq!(code(&reader.request(method, target)), status, "{engine} {method} {target}");
             // The second engine gives a HEAD a length of its own: on with another connection.
             reader = http(ONE, &daemon);
         }
         // What would be sent elsewhere is not let in by the way there.
-        let moved = reader.ask("POST", "/topic//create?topic=moved");
+        let moved = reader.request("POST", "/topic//create?topic=moved");
         let is_refused = code(&moved) == "403";
         assert!(is_refused || code(&moved) == "307", "{engine}: {}", moved.status);
-        assert_eq!(reader.ask("GET", "/topics").body, r#"{"topics":["kept"]}"#);
-        assert!(reader.ask("GET", "/lookup?topic=kept").body.contains("producers"));
+        assert_eq!(reader.request("GET", "/topics").body, r#"{"topics":["kept"]}"#);
+        assert!(reader.request("GET", "/lookup?topic=kept").body.contains("producers"));
         for target in WRITES {
-            assert_eq!(code(&writer.ask("POST", target)), "200", "{target}");
+            assert_eq!(code(&writer.request("POST", target)), "200", "{target}");
         }
         let refusals = 6 + u64::from(is_refused);
         assert_eq!(refused(&mut reader, "http_write_allow"), refusals, "{engine}");
@@ -215,7 +215,7 @@ fn who_writes_bears_the_token() {
             }
         }
         assert_eq!(refused(&mut http, "http_write_token"), 6 * WRITES.len() as u64);
-        assert_eq!(http.ask("GET", "/topics").body, r#"{"topics":[]}"#);
+        assert_eq!(http.request("GET", "/topics").body, r#"{"topics":[]}"#);
         let log = daemon.stop().join("\n");
         assert!(!log.contains("s3cret") && !log.contains("can read"), "{log}");
     }
@@ -231,7 +231,7 @@ fn an_address_list_and_a_token_hold_together() {
         assert_eq!(code(&post(&mut here, WRITES[0], "")), "403");
         assert_eq!(code(&post(&mut there, WRITES[0], right)), "403");
         assert_eq!(code(&post(&mut there, WRITES[0], "")), "403");
-        assert_eq!(here.ask("GET", "/topics").body, r#"{"topics":[]}"#);
+        assert_eq!(here.request("GET", "/topics").body, r#"{"topics":[]}"#);
         assert_eq!(code(&post(&mut here, WRITES[0], right)), "200");
         let reasons = ["http_write_token", "http_write_allow"];
         assert_eq!(reasons.map(|reason| refused(&mut here, reason)), [1, 2]);
@@ -262,7 +262,7 @@ fn what_follows_a_refused_post_is_answered_in_order() {
         let mut client = http(ONE, &daemon);
         client.stream().set_nodelay(true).expect("an option");
         bytes.as_bytes().chunks(pace).for_each(|piece| client.send(piece));
-        let answers = statuses.map(|_| client.answer(false));
+        let answers = statuses.map(|_| client.response(false));
         for (answer, status) in answers.iter().zip(statuses) {
             assert_eq!(code(answer), status, "{pace}");
         }
@@ -275,14 +275,14 @@ fn what_follows_a_refused_post_is_answered_in_order() {
     let length = musterd::limits::HTTP_BODY + 1;
     let head = "POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: ";
     client.send(format!("{head}{length}\r\n\r\n").as_bytes());
-    assert!(client.answer(false).status.contains(" 413 "));
+    assert!(client.response(false).status.contains(" 413 "));
     // Who waits to be told to send a body is told, and then refused.
     let mut client = http(ONE, &daemon);
     client.send(format!("{head}3\r\nExpect: 100-continue\r\n\r\n").as_bytes());
-    assert!(client.answer(false).status.contains(" 100 "));
+    assert!(client.response(false).status.contains(" 100 "));
     client.send(b"abcGET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(code(&client.answer(false)), "403");
-    assert_eq!(client.answer(false).body, "OK");
+    assert_eq!(code(&client.response(false)), "403");
+    assert_eq!(client.response(false).body, "OK");
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn each_address_has_so_many_connections_and_gets_them_back() {
     // Each port counts by itself.
     let mut clients = [http(ONE, &daemon), http(ONE, &daemon)];
     clients.iter_mut().for_each(|client| drop(client.get("/ping")));
-    let answer = http(ONE, &daemon).answer(false);
+    let answer = http(ONE, &daemon).response(false);
     assert_eq!(code(&answer), "403");
     assert_eq!(answer.body, r#"{"message":"TOO_MANY_CONNECTIONS_PER_IP"}"#);
     let reasons = ["tcp_connections_per_ip", "http_connections_per_ip"];
@@ -317,7 +317,7 @@ fn each_address_has_so_many_connections_and_gets_them_back() {
         |mut nsqd| drop(nsqd.rest()),
     ];
     drop((nsqds, clients));
-    let open = |http: &mut Http| figure(http, "musterd_connections{port=\"tcp\"}");
+    let open = |http: &mut HttpClient| figure(http, "musterd_connections{port=\"tcp\"}");
     for end in endings {
         eventually("all have left", || (open(&mut watcher) == 0).then_some(()));
         let peers = [nsqd(ONE, &daemon), nsqd(ONE, &daemon)];
@@ -330,7 +330,7 @@ fn each_address_has_so_many_connections_and_gets_them_back() {
         let mut clients = [http(ONE, &daemon), http(ONE, &daemon)];
         let answers = clients.each_mut().map(|client| {
             client.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
-            client.answer(false)
+            client.response(false)
         });
         answers.iter().all(|answer| code(answer) == "200").then_some(())
     });
@@ -340,7 +340,7 @@ fn each_address_has_so_many_connections_and_gets_them_back() {
 fn refusals_are_warned_of_once_a_minute_and_name_the_last() {
     let daemon = Daemon::start(&["--tcp-allow=10.0.0.0/8", "--http-write-allow=10.0.0.0/8"]);
     let mut client = http(TWO, &daemon);
-    assert_eq!(code(&client.ask("POST", WRITES[0])), "403");
+    assert_eq!(code(&client.request("POST", WRITES[0])), "403");
     let line = daemon.line_with("WARNING: access: ");
     let want = "refused 1 HTTP POSTs by --http-write-allow, the last of 127.0.0.2";
     assert!(line.ends_with(want), "{line}");
@@ -350,7 +350,7 @@ fn refusals_are_warned_of_once_a_minute_and_name_the_last() {
     assert!(line.ends_with(want), "{line}");
     for _ in 0..5 {
         assert_eq!(told(nsqd(ONE, &daemon)), STRANGER);
-        assert_eq!(code(&client.ask("POST", WRITES[0])), "403");
+        assert_eq!(code(&client.request("POST", WRITES[0])), "403");
     }
     // Long enough for two more looks, and far from a minute.
     std::thread::sleep(musterd::watchdog::INTERVAL * 5 / 2);

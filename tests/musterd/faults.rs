@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, Http, Nsqd, eventually};
+use crate::support::{Daemon, HttpClient, Nsqd, eventually};
 
 /// A busy machine takes the CPU away at any moment: here, hundreds of times, for longer than any
 /// preemption timer of the runtimes. Nobody may be left waiting afterwards.
@@ -19,7 +19,7 @@ fn a_daemon_that_is_stopped_and_continued_at_any_moment_goes_on() {
             let (tcp, http, over, answered) = (daemon.tcp, daemon.http, &over, &answered);
             scope.spawn(move || {
                 let mut nsqd = Nsqd::identified(tcp, &number.to_string());
-                let mut http = Http::connect(http);
+                let mut http = HttpClient::connect(http);
                 while !over.load(Ordering::Relaxed) {
                     nsqd.command("PING");
                     http.get("/ping");
@@ -61,11 +61,11 @@ fn a_reset_in_the_middle_of_anything_leaves_nothing_behind() {
     let request =
         b"POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12345";
     for cut in 0..=request.len() {
-        let mut client = Http::connect(daemon.http);
+        let mut client = HttpClient::connect(daemon.http);
         client.send(&request[..cut]);
         reset(client.into_stream());
     }
-    let mut http = Http::connect(daemon.http);
+    let mut http = HttpClient::connect(daemon.http);
     eventually("all have left", || http.get("/debug").eq("{}").then_some(()));
     eventually("all are closed", || {
         let page = http.get("/metrics");
@@ -87,7 +87,7 @@ fn who_pinged_while_the_daemon_was_stopped_was_not_silent() {
     nsqd.send(b"PING\n");
     daemon.signal(Signal::CONT);
     assert_eq!(nsqd.reply(), "OK");
-    let lookup = Http::connect(daemon.http).get("/lookup?topic=t");
+    let lookup = HttpClient::connect(daemon.http).get("/lookup?topic=t");
     assert!(lookup.contains("nsqd-a.example"), "{lookup}");
 }
 
@@ -100,14 +100,14 @@ fn a_daemon_stopped_for_longer_than_the_timeout_loses_only_those_who_were_silent
         nsqd
     };
     let mut nsqds: Vec<_> = (0..40).map(join).collect();
-    let mut http = Http::connect(daemon.http);
+    let mut http = HttpClient::connect(daemon.http);
     daemon.signal(Signal::STOP);
     std::thread::sleep(Duration::from_millis(1500));
     let (speaking, silent) = nsqds.split_at_mut(20);
     speaking.iter_mut().for_each(|nsqd| nsqd.send(b"PING\n"));
     http.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
     daemon.signal(Signal::CONT);
-    assert_eq!(http.answer(false).body, "OK");
+    assert_eq!(http.response(false).body, "OK");
     speaking.iter_mut().for_each(|nsqd| assert_eq!(nsqd.reply(), "OK"));
     silent.iter_mut().for_each(|nsqd| assert_eq!(nsqd.rest(), b""));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use musterd::limits;
 
-use crate::support::{Daemon, Http, Nsqd, PATIENCE, eventually};
+use crate::support::{DEADLINE, Daemon, HttpClient, Nsqd, eventually};
 
 /// Short enough to wait for, long enough for a slow machine's handshake.
 const HANDSHAKE: &str = "--handshake-timeout=1s";
@@ -49,7 +49,7 @@ fn what_is_too_long_for_the_tcp_port_is_refused() {
 #[test]
 fn floods_and_giants_leave_memory_where_it_was() {
     let daemon = Daemon::start(&[]);
-    Http::connect(daemon.http).get("/ping");
+    HttpClient::connect(daemon.http).get("/ping");
     let before = daemon.resident();
     let block = vec![b'a'; 1 << 20];
     // What is past a limit is answered, then discarded for as long as limits::LINGER.
@@ -64,11 +64,11 @@ fn floods_and_giants_leave_memory_where_it_was() {
         "POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n",
         "POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
     ] {
-        let mut client = Http::connect(daemon.http);
+        let mut client = HttpClient::connect(daemon.http);
         client.send(start.as_bytes());
         flood(client.stream(), &block, GIB);
     }
-    assert_eq!(Http::connect(daemon.http).get("/ping"), "OK");
+    assert_eq!(HttpClient::connect(daemon.http).get("/ping"), "OK");
     let grown = daemon.resident().saturating_sub(before);
     assert!(grown < 64 << 10, "{grown} KiB more");
 }
@@ -110,7 +110,7 @@ fn a_silent_nsqd_is_closed_and_forgotten() {
     let daemon = Daemon::start(&["--inactive-producer-timeout=500ms"]);
     let mut nsqd = Nsqd::identified(daemon.tcp, "silent");
     nsqd.command("REGISTER t");
-    let mut http = Http::connect(daemon.http);
+    let mut http = HttpClient::connect(daemon.http);
     assert_eq!(nsqd.rest(), b"");
     eventually("it is gone", || http.get("/debug").eq("{}").then_some(()));
     assert_eq!(http.get("/topics"), r#"{"topics":["t"]}"#);
@@ -152,9 +152,9 @@ fn registrations_are_bounded_for_one_and_for_all() {
     );
     check("--max-registrations=2", "E_INVALID REGISTER too many registrations in all");
     let daemon = Daemon::start(&["--max-registrations=1"]);
-    let mut http = Http::connect(daemon.http);
-    assert_eq!(http.ask("POST", "/topic/create?topic=t").status, "HTTP/1.1 200 OK");
-    let refused = http.ask("POST", "/topic/create?topic=u");
+    let mut http = HttpClient::connect(daemon.http);
+    assert_eq!(http.request("POST", "/topic/create?topic=t").status, "HTTP/1.1 200 OK");
+    let refused = http.request("POST", "/topic/create?topic=u");
     assert_eq!(refused.status, "HTTP/1.1 503 Service Unavailable");
     assert_eq!(refused.body, r#"{"message":"REGISTRY_FULL"}"#);
 }
@@ -165,9 +165,9 @@ fn connections_over_the_cap_are_refused_politely() {
     let daemon = Daemon::start(&flags);
     let mut nsqds = [Nsqd::identified(daemon.tcp, "a"), Nsqd::identified(daemon.tcp, "b")];
     assert_eq!(Nsqd::connect(daemon.tcp).rest(), b"");
-    let mut clients = [Http::connect(daemon.http), Http::connect(daemon.http)];
+    let mut clients = [HttpClient::connect(daemon.http), HttpClient::connect(daemon.http)];
     clients.iter_mut().for_each(|client| drop(client.get("/ping")));
-    let refused = Http::connect(daemon.http).answer(false);
+    let refused = HttpClient::connect(daemon.http).response(false);
     assert_eq!(refused.status, "HTTP/1.1 503 Service Unavailable");
     daemon.line_with("WARNING");
     nsqds.iter_mut().for_each(|nsqd| nsqd.command("PING"));
@@ -175,9 +175,9 @@ fn connections_over_the_cap_are_refused_politely() {
     // There is room again once one has gone.
     drop(clients);
     eventually("there is room", || {
-        let mut client = Http::connect(daemon.http);
+        let mut client = HttpClient::connect(daemon.http);
         client.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
-        (client.answer(false).status == "HTTP/1.1 200 OK").then_some(())
+        (client.response(false).status == "HTTP/1.1 200 OK").then_some(())
     });
 }
 
@@ -185,9 +185,9 @@ fn connections_over_the_cap_are_refused_politely() {
 fn what_is_too_long_for_the_http_port_is_refused() {
     let daemon = Daemon::start(&[]);
     let check = |sent: &str, want: &str| {
-        let mut client = Http::connect(daemon.http);
+        let mut client = HttpClient::connect(daemon.http);
         let _ = client.stream().write_all(sent.as_bytes());
-        let answer = client.answer(false);
+        let answer = client.response(false);
         assert!(answer.status.contains(want), "{want}: {}", answer.status);
         assert!(answer.headers.contains(&("Connection".to_owned(), "close".to_owned())));
         client.rest();
@@ -217,12 +217,12 @@ fn wide_topic(daemon: &Daemon, producers: usize) -> Vec<Nsqd> {
 fn a_reader_that_never_reads_is_held_back_and_harms_nobody() {
     let daemon = Daemon::start(&[]);
     let _fleet = wide_topic(&daemon, 200);
-    let mut http = Http::connect(daemon.http);
+    let mut http = HttpClient::connect(daemon.http);
     let body = http.get("/lookup?topic=wide");
     assert!(body.len() > 100_000);
     let before = daemon.resident();
     let request = b"GET /lookup?topic=wide HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000);
-    let mut greedy = Http::connect(daemon.http);
+    let mut greedy = HttpClient::connect(daemon.http);
     greedy.stream().set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
     // The daemon stops reading it; the rest of what it asks does not even arrive.
     let _ = greedy.stream().write_all(&request);
@@ -230,9 +230,9 @@ fn a_reader_that_never_reads_is_held_back_and_harms_nobody() {
     let grown = daemon.resident().saturating_sub(before);
     assert!(grown < 64 << 10, "{grown} KiB more");
     // Once it reads, it gets what it asked for, whole and in order.
-    greedy.stream().set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    greedy.stream().set_read_timeout(Some(DEADLINE)).expect("a timeout");
     for _ in 0..20 {
-        assert_eq!(greedy.answer(false).body, body);
+        assert_eq!(greedy.response(false).body, body);
     }
 }
 

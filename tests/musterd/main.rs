@@ -5,8 +5,8 @@
 mod access;
 mod conformance;
 mod faults;
-mod limits;
 mod http_parity;
+mod limits;
 mod netns;
 mod process;
 mod refused;

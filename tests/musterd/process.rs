@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::{Daemon, Http, command, run};
+use crate::support::{Daemon, HttpClient, command, run};
 
 #[test]
 fn version_names_both() {
@@ -49,7 +49,7 @@ fn it_runs_on_without_a_stderr() {
     let ports = || crate::support::listening_ports(pid);
     let ports = crate::support::eventually("it listens", || Some(ports()).filter(|p| p.len() == 2));
     let pong = ports.iter().any(|&port| {
-        let mut http = Http::connect(([127, 0, 0, 1], port).into());
+        let mut http = HttpClient::connect(([127, 0, 0, 1], port).into());
         http.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
         http.stream().shutdown(std::net::Shutdown::Write).expect("open");
         http.rest().ends_with(b"OK")
@@ -86,11 +86,11 @@ fn the_log_is_nsqlookupd_s() {
 #[test]
 fn who_changes_something_over_http_is_logged_and_who_reads_is_not() {
     let daemon = Daemon::start(&[]);
-    let mut http = Http::connect(daemon.http);
-    assert!(http.ask("GET", "/lookup?topic=t").status.contains(" 404 "));
-    assert!(http.ask("POST", "/topic/create?topic=t").status.contains(" 200 "));
-    assert!(http.ask("GET", "/lookup?topic=t").status.contains(" 200 "));
-    assert!(http.ask("POST", "/topic/delete?topic=t").status.contains(" 200 "));
+    let mut http = HttpClient::connect(daemon.http);
+    assert!(http.request("GET", "/lookup?topic=t").status.contains(" 404 "));
+    assert!(http.request("POST", "/topic/create?topic=t").status.contains(" 200 "));
+    assert!(http.request("GET", "/lookup?topic=t").status.contains(" 200 "));
+    assert!(http.request("POST", "/topic/delete?topic=t").status.contains(" 200 "));
     let log = daemon.stop();
     let told = |words: &str| log.iter().any(|line| line.contains(words));
     assert!(told("INFO: 404 GET /lookup?topic=t (127.0.0.1:"), "{log:?}");
@@ -108,8 +108,8 @@ fn what_is_counted_is_shown() {
     let mut bad = crate::support::Nsqd::connect(daemon.tcp);
     bad.send(b"  V1FOO\n");
     bad.rest();
-    let mut http = Http::connect(daemon.http);
-    http.ask("GET", "/nope");
+    let mut http = HttpClient::connect(daemon.http);
+    http.request("GET", "/nope");
     let page = http.get("/metrics");
     let lines = [
         "musterd_commands_total{command=\"IDENTIFY\"} 1",

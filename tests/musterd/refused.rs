@@ -74,5 +74,5 @@ fn a_limit_that_is_too_low_is_one_line_with_its_remedy() {
     let script = format!("ulimit -n {needed} && exec \"$@\"");
     let with = ["-c", &script, "sh"];
     let daemon = crate::support::Daemon::spawn(crate::support::command_by("sh", &with, &ANYWHERE));
-    assert_eq!(crate::support::Http::connect(daemon.http).get("/ping"), "OK");
+    assert_eq!(crate::support::HttpClient::connect(daemon.http).get("/ping"), "OK");
 }

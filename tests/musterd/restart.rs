@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 
-use crate::support::{Daemon, Http, Nsqd};
+use crate::support::{Daemon, HttpClient, Nsqd};
 
 /// Connections that play the nsqds, and the threads that move them.
 const NSQDS: usize = 1_000;
@@ -21,7 +21,7 @@ fn join(tcp: SocketAddr, number: usize) -> Nsqd {
 }
 
 /// The numbers of the nsqds that a lookup of the topic shows, in order, as often as it shows them.
-fn shown(http: &mut Http, topic: usize) -> Vec<usize> {
+fn shown(http: &mut HttpClient, topic: usize) -> Vec<usize> {
     let body = http.get(&format!("/lookup?topic=topic-{topic}"));
     let names = body.split("\"hostname\":\"host-").skip(1);
     let numbers = names.map(|rest| rest.split('"').next().and_then(|name| name.parse().ok()));
@@ -45,7 +45,7 @@ fn a_thousand_nsqds_come_back_to_a_daemon_that_was_killed() {
     let mut daemon = Daemon::start(&[]);
     let (tcp, http) = (daemon.tcp, daemon.http);
     let mut nsqds: Vec<_> = (0..NSQDS).map(|number| join(tcp, number)).collect();
-    assert_eq!(shown(&mut Http::connect(http), 0), all_of(0));
+    assert_eq!(shown(&mut HttpClient::connect(http), 0), all_of(0));
 
     daemon.signal(Signal::KILL);
     daemon.wait();
@@ -58,10 +58,10 @@ fn a_thousand_nsqds_come_back_to_a_daemon_that_was_killed() {
         // Meanwhile a lookup shows some of the topic's producers, each once, and no other.
         let reader = scope.spawn(|| {
             let mut asked = 0;
-            let mut reader = Http::connect(http);
+            let mut reader = HttpClient::connect(http);
             while !over.load(Ordering::Relaxed) {
                 for topic in 0..TOPICS {
-                    let answer = reader.ask("GET", &format!("/lookup?topic=topic-{topic}"));
+                    let answer = reader.request("GET", &format!("/lookup?topic=topic-{topic}"));
                     if answer.status != "HTTP/1.1 200 OK" {
                         assert!(answer.body.contains("TOPIC_NOT_FOUND"), "{}", answer.body);
                         continue;
@@ -80,7 +80,7 @@ fn a_thousand_nsqds_come_back_to_a_daemon_that_was_killed() {
             .enumerate()
             .map(|(chunk, nsqds)| {
                 scope.spawn(move || {
-                    let mut http = Http::connect(http);
+                    let mut http = HttpClient::connect(http);
                     for (place, nsqd) in nsqds.iter_mut().enumerate() {
                         assert!(nsqd.rest().is_empty(), "its link ended with the daemon");
                         let number = chunk * (NSQDS / THREADS) + place;
@@ -96,7 +96,7 @@ fn a_thousand_nsqds_come_back_to_a_daemon_that_was_killed() {
         assert!(returned.iter().all(Result::is_ok), "an nsqd did not come back");
         assert!(reader.join().expect("the reader saw only what is true") > 0);
     });
-    let mut http = Http::connect(http);
+    let mut http = HttpClient::connect(http);
     for topic in 0..TOPICS {
         assert_eq!(shown(&mut http, topic), all_of(topic), "topic {topic}");
     }

@@ -2,20 +2,20 @@
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, Http, Nsqd, eventually};
+use crate::support::{Daemon, HttpClient, Nsqd, eventually};
 
 /// Peers that say nothing, half of something, or read nothing.
-fn difficult_peers(daemon: &Daemon) -> (Vec<Nsqd>, Vec<Http>) {
+fn difficult_peers(daemon: &Daemon) -> (Vec<Nsqd>, Vec<HttpClient>) {
     let mut nsqds: Vec<_> = (0..4).map(|_| Nsqd::connect(daemon.tcp)).collect();
     nsqds[1].send(b"  V");
     nsqds[2].send(b"  V1IDENTIFY\n\0\0\0\x50{");
     nsqds[3].finish();
     nsqds.push(Nsqd::identified(daemon.tcp, "idle"));
-    let mut clients: Vec<_> = (0..3).map(|_| Http::connect(daemon.http)).collect();
+    let mut clients: Vec<_> = (0..3).map(|_| HttpClient::connect(daemon.http)).collect();
     clients[1].send(b"GET /ping HTTP/1.1\r\nHos");
     clients[2]
         .send(b"POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12");
-    clients.push(Http::connect(daemon.http));
+    clients.push(HttpClient::connect(daemon.http));
     clients[3].get("/ping");
     (nsqds, clients)
 }
@@ -42,14 +42,14 @@ fn hup_does_not_end_it() {
     let daemon = Daemon::start(&[]);
     daemon.signal(Signal::HUP);
     daemon.line_with("SIGHUP");
-    assert_eq!(Http::connect(daemon.http).get("/ping"), "OK");
+    assert_eq!(HttpClient::connect(daemon.http).get("/ping"), "OK");
 }
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let mut daemon = Daemon::start(&[]);
     // Half a request keeps the first signal waiting.
-    let mut client = Http::connect(daemon.http);
+    let mut client = HttpClient::connect(daemon.http);
     client.send(b"GET /ping HTTP/1.1\r\nHos");
     daemon.signal(Signal::TERM);
     daemon.line_with("TCP: closing");
@@ -62,16 +62,16 @@ fn a_second_signal_ends_it_at_once() {
 fn what_is_in_flight_is_finished() {
     let mut daemon = Daemon::start(&[]);
     let mut nsqd = Nsqd::identified(daemon.tcp, "a");
-    let mut client = Http::connect(daemon.http);
+    let mut client = HttpClient::connect(daemon.http);
     client.send(b"GET /ping HTTP/1.1\r\nHos");
     nsqd.send(b"REGISTER ");
     // Both halves have arrived once another connection, made later, is served.
-    eventually("both are here", || Some(Http::connect(daemon.http).get("/ping")));
+    eventually("both are here", || Some(HttpClient::connect(daemon.http).get("/ping")));
     Nsqd::identified(daemon.tcp, "b").command("PING");
     daemon.signal(Signal::TERM);
     daemon.line_with("TCP: closing");
     client.send(b"t: x\r\n\r\n");
-    assert_eq!(client.answer(false).body, "OK");
+    assert_eq!(client.response(false).body, "OK");
     nsqd.send(b"t\n");
     assert_eq!(nsqd.reply(), "OK");
     assert_eq!((client.rest(), nsqd.rest()), (vec![], vec![]));

@@ -7,8 +7,6 @@
 
 #![expect(clippy::print_stderr, reason = "a run says how far it went and what replays it")]
 
-mod dice;
-mod model;
 mod nsqd;
 mod plant;
 mod script;

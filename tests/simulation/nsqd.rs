@@ -9,10 +9,11 @@ use std::ops::Range;
 
 use musterd::clock::Timestamp;
 use musterd::session::Session;
+use testkit::wire;
 
 use crate::script::Say;
 use crate::truth::Id;
-use crate::web::{HTTP_PORT, Nsqd, TCP_PORT, VERSION};
+use crate::web::Nsqd;
 
 /// How far a dialogue has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,26 +147,21 @@ const CUT: &str = "E_BAD_BODY IDENTIFY failed to read body";
 
 impl Say {
     fn bytes(&self, id: Id) -> Vec<u8> {
-        let command = |verb: &str, topic: &str, channel: &Option<&str>| {
-            let channel = channel.map(|channel| format!(" {channel}")).unwrap_or_default();
-            format!("{verb} {topic}{channel}\n").into_bytes()
-        };
+        let mut out = Vec::new();
         match self {
             Self::Identify(node) => {
-                let host = Nsqd::host(*node);
-                with_body(&format!(
-                    "{{\"hostname\":\"c{id}\",\"broadcast_address\":\"{host}\",\
-                     \"tcp_port\":{TCP_PORT},\"http_port\":{HTTP_PORT},\"version\":\"{VERSION}\"}}"
-                ))
+                let body = wire::peer_info(&format!("c{id}"), &Nsqd::host(*node));
+                wire::identify(&body, &mut out);
             }
-            Self::Register(topic, channel) => command("REGISTER", topic, channel),
-            Self::Unregister(topic, channel) => command("UNREGISTER", topic, channel),
-            Self::Ping => b"PING\r\n".to_vec(),
-            Self::Wrong(text, ..) => format!("{text}\n").into_bytes(),
-            Self::WrongBody(body, _) => with_body(body),
-            Self::NegativeBody => b"IDENTIFY\n\xff\xff\xff\xfe".to_vec(),
-            Self::LongLine => [b'a'; LONG_LINE + 3].to_vec(),
+            Self::Register(topic, channel) => wire::register(topic, *channel, &mut out),
+            Self::Unregister(topic, channel) => wire::unregister(topic, *channel, &mut out),
+            Self::Ping => out.extend(b"PING\r\n"),
+            Self::Wrong(text, ..) => out.extend(format!("{text}\n").bytes()),
+            Self::WrongBody(body, _) => wire::identify(body, &mut out),
+            Self::NegativeBody => out.extend(b"IDENTIFY\n\xff\xff\xff\xfe"),
+            Self::LongLine => out.resize(LONG_LINE + 3, b'a'),
         }
+        out
     }
 
     /// From how many of its bytes on its outcome is certain.
@@ -201,9 +197,4 @@ impl Say {
             Self::LongLine => Outcome::Refused("E_INVALID command line longer than 4096 bytes"),
         }
     }
-}
-
-fn with_body(body: &str) -> Vec<u8> {
-    let length = u32::try_from(body.len()).expect("a short body").to_be_bytes();
-    [b"IDENTIFY\n", &length[..], body.as_bytes()].concat()
 }

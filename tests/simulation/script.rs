@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use musterd::registry::Capacity;
 
-use crate::dice::Dice;
+use testkit::Rng;
 
 /// Topics and channels of every run: few, so that they meet.
 pub(crate) const TOPICS: [&str; 4] = ["a", "b", "c#ephemeral", "d"];
@@ -125,16 +125,16 @@ const WRONG_BODIES: [(&str, &str); 4] = [
 impl Script {
     /// The run of a seed.
     pub(crate) fn draw(seed: u64) -> Self {
-        let dice = &mut Dice::new(seed);
-        let capacity = if dice.chance(15) {
-            Capacity { registrations: 4 + dice.below(12), per_peer: 2 + dice.below(6) }
+        let rng = &mut Rng::new(seed);
+        let capacity = if rng.chance(15) {
+            Capacity { registrations: 4 + rng.below(12), per_peer: 2 + rng.below(6) }
         } else {
             Capacity::default()
         };
-        let length = 30 + dice.below(130);
-        let mut script = Self { shards: 1 + dice.below(3), capacity, steps: Vec::new() };
+        let length = 30 + rng.below(130);
+        let mut script = Self { shards: 1 + rng.below(3), capacity, steps: Vec::new() };
         while script.steps.len() < length {
-            script.extend(dice);
+            script.extend(rng);
         }
         script
     }
@@ -145,68 +145,68 @@ impl Script {
         self.steps.iter().fold(head, |list, step| format!("{list}\n    {step:?}"))
     }
 
-    fn extend(&mut self, dice: &mut Dice) {
-        let nsqd = dice.below(8);
-        let shard = dice.below(self.shards);
-        let step = match dice.below(100) {
-            0..8 => return self.connect(dice),
-            8..40 => Step::Say { nsqd, say: say(dice) },
-            40..68 => deliver(dice, nsqd),
+    fn extend(&mut self, rng: &mut Rng) {
+        let nsqd = rng.below(8);
+        let shard = rng.below(self.shards);
+        let step = match rng.below(100) {
+            0..8 => return self.connect(rng),
+            8..40 => Step::Say { nsqd, say: say(rng) },
+            40..68 => deliver(rng, nsqd),
             68..82 => Step::Commit { shard },
-            82..83 => Step::End { nsqd, bytes: dice.pick(&[0, 3, usize::MAX]) },
+            82..83 => Step::End { nsqd, bytes: rng.pick(&[0, 3, usize::MAX]) },
             83..86 => Step::Reset { nsqd },
             86..88 => Step::Sweep { shard },
-            88..96 => return self.ask(dice),
-            _ => Step::Jump(jump(dice, nsqd)),
+            88..96 => return self.ask(rng),
+            _ => Step::Jump(jump(rng, nsqd)),
         };
         self.steps.push(step);
     }
 
     /// A change over HTTP; the edge of a tombstone is near while it is fresh.
-    fn ask(&mut self, dice: &mut Dice) {
-        let admin = ask(dice);
+    fn ask(&mut self, rng: &mut Rng) {
+        let admin = ask(rng);
         let is_tombstone = matches!(admin, Admin::Tombstone(..));
         self.steps.push(Step::Ask(admin));
-        if is_tombstone && dice.chance(60) {
-            self.steps.push(Step::Jump(Jump::Tombstone { past: dice.pick(&[0, 1, 2]) }));
+        if is_tombstone && rng.chance(60) {
+            self.steps.push(Step::Jump(Jump::Tombstone { past: rng.pick(&[0, 1, 2]) }));
         }
     }
 
     /// Mostly an nsqd that behaves: magic, IDENTIFY and a REGISTER, in one segment.
-    fn connect(&mut self, dice: &mut Dice) {
-        let magic = if dice.chance(95) { "  V1" } else { "  V2" };
-        let shard = dice.below(self.shards);
-        self.steps.push(Step::Connect { shard, address: dice.below(ADDRESSES.len()), magic });
+    fn connect(&mut self, rng: &mut Rng) {
+        let magic = if rng.chance(95) { "  V1" } else { "  V2" };
+        let shard = rng.below(self.shards);
+        self.steps.push(Step::Connect { shard, address: rng.below(ADDRESSES.len()), magic });
         // The newest connection: see `World::open`.
         let nsqd = usize::MAX;
-        if dice.chance(90) {
-            self.steps.push(Step::Say { nsqd, say: Say::Identify(dice.below(3)) });
+        if rng.chance(90) {
+            self.steps.push(Step::Say { nsqd, say: Say::Identify(rng.below(3)) });
         }
-        if dice.chance(60) {
-            let say = Say::Register(dice.pick(&TOPICS), Some(dice.pick(&CHANNELS)));
+        if rng.chance(60) {
+            let say = Say::Register(rng.pick(&TOPICS), Some(rng.pick(&CHANNELS)));
             self.steps.push(Step::Say { nsqd, say });
         }
-        if dice.chance(80) {
+        if rng.chance(80) {
             let budget = usize::MAX / 2;
             self.steps.push(Step::Deliver { nsqd, bytes: usize::MAX, budget });
         }
     }
 }
 
-fn say(dice: &mut Dice) -> Say {
-    let topic = dice.pick(&TOPICS);
-    let channel = dice.chance(65).then(|| dice.pick(&CHANNELS));
-    match dice.below(100) {
+fn say(rng: &mut Rng) -> Say {
+    let topic = rng.pick(&TOPICS);
+    let channel = rng.chance(65).then(|| rng.pick(&CHANNELS));
+    match rng.below(100) {
         0..50 => Say::Register(topic, channel),
         50..80 => Say::Unregister(topic, channel),
         80..94 => Say::Ping,
-        94..96 => Say::Identify(dice.below(3)),
+        94..96 => Say::Identify(rng.below(3)),
         96..97 => {
-            let (text, stranger, identified) = dice.pick(&WRONG);
+            let (text, stranger, identified) = rng.pick(&WRONG);
             Say::Wrong(text, stranger, identified)
         }
         97..98 => {
-            let (body, refusal) = dice.pick(&WRONG_BODIES);
+            let (body, refusal) = rng.pick(&WRONG_BODIES);
             Say::WrongBody(body, refusal)
         }
         98..99 => Say::NegativeBody,
@@ -214,29 +214,29 @@ fn say(dice: &mut Dice) -> Say {
     }
 }
 
-fn deliver(dice: &mut Dice, nsqd: usize) -> Step {
-    let bytes = if dice.chance(50) { usize::MAX } else { dice.below(30) };
-    let budget = if dice.chance(85) { usize::MAX / 2 } else { 1 + dice.below(20) };
+fn deliver(rng: &mut Rng, nsqd: usize) -> Step {
+    let bytes = if rng.chance(50) { usize::MAX } else { rng.below(30) };
+    let budget = if rng.chance(85) { usize::MAX / 2 } else { 1 + rng.below(20) };
     Step::Deliver { nsqd, bytes, budget }
 }
 
-fn ask(dice: &mut Dice) -> Admin {
-    let topic = dice.pick(&TOPICS);
-    let channel = dice.pick(&CHANNELS);
-    let topics = if dice.chance(15) { "*" } else { topic };
-    match dice.below(100) {
-        0..20 => Admin::Create(topic, dice.chance(70).then_some(channel)),
+fn ask(rng: &mut Rng) -> Admin {
+    let topic = rng.pick(&TOPICS);
+    let channel = rng.pick(&CHANNELS);
+    let topics = if rng.chance(15) { "*" } else { topic };
+    match rng.below(100) {
+        0..20 => Admin::Create(topic, rng.chance(70).then_some(channel)),
         20..40 => Admin::DeleteTopic(topics),
         40..60 => Admin::DeleteChannel(topic, channel),
-        _ => Admin::Tombstone(topics, dice.below(3)),
+        _ => Admin::Tombstone(topics, rng.below(3)),
     }
 }
 
-fn jump(dice: &mut Dice, nsqd: usize) -> Jump {
-    let past = dice.pick(&[0, 0, 1, 1_000_000_000]);
-    match dice.below(8) {
+fn jump(rng: &mut Rng, nsqd: usize) -> Jump {
+    let past = rng.pick(&[0, 0, 1, 1_000_000_000]);
+    match rng.below(8) {
         0 => Jump::By(Duration::from_nanos(1)),
-        1 => Jump::By(Duration::from_secs(dice.pick(&[1, 15, 60]))),
+        1 => Jump::By(Duration::from_secs(rng.pick(&[1, 15, 60]))),
         2 | 3 => Jump::Inactive { nsqd, past },
         4 | 5 => Jump::Tombstone { past },
         _ => Jump::Deadline { nsqd, past },

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use musterd::registry::{Capacity, LimitReached};
 
-use crate::model::{Model, Seen};
 use crate::window::Window;
+use testkit::model::{Model, Seen};
 
 /// An nsqd's connection, numbered as they came.
 pub(crate) type Id = usize;

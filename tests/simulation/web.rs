@@ -10,6 +10,7 @@ use musterd::clock::Timestamp;
 use musterd::handler::{Input, Next};
 use musterd::http::{self, App, Call, Connection, Date, Refusal, Respond, Routes};
 use serde_json::{Value, json};
+use testkit::wire::{HTTP_PORT, TCP_PORT, VERSION};
 
 use crate::truth::{Id, Topic, View};
 
@@ -115,9 +116,6 @@ impl Nsqd {
     }
 }
 
-pub(crate) const HTTP_PORT: u64 = 4151;
-pub(crate) const TCP_PORT: u64 = 4150;
-pub(crate) const VERSION: &str = "1.3.0";
 /// What Go prints for a tombstone that was never set.
 const NEVER: i64 = -6_795_364_578_871_345_152;
 

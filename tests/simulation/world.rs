@@ -15,11 +15,13 @@ use musterd::registry::{LimitReached, Registry};
 use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
 use musterd::snapshots::{Producer, Snapshots};
 
+use testkit::wire::{HTTP_PORT, frames};
+
 use crate::nsqd::{Line, Outcome, Stage};
 use crate::plant::Plant;
 use crate::script::{ADDRESSES, Admin, Jump, Script, Step, TOPICS};
 use crate::truth::{Id, Topic, Truth, View};
-use crate::web::{Context, HTTP_PORT, Nsqd, Web, canonical};
+use crate::web::{Context, Nsqd, Web, canonical};
 
 const START: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
 const INACTIVE: Duration = Duration::from_secs(300);
@@ -187,7 +189,8 @@ impl World {
         ensure(turn.consumed <= bytes.len(), || format!("{turn:?} of {} bytes", bytes.len()))?;
         line.consumed += turn.consumed;
         let output = output.strip_prefix(b"of others").ok_or("a turn spoilt others' output")?;
-        for reply in frames(output)? {
+        let replies = frames(output).ok_or_else(|| format!("half a reply: {output:?}"))?;
+        for reply in replies {
             self.tally.replies += 1;
             self.replied(at, reply)?;
         }
@@ -458,17 +461,4 @@ impl World {
 fn number(peer: &Arc<Producer>) -> Id {
     let id = peer.peer_info().hostname.strip_prefix('c').and_then(|id| id.parse().ok());
     id.expect("it is called so in Say::Identify")
-}
-
-/// The replies in an output, which must be whole.
-fn frames(mut output: &[u8]) -> Result<Vec<&[u8]>, String> {
-    let mut replies = Vec::new();
-    while !output.is_empty() {
-        let cut = || format!("half a reply: {output:?}");
-        let (length, rest) = output.split_first_chunk::<4>().ok_or_else(cut)?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).expect("a usize holds it");
-        replies.push(rest.get(..length).ok_or_else(cut)?);
-        output = &rest[length..];
-    }
-    Ok(replies)
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use musterd::protocol::encode;
+use testkit::wire;
 
 use crate::crowd::Crowd;
 use crate::{Tcp, heard, ready, say};
@@ -54,10 +54,10 @@ impl Fill {
         let nsqd = &mut crowd.nsqds[at];
         let topic = format!("t{topic}");
         for channel in 0..self.channels {
-            nsqd.queue(|out| encode::register(&topic, Some(&format!("c{channel}")), out));
+            nsqd.queue(|out| wire::register(&topic, Some(&format!("c{channel}")), out));
         }
         if self.channels == 0 {
-            nsqd.queue(|out| encode::register(&topic, None, out));
+            nsqd.queue(|out| wire::register(&topic, None, out));
         }
         nsqd.send()
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use musterd::clock::Clock;
-use musterd::protocol::encode;
+use testkit::wire;
 
 use crate::crowd::{Crowd, histogram};
-use crate::http::{Client, is_silence, timed};
+use crate::http::{connect_http, is_silence, timed};
 use crate::{Tcp, heard, ready, say};
 
 /// A fleet arrives and vanishes.
@@ -46,7 +46,7 @@ const SAMPLE: usize = 100;
 impl Herd {
     pub(crate) fn run(self) -> io::Result<()> {
         let mut asking = Crowd::connect(self.lookupd.tcp, 1)?;
-        asking.nsqds[0].queue(|out| encode::register("asked", None, out));
+        asking.nsqds[0].queue(|out| wire::register("asked", None, out));
         asking.nsqds[0].send()?;
         asking.settle()?;
         ready()?;
@@ -76,7 +76,7 @@ impl Herd {
         crowd.drive(1, each * self.nsqds, Duration::from_secs(600), |nsqd, count, out| {
             // A fast nsqd may be asked for more than its share: it then repeats itself.
             let topic = self.topic(nsqd, count / CHANNELS.len() % self.topics);
-            encode::register(&topic, Some(CHANNELS[count % CHANNELS.len()]), out);
+            wire::register(&topic, Some(CHANNELS[count % CHANNELS.len()]), out);
         })?;
         let elapsed = crowd.clock.now().since(start);
         Ok((crowd, elapsed))
@@ -88,18 +88,18 @@ impl Herd {
         let start = clock.now();
         drop(crowd);
         let end = start + Duration::from_secs(self.patience);
-        let mut client = Client::connect(self.http)?;
+        let mut client = connect_http(self.http)?;
         for sample in 0..SAMPLE {
             let nsqd = sample * self.nsqds / SAMPLE;
             let target = format!("/lookup?topic={}", self.topic(nsqd, sample % self.topics));
             loop {
-                match client.get(&target) {
-                    Ok(body) if gone(&body) => break,
+                match client.try_request("GET", &target) {
+                    Ok(response) if gone(&response.body) => break,
                     Err(error) if !is_silence(&error) => return Err(error),
                     _ if clock.now() > end => return Ok(None),
                     Ok(_) => std::thread::sleep(PAUSE),
                     // Its answer may still come, and would be taken for the next one's.
-                    Err(_) => client = Client::connect(self.http)?,
+                    Err(_) => client = connect_http(self.http)?,
                 }
             }
         }
@@ -123,12 +123,12 @@ impl Herd {
 
     fn ask(&self, done: &AtomicBool) -> io::Result<Histogram<u64>> {
         let clock = Clock::system();
-        let mut client = Client::connect(self.http)?;
+        let mut client = connect_http(self.http)?;
         let mut latency = histogram();
         while !done.load(Ordering::Relaxed) {
             match timed(&mut client, ASKED, &clock, &mut latency) {
                 Ok(_) => std::thread::sleep(PAUSE),
-                Err(error) if is_silence(&error) => client = Client::connect(self.http)?,
+                Err(error) if is_silence(&error) => client = connect_http(self.http)?,
                 Err(error) => return Err(error),
             }
         }
@@ -137,9 +137,8 @@ impl Herd {
 }
 
 /// Whether an answer shows no producer: NSQ says 404 or an empty list.
-fn gone(body: &[u8]) -> bool {
-    let empty: &[u8] = b"\"producers\":[]";
-    body.windows(empty.len()).any(|window| window == empty) || body.starts_with(b"{\"message\"")
+fn gone(body: &str) -> bool {
+    body.contains("\"producers\":[]") || body.starts_with("{\"message\"")
 }
 
 fn shown(latency: &Histogram<u64>) -> String {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use musterd::protocol::encode;
+use testkit::wire;
 
 use crate::crowd::{Crowd, Tally, histogram, micros};
 use crate::{Tcp, heard, ready, say};
@@ -69,10 +69,10 @@ impl Load {
         let own: Vec<String> = (0..self.nsqds).map(|number| format!("own-{number}")).collect();
         let process = std::process::id();
         crowd.drive(self.depth, limit, span, |at, count, out| match self.kind {
-            Kind::Ping => out.extend_from_slice(encode::PING),
-            Kind::Known => encode::register(&self.topic, Some("c0"), out),
+            Kind::Ping => out.extend_from_slice(wire::PING),
+            Kind::Known => wire::register(&self.topic, Some("c0"), out),
             Kind::New => {
-                encode::register(&format!("{prefix}-{process}-{at}-{count}"), Some("c0"), out);
+                wire::register(&format!("{prefix}-{process}-{at}-{count}"), Some("c0"), out);
             }
             Kind::Churn => come_and_go(&own[at], count, out),
             Kind::ChurnShared => come_and_go(&self.topic, count, out),
@@ -82,8 +82,8 @@ impl Load {
 
 fn come_and_go(topic: &str, count: usize, out: &mut Vec<u8>) {
     match count % 2 {
-        0 => encode::register(topic, Some("c0"), out),
-        _ => encode::unregister(topic, None, out),
+        0 => wire::register(topic, Some("c0"), out),
+        _ => wire::unregister(topic, None, out),
     }
 }
 
@@ -110,7 +110,7 @@ impl Paced {
     pub(crate) fn run(self) -> io::Result<()> {
         let mut crowd = Crowd::connect(self.lookupd.tcp, self.nsqds)?;
         for nsqd in &mut crowd.nsqds {
-            nsqd.queue(|out| encode::register(&self.topic, Some("c0"), out));
+            nsqd.queue(|out| wire::register(&self.topic, Some("c0"), out));
             nsqd.send()?;
         }
         crowd.settle()?;
@@ -131,7 +131,7 @@ impl Paced {
             let now = crowd.clock.now();
             while due <= now && due < end {
                 sent[next] = due;
-                crowd.nsqds[next].queue(|out| out.extend_from_slice(encode::PING));
+                crowd.nsqds[next].queue(|out| out.extend_from_slice(wire::PING));
                 crowd.nsqds[next].send()?;
                 next = (next + 1) % self.nsqds;
                 due = due + gap;

@@ -6,9 +6,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use musterd::protocol::peer_info::PeerInfo;
-use musterd::protocol::{MAGIC, decode, encode};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use testkit::wire;
 
 /// An nsqd that is connected.
 #[derive(Debug)]
@@ -27,17 +26,9 @@ impl Nsqd {
         let stream = connect(lookupd)?;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        let mut output = MAGIC.to_vec();
+        let mut output = wire::MAGIC.to_vec();
         let name = format!("nsqd-{number:05}.example");
-        let identity = PeerInfo {
-            hostname: name.as_str().into(),
-            broadcast_address: name.into(),
-            tcp_port: 4150,
-            http_port: 4151,
-            version: "1.3.0".into(),
-            ..PeerInfo::default()
-        };
-        encode::identify(&identity, &mut output);
+        wire::identify(&wire::peer_info(&name, &name), &mut output);
         Ok(Self { stream, output, input: Vec::new(), owed: 1 })
     }
 
@@ -90,7 +81,7 @@ impl Nsqd {
             &kept
         };
         let (mut at, mut replies) = (0, 0);
-        while let Some((payload, taken)) = decode::reply(&bytes[at..]) {
+        while let Some((payload, taken)) = wire::take_frame(&bytes[at..]) {
             if payload.starts_with(b"E_") {
                 return Err(io::Error::other(String::from_utf8_lossy(payload).into_owned()));
             }

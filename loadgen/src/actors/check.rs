@@ -7,6 +7,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::sync::LazyLock;
+use testkit::wire;
 
 use super::Io;
 use crate::measure::ops::{Count, Span};
@@ -79,8 +80,8 @@ fn faithful(body: &[u8], channels: usize) -> bool {
     let Ok(answer) = serde_json::from_slice::<Lookup<'_>>(body) else { return false };
     let producers = answer.producers.iter().all(|producer| {
         producer.hostname == producer.broadcast_address
-            && (producer.tcp_port, producer.http_port) == (4150, 4151)
-            && producer.version == "1.3.0"
+            && (producer.tcp_port, producer.http_port) == (wire::TCP_PORT, wire::HTTP_PORT)
+            && producer.version == wire::VERSION
     });
     let known = |name: &str| {
         let number = name.strip_prefix("channel-").and_then(|digits| digits.parse::<usize>().ok());

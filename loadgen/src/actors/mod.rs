@@ -13,23 +13,10 @@ pub(crate) mod rogue;
 pub(crate) mod world;
 
 use musterd::clock::Timestamp;
-use musterd::protocol::peer_info::PeerInfo;
 
 use crate::measure::interval::Interval;
 use crate::model::truth::Shown;
 use world::World;
-
-/// What the nsqd called `host` says of itself.
-fn identity(host: &str) -> PeerInfo {
-    PeerInfo {
-        hostname: host.into(),
-        broadcast_address: host.into(),
-        tcp_port: 4150,
-        http_port: 4151,
-        version: "1.3.0".into(),
-        ..PeerInfo::default()
-    }
-}
 
 /// What happens to an actor.
 #[derive(Clone, Copy, Debug)]

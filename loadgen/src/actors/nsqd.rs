@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::protocol::{MAGIC, decode, encode};
+use testkit::wire;
 
-use super::{Event, Io, Order, Port, identity};
+use super::{Event, Io, Order, Port};
 use crate::measure::interval::Asked;
 use crate::measure::ops::{Count, Op};
 use crate::model::plan::{NsqdPlan, Plan};
@@ -201,7 +201,7 @@ impl Nsqd {
     }
 
     fn ping(&mut self, intended: Timestamp, io: &mut Io<'_>) {
-        io.out.extend_from_slice(encode::PING);
+        io.out.extend_from_slice(wire::PING);
         split_line(io);
         self.wait(Op::Ping, 0, intended, io);
     }
@@ -210,11 +210,11 @@ impl Nsqd {
     fn connected(&mut self, io: &mut Io<'_>) {
         let State::Waiting { op: Op::Connect, asked, .. } = self.state else { return };
         io.stats.answered(Op::Connect, asked, io.now);
-        let identity = identity(&Plan::host(self.id));
-        io.out.extend_from_slice(MAGIC);
+        let host = Plan::host(self.id);
+        io.out.extend_from_slice(wire::MAGIC);
         io.cut();
         let start = io.out.len();
-        encode::identify(&identity, io.out);
+        wire::identify(&wire::peer_info(&host, &host), io.out);
         let line = start + b"IDENTIFY\n".len();
         io.cuts.extend([line, line + 4]);
         self.wait(Op::Identify, 0, io.now, io);
@@ -223,7 +223,7 @@ impl Nsqd {
     fn data(&mut self, bytes: &[u8], io: &mut Io<'_>) {
         let held = std::mem::take(&mut self.partial);
         let mut all = if held.is_empty() { bytes.into() } else { [&held, bytes].concat() };
-        while let Some((reply, length)) = decode::reply(&all) {
+        while let Some((reply, length)) = wire::take_frame(&all) {
             self.reply(reply, io);
             if self.state == State::Off {
                 return;
@@ -273,7 +273,7 @@ impl Nsqd {
         }
         let channels = io.world.plan.scenario.topics.channels > 0;
         let channel = channels.then(|| Plan::channel((step % per_topic) as usize));
-        encode::register(&Plan::topic(topic), channel.as_deref(), io.out);
+        wire::register(&Plan::topic(topic), channel.as_deref(), io.out);
         split_line(io);
         self.wait(Op::Register, step, io.now, io);
     }
@@ -329,7 +329,7 @@ impl Nsqd {
         }
         io.world.truth.unregistering(topic, self.id, io.now);
         io.world.changed(topic, io.now, true);
-        encode::unregister(&Plan::topic(topic), None, io.out);
+        wire::unregister(&Plan::topic(topic), None, io.out);
         split_line(io);
         self.wait(Op::Unregister, crate::num::index(place), due, io);
     }

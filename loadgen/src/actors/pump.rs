@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 
 use musterd::clock::Timestamp;
-use musterd::protocol::{MAGIC, decode, encode};
+use testkit::wire;
 
 use super::requests::Request;
 use super::response::Response;
-use super::{Event, Io, Order, Port, check, identity};
+use super::{Event, Io, Order, Port, check};
 use crate::input::scenario::ClosedOp;
 use crate::measure::interval::Asked;
 use crate::measure::ops::{Count, Op};
@@ -74,9 +74,9 @@ impl Pump {
             self.identified = true;
             return self.fill(io);
         }
-        let identity = identity(&format!("pump-{}", self.number));
-        io.out.extend_from_slice(MAGIC);
-        encode::identify(&identity, io.out);
+        let host = format!("pump-{}", self.number);
+        io.out.extend_from_slice(wire::MAGIC);
+        wire::identify(&wire::peer_info(&host, &host), io.out);
     }
 
     /// Sends until the depth is reached.
@@ -85,12 +85,12 @@ impl Pump {
         while self.flights.len() < depth && !io.world.draining() {
             let topic = match op(io) {
                 ClosedOp::Ping => {
-                    io.out.extend_from_slice(encode::PING);
+                    io.out.extend_from_slice(wire::PING);
                     0
                 }
                 ClosedOp::Register => {
                     self.round = (self.round + 1) % TOPICS;
-                    encode::register(&format!("pumped-{}", self.round), Some("channel-0"), io.out);
+                    wire::register(&format!("pumped-{}", self.round), Some("channel-0"), io.out);
                     self.round
                 }
                 ClosedOp::Lookup => {
@@ -122,7 +122,7 @@ impl Pump {
     fn replies(&mut self, bytes: &[u8], io: &mut Io<'_>) -> bool {
         self.partial.extend_from_slice(bytes);
         let mut read = 0;
-        while let Some((reply, length)) = decode::reply(&self.partial[read..]) {
+        while let Some((reply, length)) = wire::take_frame(&self.partial[read..]) {
             if !self.identified {
                 self.identified = reply.starts_with(b"{");
                 if !self.identified {

@@ -67,8 +67,9 @@ fn body() -> Vec<u8> {
     let producer = |id: u32| {
         let host = crate::model::plan::Plan::host(id);
         format!(
-            r#"{{"remote_address":"127.0.0.1:{}","hostname":"{host}","broadcast_address":"{host}","tcp_port":4150,"http_port":4151,"version":"1.3.0"}}"#,
-            50_000 + id
+            r#"{{"remote_address":"127.0.0.1:{}",{}"#,
+            50_000 + id,
+            &testkit::wire::peer_info(&host, &host)[1..]
         )
     };
     let producers: Vec<_> = (0..10).map(producer).collect();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use musterd::clock::{Clock, Timestamp};
 use musterd::protocol::{encode, peer_info::PeerInfo};
+use testkit::wire::{self, HTTP_PORT, VERSION};
 
 use crate::input::target::Target;
 
@@ -119,7 +120,7 @@ fn commands(state: &State, peer: &str, mut stream: TcpStream) -> Option<()> {
             ["UNREGISTER", topic, ..] => unregister(state, peer, topic),
             _ => {}
         }
-        stream.write_all(encode::OK).ok()?;
+        stream.write_all(wire::OK).ok()?;
     }
 }
 
@@ -199,13 +200,13 @@ fn lookup(state: &State, topic: &str) -> String {
     if state.fault == Fault::Invents {
         hosts.push("nsqd-9999999.fleet");
     }
-    let port = if state.fault == Fault::Garbles { 1 } else { 4150 };
+    let port = if state.fault == Fault::Garbles { 1 } else { wire::TCP_PORT };
     let mut body = "{\"channels\":[\"channel-0\"],\"producers\":[".to_owned();
     for (number, host) in hosts.iter().enumerate() {
         let comma = if number > 0 { "," } else { "" };
         let _ = write!(
             body,
-            "{comma}{{\"remote_address\":\"127.0.0.1:1\",\"hostname\":\"{host}\",\"broadcast_address\":\"{host}\",\"tcp_port\":{port},\"http_port\":4151,\"version\":\"1.3.0\"}}"
+            "{comma}{{\"remote_address\":\"127.0.0.1:1\",\"hostname\":\"{host}\",\"broadcast_address\":\"{host}\",\"tcp_port\":{port},\"http_port\":{HTTP_PORT},\"version\":\"{VERSION}\"}}"
         );
     }
     body + "]}"

@@ -12,7 +12,7 @@ use crate::registry::{Batch, Capacity, Client, Registry};
 use crate::snapshots::Snapshots;
 
 /// When every test begins.
-pub(in crate::http) const START: Timestamp = Timestamp::from_unix_nanos(784_111_777_000_000_000);
+pub(in crate::http) const START: Timestamp = Timestamp::from_unix_nanos(1_784_111_777_000_000_000);
 
 /// The daemon around the conversations.
 #[derive(Clone)]
@@ -36,30 +36,28 @@ impl Daemon {
         Self { routes, now: START, statuses: Vec::new() }
     }
 
-    /// An nsqd called `host-NAME` joins from `address` and registers.
-    pub(in crate::http) fn join(
-        &self,
-        name: &str,
-        address: &str,
-        registrations: &[(&str, Option<&str>)],
-    ) -> Client {
-        let identity = PeerInfo {
-            hostname: format!("host-{name}").into(),
-            broadcast_address: format!("nsqd-{name}.example").into(),
-            tcp_port: 4150,
-            http_port: 4151,
-            version: "1.3.0".into(),
-            ..PeerInfo::default()
-        };
+    /// An nsqd called `host-NAME` joins from `address`.
+    pub(in crate::http) fn join(&self, name: &str, address: &str) -> Client {
+        let body = testkit::nsqd::peer_info(name);
+        let identity = PeerInfo::decode(body.as_bytes()).expect("a sample");
         let address: SocketAddr = address.parse().expect("an address");
         let mut batch = Batch::default();
         let registry = &self.routes.registry;
-        let mut client = registry.identify(&mut batch, address, identity, self.now);
-        for (topic, channel) in registrations {
-            registry.register(&mut batch, &mut client, topic, *channel).expect("there is room");
-        }
+        let client = registry.identify(&mut batch, address, identity, self.now);
         registry.commit(&mut batch);
         client
+    }
+
+    pub(in crate::http) fn register(
+        &self,
+        client: &mut Client,
+        topic: &str,
+        channel: Option<&str>,
+    ) {
+        let mut batch = Batch::default();
+        let done = self.routes.registry.register(&mut batch, client, topic, channel);
+        done.expect("there is room");
+        self.routes.registry.commit(&mut batch);
     }
 
     pub(in crate::http) fn unregister(

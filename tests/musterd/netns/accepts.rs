@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use musterd::clock::Clock;
 
-use crate::support::{ANYWHERE, Daemon, Http, Nsqd, command_by};
+use crate::support::{ANYWHERE, Daemon, HttpClient, Nsqd, command_by};
 
 /// A daemon whose accepts fail as told, and the trace of all its accepts.
 struct Traced {
@@ -46,7 +46,7 @@ const NSQD_ERRORS: &str = "musterd_accept_errors_total{port=\"tcp\"}";
 /// Three accepts fail on each port, then they succeed again: whoever waited is served.
 fn check_recovery(error: &str) {
     let traced = Traced::start(error, "1..3");
-    let mut http = Http::connect(traced.daemon.http);
+    let mut http = HttpClient::connect(traced.daemon.http);
     assert_eq!(http.get("/ping"), "OK", "{error}");
     let mut nsqd = Nsqd::identified(traced.daemon.tcp, "a");
     nsqd.command("REGISTER t");
@@ -74,7 +74,7 @@ fn a_connection_that_died_in_the_queue_pauses_nothing() {
         for error in ["ECONNABORTED", "EPROTO", "EINTR"] {
             scope.spawn(move || {
                 let traced = Traced::start(error, "1..3");
-                let mut http = Http::connect(traced.daemon.http);
+                let mut http = HttpClient::connect(traced.daemon.http);
                 assert_eq!((http.get("/ping"), http.metric(ERRORS)), ("OK".to_owned(), 3));
                 let (failed, all) = traced.accepts();
                 assert!(failed == 3 && all <= 3 + 2, "{error}: {failed} of {all}");
@@ -87,12 +87,12 @@ fn a_connection_that_died_in_the_queue_pauses_nothing() {
 fn check_endless(error: &str, most_each_pause: usize) {
     // The first connection of each port takes two accepts: the second finds nobody.
     let traced = Traced::start(error, "3+");
-    let mut http = Http::connect(traced.daemon.http);
+    let mut http = HttpClient::connect(traced.daemon.http);
     assert_eq!(http.get("/ping"), "OK");
     let mut nsqd = Nsqd::identified(traced.daemon.tcp, "a");
     let clock = Clock::system();
     let start = clock.now();
-    let waiting = (Http::connect(traced.daemon.http), Nsqd::connect(traced.daemon.tcp));
+    let waiting = (HttpClient::connect(traced.daemon.http), Nsqd::connect(traced.daemon.tcp));
     std::thread::sleep(Duration::from_secs(3));
     // Those who are in are served all the while.
     nsqd.command("REGISTER t");

@@ -3,10 +3,10 @@
 
 use musterd::clock::Clock;
 
-use crate::support::{ANYWHERE, Daemon, Http, Nsqd, command_by, eventually};
+use crate::support::{ANYWHERE, Daemon, HttpClient, Nsqd, command_by, eventually};
 
 /// `last_update` of the only producer of topic `t`, in Unix nanoseconds.
-fn last_update(http: &mut Http) -> i64 {
+fn last_update(http: &mut HttpClient) -> i64 {
     let debug: serde_json::Value = serde_json::from_str(&http.get("/debug")).expect("JSON");
     debug["topic:t:"][0]["last_update"].as_i64().expect("a number")
 }
@@ -19,7 +19,7 @@ fn a_machine_that_has_been_up_for_a_century_is_like_any_other() {
     let with = [&with[..], &["--kill-child"]].concat();
     let flags = [&ANYWHERE[..], &["--inactive-producer-timeout=500ms"]].concat();
     let daemon = Daemon::spawn(command_by("unshare", &with, &flags));
-    let mut http = Http::connect(daemon.http);
+    let mut http = HttpClient::connect(daemon.http);
     let mut nsqd = Nsqd::identified(daemon.tcp, "a");
     let before = Clock::system().wall().unix_nanos();
     nsqd.command("REGISTER t");

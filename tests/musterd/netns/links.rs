@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::support::{Daemon, Http, Nsqd, command_by, eventually, eventually_within};
+use crate::support::{Daemon, HttpClient, Nsqd, command_by, eventually, eventually_within};
 
 /// Addresses that exist in no other network (RFC 5737).
 const NEAR: &str = "192.0.2.1";
@@ -68,9 +68,9 @@ impl Link {
         nsqd
     }
 
-    fn consumer(&self, daemon: &Daemon) -> Http {
+    fn consumer(&self, daemon: &Daemon) -> HttpClient {
         let http = daemon.http;
-        Self::on(&self.near, || Http::connect(http))
+        Self::on(&self.near, || HttpClient::connect(http))
     }
 }
 
@@ -84,7 +84,7 @@ impl Drop for Link {
 }
 
 /// Who of `far` and `near` the lookup names.
-fn producers(http: &mut Http) -> (bool, bool) {
+fn producers(http: &mut HttpClient) -> (bool, bool) {
     let lookup = http.get("/lookup?topic=t");
     (lookup.contains("nsqd-far.example"), lookup.contains("nsqd-near.example"))
 }

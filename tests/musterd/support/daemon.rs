@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use musterd::clock::Clock;
 
-use super::{PATIENCE, eventually};
+use super::{DEADLINE, eventually};
 
 /// A running daemon.
 pub(crate) struct Daemon {
@@ -33,7 +33,7 @@ pub(crate) fn run(flags: &[&str]) -> (Option<i32>, String, String) {
     let mut child = command(flags).spawn().expect("the daemon's binary runs");
     // What it says fits into the pipes. One that goes on is ended, or the test would wait for good.
     let clock = Clock::system();
-    let deadline = clock.now() + PATIENCE;
+    let deadline = clock.now() + DEADLINE;
     while child.try_wait().expect("it is our child").is_none() && clock.now() < deadline {
         thread::sleep(Duration::from_millis(5));
     }
@@ -90,7 +90,7 @@ impl Daemon {
     /// The next log line that contains `mark`, skipping others.
     pub(crate) fn line_with(&self, mark: &str) -> String {
         let clock = Clock::system();
-        let deadline = clock.now() + PATIENCE;
+        let deadline = clock.now() + DEADLINE;
         let mut skipped = Vec::new();
         loop {
             match self.lines.recv_timeout(deadline.since(clock.now())) {

@@ -1,20 +1,14 @@
-//! What every test of the daemon needs: the process, an nsqd's side and a consumer's side.
+//! What every test of the daemon needs: the process, and the clients of the kit.
 
 mod daemon;
-mod http;
-mod nsqd;
 
 pub(crate) use daemon::{ANYWHERE, Daemon, command, command_by, listening_ports, run};
-pub(crate) use http::{Answer, Http};
-pub(crate) use nsqd::Nsqd;
+pub(crate) use testkit::{DEADLINE, HttpClient, Nsqd, Response};
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use musterd::clock::Clock;
-
-/// How long anything may take before a test fails. No test passes because of it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Connects from an address of this host's own; any of 127.0.0.0/8 is one.
 pub(crate) fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
@@ -24,29 +18,29 @@ pub(crate) fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
     bind(&socket, &SocketAddr::new(source, 0)).expect("an address of this host");
     connect(&socket, &to).expect("the daemon accepts");
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    stream.set_write_timeout(Some(DEADLINE)).expect("a timeout");
     stream
 }
 
-/// What `look` finds, once it finds something.
-pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    eventually_within(PATIENCE, what, look)
+/// Waits until `check` returns something, and returns that.
+pub(crate) fn eventually<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    eventually_within(DEADLINE, what, check)
 }
 
-/// [`eventually`], for what takes its time.
+/// [`eventually`], for what takes longer.
 pub(crate) fn eventually_within<T>(
-    patience: Duration,
+    limit: Duration,
     what: &str,
-    mut look: impl FnMut() -> Option<T>,
+    mut check: impl FnMut() -> Option<T>,
 ) -> T {
     let clock = Clock::system();
-    let deadline = clock.now() + patience;
+    let deadline = clock.now() + limit;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return found;
         }
-        assert!(clock.now() < deadline, "not within {patience:?}: {what}");
+        assert!(clock.now() < deadline, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -69,7 +69,7 @@ impl Scene {
         assert_eq!(self.event(Event::Data(b"\0\0\0\x02O")).wrote, "", "one command in flight");
         let second = self.event(Event::Data(b"K"));
         assert_eq!(second.wrote, "REGISTER topic-0000000 channel-1\n");
-        let idle = self.event(Event::Data(encode::OK));
+        let idle = self.event(Event::Data(wire::OK));
         assert_eq!((idle.order, idle.wrote.as_str()), (Order::Go, ""));
         assert_eq!(self.world.gauges.complete.load(Relaxed), 1);
     }
@@ -84,7 +84,7 @@ fn it_says_what_nsqd_says() {
     scene.now = tick + Duration::from_millis(3);
     assert_eq!(scene.event(Event::Wake).wrote, "PING\n");
     scene.now = scene.now + Duration::from_millis(5);
-    scene.event(Event::Data(encode::OK));
+    scene.event(Event::Data(wire::OK));
     let ping = &scene.stats.latencies[&Op::Ping];
     assert_eq!((ping.raw.max() / 1000, ping.corrected.max() / 1000), (5, 8));
 }

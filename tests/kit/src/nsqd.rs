@@ -1,59 +1,62 @@
-//! An nsqd's side of a connection.
+//! A blocking nsqd: one connection to a lookupd's TCP port. It panics where a test should fail.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use super::PATIENCE;
+use crate::{DEADLINE, wire};
 
 /// A connected nsqd, or something that pretends to be one.
-pub(crate) struct Nsqd {
+#[derive(Debug)]
+pub struct Nsqd {
     /// Its socket.
-    pub(crate) stream: TcpStream,
+    pub stream: TcpStream,
     /// Its own address: its id at the lookupd.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
 }
 
+#[expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 impl Nsqd {
-    /// Connects and says nothing.
-    pub(crate) fn connect(tcp: SocketAddr) -> Self {
+    /// Connects and sends nothing.
+    #[must_use]
+    pub fn connect(tcp: SocketAddr) -> Self {
         let stream = TcpStream::connect(tcp).expect("the daemon accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a timeout");
         Self::over(stream)
     }
 
-    /// Talks over a stream that is connected.
-    pub(crate) fn over(stream: TcpStream) -> Self {
+    /// Uses a stream that is connected.
+    #[must_use]
+    pub fn over(stream: TcpStream) -> Self {
         let address = stream.local_addr().expect("connected");
         Self { stream, address }
     }
 
     /// Connects and identifies as `host-NAME`, `nsqd-NAME.example`.
-    pub(crate) fn identified(tcp: SocketAddr, name: &str) -> Self {
+    #[must_use]
+    pub fn identified(tcp: SocketAddr, name: &str) -> Self {
         let mut nsqd = Self::connect(tcp);
         nsqd.identify(name);
         nsqd
     }
 
     /// Identifies as `host-NAME`, `nsqd-NAME.example`.
-    pub(crate) fn identify(&mut self, name: &str) {
-        let body = format!(
-            "{{\"version\":\"1.3.0\",\"tcp_port\":4150,\"http_port\":4151,\"hostname\":\"host-{name}\",\
-             \"broadcast_address\":\"nsqd-{name}.example\"}}"
-        );
-        let length = u32::try_from(body.len()).expect("small").to_be_bytes();
-        self.send(&[b"  V1IDENTIFY\n", &length[..], body.as_bytes()].concat());
+    pub fn identify(&mut self, name: &str) {
+        let mut bytes = wire::MAGIC.to_vec();
+        wire::identify(&peer_info(name), &mut bytes);
+        self.send(&bytes);
         let reply = self.reply();
         assert!(reply.starts_with("{\"broadcast_address\":"), "{reply}");
     }
 
     /// Sends bytes as they are.
-    pub(crate) fn send(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the daemon reads");
     }
 
     /// The next reply's payload.
-    pub(crate) fn reply(&mut self) -> String {
+    #[must_use]
+    pub fn reply(&mut self) -> String {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).expect("a reply's length");
         let mut payload = vec![0; u32::from_be_bytes(length) as usize];
@@ -62,19 +65,19 @@ impl Nsqd {
     }
 
     /// Sends one command line and expects `OK`.
-    pub(crate) fn command(&mut self, line: &str) {
+    pub fn command(&mut self, line: &str) {
         self.send(format!("{line}\n").as_bytes());
         assert_eq!(self.reply(), "OK", "{line}");
     }
 
     /// Closes its sending side.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         // The daemon may have closed already.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Everything the daemon still sends until it closes or resets.
-    pub(crate) fn rest(&mut self) -> Vec<u8> {
+    pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
             Ok(_) => {}
@@ -83,4 +86,10 @@ impl Nsqd {
         }
         rest
     }
+}
+
+/// The IDENTIFY body of the nsqd called `name`: `host-NAME`, `nsqd-NAME.example`.
+#[must_use]
+pub fn peer_info(name: &str) -> String {
+    wire::peer_info(&format!("host-{name}"), &format!("nsqd-{name}.example"))
 }

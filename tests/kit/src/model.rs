@@ -1,24 +1,28 @@
-//! NSQ's rules, written down a second time in the plainest way: what the registry is held against.
+//! A model of the registry: NSQ's rules in the plainest code. The registry's tests and the simulation
+//! compare musterd with it.
 //!
-//! Must not: import anything of musterd, batch, publish or be fast. `src/registry/tests.rs` and the
-//! simulation include this one file.
+//! Must not: batch, publish or be fast.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a reader can see of a topic. `P` names an nsqd's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen<P> {
-    pub(crate) producers: BTreeSet<P>,
-    pub(crate) channels: BTreeMap<String, BTreeSet<P>>,
+pub struct Seen<P> {
+    /// Those of the topic.
+    pub producers: BTreeSet<P>,
+    /// Those of each channel.
+    pub channels: BTreeMap<String, BTreeSet<P>>,
     /// When each tombstoned producer was tombstoned, in Unix nanoseconds.
-    pub(crate) tombstoned: BTreeMap<P, i64>,
+    pub tombstoned: BTreeMap<P, i64>,
 }
 
 /// Everything a reader can see, if all is published at once.
 #[derive(Clone, Debug)]
-pub(crate) struct Model<P> {
-    pub(crate) topics: BTreeMap<String, Seen<P>>,
-    pub(crate) clients: BTreeSet<P>,
+pub struct Model<P> {
+    /// By name.
+    pub topics: BTreeMap<String, Seen<P>>,
+    /// Every nsqd that has identified.
+    pub clients: BTreeSet<P>,
 }
 
 impl<P> Default for Seen<P> {
@@ -39,11 +43,13 @@ fn ephemeral(name: &str) -> bool {
 
 impl<P: Copy + Ord> Model<P> {
     /// How many topics and channels there are.
-    pub(crate) fn names(&self) -> usize {
+    #[must_use]
+    pub fn names(&self) -> usize {
         self.topics.values().map(|seen| 1 + seen.channels.len()).sum()
     }
 
-    pub(crate) fn register(&mut self, peer: P, topic: &str, channel: Option<&str>) {
+    /// `REGISTER` of `peer`.
+    pub fn register(&mut self, peer: P, topic: &str, channel: Option<&str>) {
         let seen = self.topics.entry(topic.to_owned()).or_default();
         seen.producers.insert(peer);
         if let Some(channel) = channel {
@@ -51,7 +57,8 @@ impl<P: Copy + Ord> Model<P> {
         }
     }
 
-    pub(crate) fn unregister(&mut self, peer: P, topic: &str, channel: Option<&str>) {
+    /// `UNREGISTER` of `peer`.
+    pub fn unregister(&mut self, peer: P, topic: &str, channel: Option<&str>) {
         let Some(seen) = self.topics.get_mut(topic) else { return };
         for (name, peers) in &mut seen.channels {
             if channel.is_none_or(|channel| channel == name) {
@@ -70,7 +77,8 @@ impl<P: Copy + Ord> Model<P> {
         }
     }
 
-    pub(crate) fn leave(&mut self, peer: P) {
+    /// The connection of `peer` ends.
+    pub fn leave(&mut self, peer: P) {
         self.clients.remove(&peer);
         for (topic, mut seen) in std::mem::take(&mut self.topics) {
             let was_there = seen.producers.remove(&peer);
@@ -84,7 +92,8 @@ impl<P: Copy + Ord> Model<P> {
         }
     }
 
-    pub(crate) fn create(&mut self, topic: &str, channel: Option<&str>) {
+    /// Creates a topic, and a channel of it.
+    pub fn create(&mut self, topic: &str, channel: Option<&str>) {
         let seen = self.topics.entry(topic.to_owned()).or_default();
         if let Some(channel) = channel {
             seen.channels.entry(channel.to_owned()).or_default();
@@ -92,17 +101,17 @@ impl<P: Copy + Ord> Model<P> {
     }
 
     /// Removes a topic; whether it was there.
-    pub(crate) fn delete_topic(&mut self, topic: &str) -> bool {
+    pub fn delete_topic(&mut self, topic: &str) -> bool {
         self.topics.remove(topic).is_some()
     }
 
     /// Removes a channel; whether it was there.
-    pub(crate) fn delete_channel(&mut self, topic: &str, channel: &str) -> bool {
+    pub fn delete_channel(&mut self, topic: &str, channel: &str) -> bool {
         self.topics.get_mut(topic).is_some_and(|seen| seen.channels.remove(channel).is_some())
     }
 
     /// Tombstones at `now` those producers of a topic that are `node`.
-    pub(crate) fn tombstone(&mut self, topic: &str, node: impl Fn(P) -> bool, now: i64) {
+    pub fn tombstone(&mut self, topic: &str, node: impl Fn(P) -> bool, now: i64) {
         let Some(seen) = self.topics.get_mut(topic) else { return };
         for &peer in seen.producers.iter().filter(|&&peer| node(peer)) {
             seen.tombstoned.insert(peer, now);
