@@ -16,14 +16,13 @@ use crate::access::{AcceptPolicy, Denials, DenyReason, Rejection, TokenFile, Wri
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, HttpEngine, VERSION, hostname};
 use crate::connections::{ConnectionCounters, HostConfig, Options, WorkerExit, Workers};
-use crate::event_log::EventLog;
-use crate::http::service::Requests;
-use crate::http::{BUSY, CROWDED, KEEP_FROM, MetricsPage, Routes, minihttp, server};
+use crate::event_log::{EventLog, SessionCounters};
+use crate::http::service::{Requests, Responses};
+use crate::http::{BUSY, CROWDED, KEEP_FROM, Routes, minihttp, server};
 use crate::limits;
 use crate::logging::Dropped;
-use crate::metrics::{Metrics, Page};
-use crate::protocol::encode;
-use crate::published;
+use crate::metrics::{self, Families};
+use crate::protocol::{NSQ_VERSION, encode};
 use crate::registry::{Capacity, Registry};
 use crate::resources::{self, Resources};
 use crate::session::{Sessions, Timeouts};
@@ -73,8 +72,8 @@ pub fn run(config: &Config, clock: &Clock, dropped: &Dropped) -> Result<(), Fail
         per_peer: config.max_registrations_per_nsqd,
     };
     let registry = Arc::new(Registry::new(Arc::new(Snapshots::default()), capacity));
-    let (metrics, denials) = (Arc::default(), Arc::default());
-    let parts = Parts { config, clock, registry, metrics, denials, dropped };
+    let denials = Arc::default();
+    let parts = Parts { config, clock, registry, denials, dropped, sessions: Arc::default() };
     let token = resources.http_write_token.as_ref();
     let is_exposed = token.is_some_and(|file| file.is_world_readable);
     let sides = parts.start(resources)?;
@@ -100,7 +99,7 @@ struct Parts<'a> {
     config: &'a Config,
     clock: &'a Clock,
     registry: Arc<Registry>,
-    metrics: Arc<Metrics>,
+    sessions: Arc<SessionCounters>,
     denials: Arc<Denials>,
     dropped: &'a Dropped,
 }
@@ -125,6 +124,9 @@ impl Parts<'_> {
         let (tcp, http) = (address(&resources.tcp)?, address(&resources.http)?);
         let shards = (resources.shards.get(), &*resources.cpus);
         let tcp = self.tcp(resources.tcp_connections, shards, resources.tcp, [tcp, http])?;
+        let mut families = self.families();
+        let max = resources.tcp_connections as u64;
+        tcp.counters.register_metrics(&mut families, "tcp", max);
         let http = self
             .http(
                 resources.http_connections,
@@ -132,7 +134,7 @@ impl Parts<'_> {
                 resources.http,
                 http,
                 self.write_policy(resources.http_write_token),
-                Arc::clone(&tcp.counters),
+                families,
             )
             .inspect_err(|_| tcp.stop(self.clock.now()))?;
         let sides = [tcp, http];
@@ -140,6 +142,24 @@ impl Parts<'_> {
             tracing::info!("{}: listening on {}", side.name, side.address);
         }
         Ok(sides)
+    }
+
+    /// The families of `/metrics`, but for those of the listeners.
+    fn families(&self) -> Families {
+        let mut families = Families::default();
+        let labels = [("version", env!("CARGO_PKG_VERSION")), ("nsq_version", NSQ_VERSION)];
+        families.info(
+            "musterd_build_info",
+            "The version, and the NSQ version it replaces.",
+            &labels,
+        );
+        metrics::register_process(&mut families);
+        let timeout = self.config.inactive_producer_timeout;
+        self.registry.register_metrics(&mut families, self.clock, timeout);
+        self.sessions.register_metrics(&mut families);
+        self.denials.register_metrics(&mut families);
+        self.dropped.register_metrics(&mut families);
+        families
     }
 
     /// Who may change things over HTTP; none: everyone.
@@ -163,7 +183,7 @@ impl Parts<'_> {
             handshake: config.handshake_timeout,
             ..Timeouts::with_inactive_timeout(config.inactive_producer_timeout)
         };
-        let event_log = EventLog::new(Arc::clone(&self.metrics));
+        let event_log = EventLog::new(Arc::clone(&self.sessions));
         let registry = Arc::clone(&self.registry);
         let options = Options {
             max_connections: connections as u64,
@@ -204,20 +224,22 @@ impl Parts<'_> {
         listener: TcpListener,
         address: SocketAddr,
         write_policy: Option<Arc<WritePolicy>>,
-        tcp_counters: Arc<ConnectionCounters>,
+        mut families: Families,
     ) -> Result<Side, Failure> {
-        let counters = Arc::new(ConnectionCounters::default());
+        let (counters, responses) = (Arc::new(ConnectionCounters::default()), Arc::default());
+        counters.register_metrics(&mut families, "http", connections as u64);
+        Responses::register_metrics(&responses, &mut families);
         let routes = Routes {
             registry: Arc::clone(&self.registry),
             inactive_producer_timeout: self.config.inactive_producer_timeout,
             tombstone_lifetime: self.config.tombstone_lifetime,
             keep_from: KEEP_FROM,
-            metrics: self.page([tcp_counters, Arc::clone(&counters)]),
+            metrics: Arc::new(families),
         };
         let requests = Requests::new(
             routes,
             write_policy,
-            Arc::clone(&self.metrics),
+            responses,
             Arc::clone(&counters),
             self.clock.clone(),
         );
@@ -248,26 +270,6 @@ impl Parts<'_> {
         Side::start("HTTP", address, hosting, hear, |hosting| {
             server::spawn(hosting, |_| requests.clone())
         })
-    }
-
-    /// What `/metrics` shows: everything that is counted.
-    fn page(&self, [tcp, http]: [Arc<ConnectionCounters>; 2]) -> MetricsPage {
-        let (metrics, registry) = (Arc::clone(&self.metrics), Arc::clone(&self.registry));
-        let (denials, dropped) = (Arc::clone(&self.denials), self.dropped.clone());
-        MetricsPage(Arc::new(move || {
-            let mut page = Page::default();
-            metrics.write(&mut page);
-            page.gauge("musterd_names", "Topics and channels.", registry.names());
-            let help = "Topics and channels that nsqds carry, counted for each nsqd.";
-            page.gauge("musterd_registrations", help, registry.registrations());
-            let help = "Published values that were replaced and are not freed yet.";
-            page.gauge("musterd_published_waiting", help, published::waiting());
-            page.connections([("tcp", &tcp), ("http", &http)]);
-            page.refusals(&denials);
-            let help = "Log lines lost to a full queue or a stderr that refused them.";
-            page.counter("musterd_log_lines_dropped_total", help, dropped.lines());
-            page.into_text()
-        }))
     }
 }
 

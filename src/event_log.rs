@@ -9,43 +9,91 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::handler::CloseReason;
 use crate::logging::Printable;
-use crate::metrics::Metrics;
+use crate::metrics::{Families, StripedCounter};
 use crate::protocol::MAGIC;
-use crate::protocol::decode::CommandError;
+use crate::protocol::decode::{CommandError, ErrorCode};
 use crate::registry::LimitReached;
 use crate::session::{Observer, SessionEvent};
+
+/// What the sessions of all TCP workers add up to.
+#[derive(Debug, Default)]
+pub struct SessionCounters {
+    identifies: StripedCounter,
+    pings: StripedCounter,
+    registers: StripedCounter,
+    unregisters: StripedCounter,
+    /// Commands rejected, by [`ErrorCode`].
+    rejected: [StripedCounter; ErrorCode::ALL.len()],
+    /// Connections that did not begin with the magic.
+    bad_magics: StripedCounter,
+    /// REGISTERs rejected by the limit of one nsqd.
+    nsqd_limit: StripedCounter,
+    /// REGISTERs rejected by the limit of the registry.
+    registry_limit: StripedCounter,
+}
+
+impl SessionCounters {
+    /// Registers the families of commands.
+    pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
+        let mut counter = |name, help, label, read: fn(&Self) -> &StripedCounter| {
+            let counters = Arc::clone(self);
+            families.counter(name, help, &[label], move || read(&counters).get());
+        };
+        let (name, help) = ("musterd_commands_total", "Commands of nsqds that were carried out.");
+        counter(name, help, ("command", "IDENTIFY"), |all| &all.identifies);
+        counter(name, help, ("command", "PING"), |all| &all.pings);
+        counter(name, help, ("command", "REGISTER"), |all| &all.registers);
+        counter(name, help, ("command", "UNREGISTER"), |all| &all.unregisters);
+        let name = "musterd_registrations_rejected_total";
+        let help = "REGISTER commands rejected because a limit was reached.";
+        counter(name, help, ("limit", "nsqd"), |all| &all.nsqd_limit);
+        counter(name, help, ("limit", "registry"), |all| &all.registry_limit);
+        let name = "musterd_commands_rejected_total";
+        let help = "Commands answered with an error, which ends the connection.";
+        counter(name, help, ("code", "E_BAD_PROTOCOL"), |all| &all.bad_magics);
+        for code in ErrorCode::ALL {
+            let counters = Arc::clone(self);
+            let count = move || counters.rejected[code as usize].get();
+            families.counter(name, help, &[("code", code.as_str())], count);
+        }
+    }
+}
 
 /// The observer of one shard's sessions.
 #[derive(Clone, Debug)]
 pub struct EventLog {
-    metrics: Arc<Metrics>,
+    counters: Arc<SessionCounters>,
     /// Whether it has been said that the registry is full: once is enough.
     warned: Arc<AtomicBool>,
 }
 
 impl EventLog {
-    /// A event_log that counts in `metrics`; clones warn once together.
+    /// An event log that counts in `counters`; clones warn once together.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, warned: Arc::default() }
+    pub fn new(counters: Arc<SessionCounters>) -> Self {
+        Self { counters, warned: Arc::default() }
     }
 
     fn magic(&self, peer: SocketAddr, magic: &[u8]) {
         let text = String::from_utf8_lossy(magic);
         tracing::info!("CLIENT({peer}): desired protocol magic '{}'", Printable(&text));
         if magic != MAGIC {
-            self.metrics.bad_magics.count();
+            self.counters.bad_magics.inc();
             tracing::error!("client({peer}) bad protocol magic '{}'", Printable(&text));
         }
     }
 
     fn refused(&self, peer: SocketAddr, refusal: &CommandError) {
-        self.metrics.refused(refusal.code);
+        self.counters.rejected[refusal.code as usize].inc();
         tracing::error!("[{peer}] - {}", Printable(&refusal.to_string()));
     }
 
     fn full(&self, peer: SocketAddr, full: LimitReached) {
-        self.metrics.full.count();
+        let rejected = match full {
+            LimitReached::Producer => &self.counters.nsqd_limit,
+            LimitReached::Registry => &self.counters.registry_limit,
+        };
+        rejected.inc();
         if !self.warned.swap(true, Ordering::Relaxed) {
             let what = match full {
                 LimitReached::Producer => "this nsqd has as many registrations as one may have",
@@ -55,7 +103,8 @@ impl EventLog {
             };
             tracing::warn!(
                 "DB: client({peer}) REGISTER refused: {what} (--max-registrations-per-nsqd, \
-                 --max-registrations); this is said once, musterd_registry_full_total counts on"
+                 --max-registrations); this is said once, \
+                 musterd_registrations_rejected_total counts on"
             );
         }
     }
@@ -83,7 +132,7 @@ impl Observer for EventLog {
             SessionEvent::Connected => tracing::info!("TCP: new client({peer})"),
             SessionEvent::Magic(magic) => self.magic(peer, magic),
             SessionEvent::Identified(who) => {
-                self.metrics.identifies.count();
+                self.counters.identifies.inc();
                 let who = who.peer_info();
                 tracing::info!(
                     "CLIENT({peer}): IDENTIFY Address:{} TCP:{} HTTP:{} Version:{}",
@@ -95,11 +144,11 @@ impl Observer for EventLog {
                 register(peer, "REGISTER", "client", "", "");
             }
             SessionEvent::Pinged(since) => {
-                self.metrics.pings.count();
+                self.counters.pings.inc();
                 tracing::debug!("CLIENT({peer}): pinged (last ping {since:?})");
             }
             SessionEvent::Registered(topic, channel, changed) => {
-                self.metrics.registers.count();
+                self.counters.registers.inc();
                 if changed.channels > 0 {
                     register(peer, "REGISTER", "channel", topic, channel.unwrap_or_default());
                 }
@@ -108,7 +157,7 @@ impl Observer for EventLog {
                 }
             }
             SessionEvent::Unregistered(topic, channel, changed) => {
-                self.metrics.unregisters.count();
+                self.counters.unregisters.inc();
                 if changed.channels > 0 && channel.is_none() {
                     let count = changed.channels;
                     tracing::warn!(

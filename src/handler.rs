@@ -57,6 +57,31 @@ pub enum CloseReason {
     Panicked,
 }
 
+impl CloseReason {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Finished,
+        Self::Expired,
+        Self::Stalled,
+        Self::Broken,
+        Self::Shutdown,
+        Self::Panicked,
+    ];
+
+    /// Its label in `/metrics`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Expired => "timeout",
+            Self::Stalled => "write_timeout",
+            Self::Broken => "error",
+            Self::Shutdown => "shutdown",
+            Self::Panicked => "panic",
+        }
+    }
+}
+
 /// One kind of conversation, pumped by a table of connections. All calls come from one thread
 /// at a time, and none may block or yield.
 pub trait ConnectionHandler {

@@ -19,5 +19,4 @@ pub mod resources;
 pub mod session;
 pub mod shard;
 pub mod snapshots;
-pub mod striped_counter;
 pub mod watchdog;

@@ -88,13 +88,13 @@ impl<'a> Watchdog<'a> {
     /// [`Stalled`]: the process should end, so that its supervisor starts a new one.
     pub fn check(&mut self, now: Timestamp) -> Result<(), Stalled> {
         let Self { side, counters, .. } = *self;
-        if let Some(more) = self.refused.grown(counters.refused(), now) {
+        if let Some(more) = self.refused.grown(counters.refused.get(), now) {
             let (flag, open) = (side.to_lowercase(), counters.open());
             tracing::warn!(
                 "{side}: refused {more} connections over --max-{flag}-connections ({open} are open)"
             );
         }
-        if let Some(more) = self.accept_errors.grown(counters.accept_errors(), now) {
+        if let Some(more) = self.accept_errors.grown(counters.accept_errors.get(), now) {
             tracing::warn!(
                 "{side}: {more} accepts failed; too few descriptors (RLIMIT_NOFILE), too little memory, or a security module?"
             );

@@ -141,7 +141,7 @@ fn routes() -> Routes {
         inactive_producer_timeout: SILENCE,
         tombstone_lifetime: Duration::from_secs(45),
         keep_from: 1,
-        metrics: musterd::http::MetricsPage::default(),
+        metrics: std::sync::Arc::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use musterd::clock::Timestamp;
 use musterd::snapshots::{Producer, Snapshots};
 
-use musterd::http::{App, Call, Date, MetricsPage, Refusal, Respond, Routes};
+use musterd::http::{App, Call, Date, Refusal, Respond, Routes};
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Batch, Capacity, Client, Registry};
 
@@ -144,7 +144,7 @@ impl Static {
             inactive_producer_timeout: Duration::from_secs(300),
             tombstone_lifetime: Duration::from_secs(45),
             keep_from: musterd::http::KEEP_FROM,
-            metrics: MetricsPage::default(),
+            metrics: Arc::default(),
         })
     }
 }

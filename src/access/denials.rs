@@ -3,7 +3,9 @@
 //! Must not: be touched by anything that is allowed. Any thread.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::metrics::Families;
 
 /// Which rule has refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +26,6 @@ impl DenyReason {
     /// All of them.
     pub const ALL: [Self; 5] =
         [Self::TcpAllow, Self::TcpPerIp, Self::HttpPerIp, Self::WriteAllow, Self::WriteToken];
-
-    /// Its label in `/metrics`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::TcpAllow => "tcp_allow",
-            Self::TcpPerIp => "tcp_connections_per_ip",
-            Self::HttpPerIp => "http_connections_per_ip",
-            Self::WriteAllow => "http_write_allow",
-            Self::WriteToken => "http_write_token",
-        }
-    }
 
     /// The flag that asks for it.
     #[must_use]
@@ -85,9 +75,48 @@ impl Denials {
         *self.lock(reason)
     }
 
+    /// Registers the families of what was rejected.
+    pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
+        for reason in DenyReason::ALL {
+            let denials = Arc::clone(self);
+            let count = move || denials.seen(reason).count;
+            match reason {
+                DenyReason::TcpAllow => register_rejections(families, "tcp", "allow_list", count),
+                DenyReason::TcpPerIp => register_rejections(families, "tcp", PER_IP, count),
+                DenyReason::HttpPerIp => register_rejections(families, "http", PER_IP, count),
+                DenyReason::WriteAllow => register_writes(families, "allow_list", count),
+                DenyReason::WriteToken => register_writes(families, "token", count),
+            }
+        }
+    }
+
     fn lock(&self, reason: DenyReason) -> MutexGuard<'_, Denied> {
         self.0[reason as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The reason of a connection past `--max-connections-per-ip`.
+const PER_IP: &str = "max_connections_per_ip";
+
+/// Adds a reason to the family of the connections that were rejected, of which `count` says how many.
+pub fn register_rejections(
+    families: &mut Families,
+    port: &'static str,
+    reason: &'static str,
+    count: impl Fn() -> u64 + Send + Sync + 'static,
+) {
+    let (name, help) = ("musterd_connections_rejected_total", "Connections rejected at accept.");
+    families.counter(name, help, &[("port", port), ("reason", reason)], count);
+}
+
+fn register_writes(
+    families: &mut Families,
+    reason: &'static str,
+    count: impl Fn() -> u64 + Send + Sync + 'static,
+) {
+    let (name, help) =
+        ("musterd_http_writes_rejected_total", "HTTP POSTs rejected by an access rule.");
+    families.counter(name, help, &[("reason", reason)], count);
 }
 
 #[cfg(test)]
@@ -105,9 +134,20 @@ mod tests {
             let last = (times > 0).then_some(address);
             assert_eq!(denials.seen(reason), Denied { count: times as u64, last });
         }
-        let mut labels = DenyReason::ALL.map(DenyReason::label).to_vec();
-        labels.sort_unstable();
-        labels.dedup();
-        assert_eq!(labels.len(), DenyReason::ALL.len());
+        let denials = Arc::new(denials);
+        let mut families = Families::default();
+        denials.register_metrics(&mut families);
+        let text = Arc::new(families).render();
+        let (connections, writes) =
+            ("musterd_connections_rejected_total", "musterd_http_writes_rejected_total");
+        for line in [
+            format!("{connections}{{port=\"tcp\",reason=\"allow_list\"}} 0"),
+            format!("{connections}{{port=\"tcp\",reason=\"max_connections_per_ip\"}} 1"),
+            format!("{connections}{{port=\"http\",reason=\"max_connections_per_ip\"}} 2"),
+            format!("{writes}{{reason=\"allow_list\"}} 3"),
+            format!("{writes}{{reason=\"token\"}} 4"),
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+        }
     }
 }

@@ -13,7 +13,7 @@ mod write_policy;
 
 pub use accept_policy::{AcceptPolicy, Rejection};
 pub use allow_list::{AllowList, Network};
-pub use denials::{Denials, Denied, DenyReason};
+pub use denials::{Denials, Denied, DenyReason, register_rejections};
 pub use per_ip::{PerIpLimiter, PerIpPermit};
 pub use token::{Token, TokenError, TokenFile};
 pub use write_policy::WritePolicy;

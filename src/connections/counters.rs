@@ -1,61 +1,38 @@
-//! What the tables of one listener have seen, for metrics and for the connection cap.
+//! [`ConnectionCounters`]: what the event loops of one listener have seen.
 //!
-//! Must not: order anything: every access is relaxed, and each figure is exact only by itself.
-//! Written by the tables, read by any thread.
+//! What only grows is in stripes; the two numbers that decisions are made by (`open`, `queued_output`)
+//! are single atomics. Must not: order anything: every access is relaxed, and each number is exact only
+//! by itself. Written by the event loops, read by any thread.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::access::register_rejections;
 use crate::handler::CloseReason;
+use crate::metrics::{Families, StripedCounter};
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// Figures shared by all tables of one listener.
-        #[derive(Debug, Default)]
-        pub struct ConnectionCounters {
-            $($name: AtomicU64,)*
-        }
-
-        impl ConnectionCounters {
-            $($(#[$doc])* #[must_use] pub fn $name(&self) -> u64 {
-                self.$name.load(Ordering::Relaxed)
-            })*
-        }
-    };
-}
-
-counters! {
-    /// Connections that are open now, from accept to the close of the descriptor.
-    open,
-    /// Connections accepted, those refused included.
-    accepted,
-    /// Connections refused because as many as allowed were open.
-    refused,
+/// Numbers shared by all event loops of one listener.
+#[derive(Debug, Default)]
+pub struct ConnectionCounters {
+    open: AtomicU64,
+    queued_output: AtomicU64,
+    /// Connections accepted, those rejected included.
+    pub accepted: StripedCounter,
+    /// Connections rejected because as many as allowed were open.
+    pub refused: StripedCounter,
     /// Accepts that failed. Those for want of descriptors or memory pause the listener.
-    accept_errors,
-    /// Connections that their conversation ended, or the peer.
-    finished,
-    /// Connections ended by a deadline.
-    expired,
-    /// Connections ended because their peer did not read.
-    stalled,
-    /// Connections that failed.
-    broken,
-    /// Connections ended by the daemon's stop.
-    shutdown,
-    /// Connections that a panic of their conversation ended.
-    panicked,
-    /// Turns taken by the tables; how much one wake-up finds to do shows against `received`.
-    turns,
+    pub accept_errors: StripedCounter,
     /// Bytes received.
-    received,
+    pub received: StripedCounter,
     /// Bytes sent.
-    sent,
-    /// Bytes of output that peers have not taken yet, now.
-    queued_output,
+    pub sent: StripedCounter,
+    /// Iterations of the event loops.
+    pub turns: StripedCounter,
+    closed: [StripedCounter; CloseReason::ALL.len()],
 }
 
-/// What one table has done and not told yet: the busiest figures are summed on its own thread, so
-/// that tables on different cores do not share a cache line in every turn.
+/// What one event loop has done and not added yet: the busiest numbers are summed on its own thread
+/// and added once an iteration.
 #[derive(Debug, Default)]
 pub(super) struct LocalCounters {
     pub(super) turns: u64,
@@ -64,19 +41,78 @@ pub(super) struct LocalCounters {
 }
 
 impl ConnectionCounters {
-    /// Counts one more open connection, or refuses it because `most` are open.
+    /// Connections that are open now, from accept to the close of the descriptor.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of output that peers have not taken yet, now.
+    #[must_use]
+    pub fn queued_output(&self) -> u64 {
+        self.queued_output.load(Ordering::Relaxed)
+    }
+
+    /// Connections that ended for `reason`.
+    #[must_use]
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.closed[reason as usize].get()
+    }
+
+    /// Registers the families of the listener called `port`, which has at most `max` connections.
+    pub fn register_metrics(
+        self: &Arc<Self>,
+        families: &mut Families,
+        port: &'static str,
+        max: u64,
+    ) {
+        let label = ("port", port);
+        let mut counter = |name, help, labels: &[_], read: fn(&Self) -> &StripedCounter| {
+            let counters = Arc::clone(self);
+            families.counter(name, help, labels, move || read(&counters).get());
+        };
+        let help = "Connections accepted, those rejected included.";
+        counter("musterd_connections_accepted_total", help, &[label], |all| &all.accepted);
+        let help = "Accepts that failed.";
+        counter("musterd_accept_errors_total", help, &[label], |all| &all.accept_errors);
+        let help = "Bytes received from peers.";
+        counter("musterd_network_received_bytes_total", help, &[label], |all| &all.received);
+        let help = "Bytes sent to peers.";
+        counter("musterd_network_sent_bytes_total", help, &[label], |all| &all.sent);
+        let counters = Arc::clone(self);
+        register_rejections(families, port, "max_connections", move || counters.refused.get());
+        for reason in CloseReason::ALL {
+            let (counters, labels) = (Arc::clone(self), [label, ("reason", reason.label())]);
+            let help = "Connections that ended, rejected ones left out.";
+            let closed = move || counters.closed(reason);
+            families.counter("musterd_connections_closed_total", help, &labels, closed);
+        }
+        let counters = Arc::clone(self);
+        let open = move || counters.open();
+        families.gauge("musterd_connections", "Open connections.", &[label], open);
+        let help = "The most connections that may be open.";
+        families.gauge("musterd_connections_max", help, &[label], move || max);
+        let (help, counters) = ("Output that peers have not taken.", Arc::clone(self));
+        let queued = move || counters.queued_output();
+        families.gauge("musterd_output_queued_bytes", help, &[label], queued);
+    }
+
+    /// Counts one more open connection, or rejects it because `most` are open.
     pub(super) fn enter(&self, most: u64) -> bool {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.accepted.inc();
         // Only the one acceptor of the listener enters, so that nobody overtakes this check.
-        let enters = self.open.load(Ordering::Relaxed) < most;
-        let figure = if enters { &self.open } else { &self.refused };
-        figure.fetch_add(1, Ordering::Relaxed);
+        let enters = self.open() < most;
+        if enters {
+            self.open.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.refused.inc();
+        }
         enters
     }
 
-    /// A connection was accepted, and sent away for who its peer is.
+    /// A connection was accepted, and rejected for its peer's address.
     pub(super) fn turned_away(&self) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.accepted.inc();
     }
 
     /// A connection that entered is closed.
@@ -85,27 +121,19 @@ impl ConnectionCounters {
     }
 
     pub(super) fn accept_failed(&self) {
-        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+        self.accept_errors.inc();
     }
 
-    /// A conversation is over.
+    /// A connection has ended.
     pub(super) fn ended(&self, why: CloseReason) {
-        let figure = match why {
-            CloseReason::Finished => &self.finished,
-            CloseReason::Expired => &self.expired,
-            CloseReason::Stalled => &self.stalled,
-            CloseReason::Broken => &self.broken,
-            CloseReason::Shutdown => &self.shutdown,
-            CloseReason::Panicked => &self.panicked,
-        };
-        figure.fetch_add(1, Ordering::Relaxed);
+        self.closed[why as usize].inc();
     }
 
-    /// Adds what a table has done since it last told.
+    /// Adds what an event loop has done since the last time.
     pub(super) fn add(&self, done: LocalCounters) {
-        self.turns.fetch_add(done.turns, Ordering::Relaxed);
-        self.received.fetch_add(done.received, Ordering::Relaxed);
-        self.sent.fetch_add(done.sent, Ordering::Relaxed);
+        self.turns.add(done.turns);
+        self.received.add(done.received);
+        self.sent.add(done.sent);
     }
 
     /// So much output waits for its peer.

@@ -22,7 +22,7 @@ mod tests;
 mod turn;
 
 pub use response::{BUSY, CROWDED, Date, Refusal, Respond};
-pub use routes::{KEEP_FROM, MetricsPage, Routes};
+pub use routes::{KEEP_FROM, Routes};
 pub use turn::{App, Connection, turn};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -5,13 +5,13 @@
 //! `internal/http_api/api_response.go`.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::router::{Route, Routed, route};
 use super::{Call, Respond, listing, query, response};
 use crate::clock::Timestamp;
+use crate::metrics::Families;
 use crate::protocol::NSQ_VERSION;
 use crate::protocol::names::{ChannelName, TopicName};
 use crate::registry::{LimitReached, NoSuchChannel, Registry};
@@ -29,24 +29,7 @@ pub struct Routes {
     /// Answers to lookups of topics with as many producers are kept for the next who asks.
     pub keep_from: usize,
     /// What `/metrics` shows.
-    pub metrics: MetricsPage,
-}
-
-/// Writes the page of `/metrics`: what is counted is not the routes' to know.
-#[derive(Clone)]
-pub struct MetricsPage(pub Arc<dyn Fn() -> String + Send + Sync>);
-
-impl Default for MetricsPage {
-    /// An empty page.
-    fn default() -> Self {
-        Self(Arc::new(String::new))
-    }
-}
-
-impl fmt::Debug for MetricsPage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MetricsPage")
-    }
+    pub metrics: Arc<Families>,
 }
 
 /// Of answers of this many producers on it pays to keep them: 5 KB.
@@ -133,7 +116,7 @@ impl Routes {
 
     /// Prometheus' text format, version 0.0.4.
     fn metrics(&self, response: &mut impl Respond) {
-        let page = (self.metrics.0)();
+        let page = self.metrics.render();
         let fields = &["Content-Type: text/plain; version=0.0.4; charset=utf-8"];
         let head = response::Head { status: 200, fields, sniffed: None, expected: page.len() };
         response.start(head).extend_from_slice(page.as_bytes());

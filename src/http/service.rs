@@ -17,7 +17,28 @@ use crate::connections::ConnectionCounters;
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input};
 use crate::limits;
 use crate::logging::Printable;
-use crate::metrics::Metrics;
+use crate::metrics::{Families, StripedCounter};
+
+/// Responses, by the first digit of their status.
+#[derive(Debug, Default)]
+pub struct Responses([StripedCounter; CLASSES.len()]);
+
+const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Responses {
+    /// Registers their family.
+    pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
+        let (name, help) = ("musterd_http_responses_total", "HTTP responses.");
+        for (class, label) in CLASSES.into_iter().enumerate() {
+            let responses = Arc::clone(self);
+            families.counter(name, help, &[("class", label)], move || responses.0[class].get());
+        }
+    }
+
+    fn count(&self, status: u16) {
+        self.0[usize::from(status / 100).min(CLASSES.len() - 1)].inc();
+    }
+}
 
 /// Requests answered from `Routes`.
 #[derive(Clone, Debug)]
@@ -25,7 +46,7 @@ pub struct Requests {
     routes: Routes,
     /// Who may change something; none: everyone.
     write_policy: Option<Arc<WritePolicy>>,
-    metrics: Arc<Metrics>,
+    responses: Arc<Responses>,
     /// How much all clients together have not read.
     counters: Arc<ConnectionCounters>,
     clock: Clock,
@@ -48,14 +69,14 @@ impl Requests {
     pub fn new(
         routes: Routes,
         write_policy: Option<Arc<WritePolicy>>,
-        metrics: Arc<Metrics>,
+        responses: Arc<Responses>,
         counters: Arc<ConnectionCounters>,
         clock: Clock,
     ) -> Self {
         Self {
             routes,
             write_policy,
-            metrics,
+            responses,
             counters,
             clock,
             date: (0, Date::new(0)),
@@ -91,7 +112,7 @@ impl App for Requests {
     }
 
     fn answered(&mut self, call: &Call<'_>, status: u16) {
-        self.metrics.answered(status);
+        self.responses.count(status);
         // Consumers poll all day; what changes something is told, whoever asked for it.
         let is_quiet = (200..300).contains(&status) && !routes::writes(call);
         let is_told = if is_quiet { enabled!(Level::DEBUG) } else { enabled!(Level::INFO) };
@@ -105,7 +126,7 @@ impl App for Requests {
     }
 
     fn refused(&mut self, refusal: Refusal) {
-        self.metrics.answered(refusal.status());
+        self.responses.count(refusal.status());
         tracing::info!("{} refused ({})", refusal.status(), self.peer);
     }
 }
@@ -154,7 +175,6 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
     use crate::access::{AllowList, Token};
-    use crate::http::MetricsPage;
     use crate::registry::{Capacity, Registry};
     use crate::snapshots::Snapshots;
     use std::time::Duration;
@@ -165,7 +185,7 @@ mod tests {
             inactive_producer_timeout: Duration::from_secs(300),
             tombstone_lifetime: Duration::from_secs(45),
             keep_from: 1,
-            metrics: MetricsPage::default(),
+            metrics: Arc::default(),
         }
     }
 

@@ -28,6 +28,7 @@ pub use printable::{Printable, Quoted};
 
 use crate::clock::Clock;
 use crate::limits;
+use crate::metrics::Families;
 use line::Line;
 use sink::{Shared, Sink};
 
@@ -61,6 +62,13 @@ impl Dropped {
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.0.dropped()
+    }
+
+    /// Registers the family of these lines.
+    pub fn register_metrics(&self, families: &mut Families) {
+        let (dropped, help) =
+            (self.clone(), "Log lines lost to a full queue or to stderr's errors.");
+        families.counter("musterd_log_lines_dropped_total", help, &[], move || dropped.lines());
     }
 }
 

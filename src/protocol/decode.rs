@@ -45,6 +45,9 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Invalid, Self::BadTopic, Self::BadChannel, Self::BadBody];
+
     /// The code as it is sent.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use crossbeam::epoch::{self, Atomic, Owned};
 
-use crate::striped_counter::StripedCounter;
+use crate::metrics::StripedCounter;
 
 /// Values that were replaced or taken out and are not freed yet.
 static WAITING: StripedCounter = StripedCounter::new();

@@ -73,7 +73,7 @@ impl Registry {
             true
         });
         if let Some((_, entry)) = removed {
-            self.names.fetch_sub(entry.names(), Ordering::Relaxed);
+            self.forget_names(&entry);
         }
     }
 

@@ -7,6 +7,7 @@
 mod admin;
 mod batch;
 mod client;
+mod metrics;
 #[cfg(test)]
 mod tests;
 
@@ -70,8 +71,10 @@ pub struct Registry {
     topics: DashMap<TopicName, TopicEntry, RandomState>,
     snapshots: Arc<Snapshots>,
     capacity: Capacity,
-    /// Topics and channels that exist. Relaxed, like the other: bounds, exact when all is quiet.
+    /// Topics and channels that exist. Relaxed, like the others: bounds, exact when all is quiet.
     names: AtomicUsize,
+    /// Topics that exist: as many of the `names`.
+    topic_count: AtomicUsize,
     /// Registrations that nsqds hold.
     registrations: AtomicUsize,
 }
@@ -97,6 +100,7 @@ impl Registry {
             snapshots,
             capacity,
             names: AtomicUsize::new(0),
+            topic_count: AtomicUsize::new(0),
             registrations: AtomicUsize::new(0),
         }
     }
@@ -269,6 +273,7 @@ impl Registry {
             dashmap::Entry::Occupied(entry) => Ok(entry.into_ref()),
             dashmap::Entry::Vacant(place) => {
                 self.take_names(1)?;
+                self.topic_count.fetch_add(1, Ordering::Relaxed);
                 Ok(place.insert(TopicEntry::new(name)))
             }
         }
@@ -299,8 +304,14 @@ impl Registry {
             gone
         });
         if let Some((_, entry)) = removed {
-            self.names.fetch_sub(entry.names(), Ordering::Relaxed);
+            self.forget_names(&entry);
         }
+    }
+
+    /// A topic was removed: its name and those of its channels are free.
+    fn forget_names(&self, entry: &TopicEntry) {
+        self.topic_count.fetch_sub(1, Ordering::Relaxed);
+        self.names.fetch_sub(entry.names(), Ordering::Relaxed);
     }
 
     /// Checks that what a REGISTER would add fits, and counts a new channel's name.

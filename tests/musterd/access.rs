@@ -55,8 +55,20 @@ fn figure(http: &mut HttpClient, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().expect("a number")
 }
 
-fn refused(http: &mut HttpClient, reason: &str) -> u64 {
-    figure(http, &format!("musterd_access_refused_total{{reason=\"{reason}\"}}"))
+fn refused(http: &mut HttpClient, rule: &str) -> u64 {
+    let series = match rule {
+        "tcp_allow" => "connections_rejected_total{port=\"tcp\",reason=\"allow_list\"}",
+        "tcp_per_ip" => {
+            "connections_rejected_total{port=\"tcp\",reason=\"max_connections_per_ip\"}"
+        }
+        "http_per_ip" => {
+            "connections_rejected_total{port=\"http\",reason=\"max_connections_per_ip\"}"
+        }
+        "http_write_allow" => "http_writes_rejected_total{reason=\"allow_list\"}",
+        "http_write_token" => "http_writes_rejected_total{reason=\"token\"}",
+        _ => panic!("no such rule: {rule}"),
+    };
+    figure(http, &format!("musterd_{series}"))
 }
 
 /// A POST with this `Authorization`, if any.
@@ -113,8 +125,14 @@ fn nsqds_connect_from_allowed_networks_only() {
     // The other port is open to everyone.
     let mut http = http(TWO, &daemon);
     assert_eq!(refused(&mut http, "tcp_allow"), 4);
-    assert_eq!(figure(&mut http, "musterd_refused_total{port=\"tcp\"}"), 0);
-    assert_eq!(figure(&mut http, "musterd_accepted_total{port=\"tcp\"}"), 5);
+    assert_eq!(
+        figure(
+            &mut http,
+            "musterd_connections_rejected_total{port=\"tcp\",reason=\"max_connections\"}"
+        ),
+        0
+    );
+    assert_eq!(figure(&mut http, "musterd_connections_accepted_total{port=\"tcp\"}"), 5);
     assert_eq!(figure(&mut http, "musterd_connections{port=\"tcp\"}"), 1);
     assert_eq!(code(&http.request("POST", WRITES[0])), "200");
 }
@@ -300,7 +318,7 @@ fn each_address_has_so_many_connections_and_gets_them_back() {
     let answer = http(ONE, &daemon).response(false);
     assert_eq!(code(&answer), "403");
     assert_eq!(answer.body, r#"{"message":"TOO_MANY_CONNECTIONS_PER_IP"}"#);
-    let reasons = ["tcp_connections_per_ip", "http_connections_per_ip"];
+    let reasons = ["tcp_per_ip", "http_per_ip"];
     assert_eq!(reasons.map(|reason| refused(&mut watcher, reason)), [1, 1]);
     nsqds.iter_mut().for_each(|nsqd| nsqd.command("PING"));
     // They come back when a peer closes, resets, breaks a rule, or runs into a deadline.
@@ -325,7 +343,7 @@ fn each_address_has_so_many_connections_and_gets_them_back() {
         assert_eq!(told(nsqd(ONE, &daemon)), CROWDED);
         peers.into_iter().for_each(end);
     }
-    assert_eq!(refused(&mut watcher, "tcp_connections_per_ip"), 5);
+    assert_eq!(refused(&mut watcher, "tcp_per_ip"), 5);
     eventually("there is room for two clients", || {
         let mut clients = [http(ONE, &daemon), http(ONE, &daemon)];
         let answers = clients.each_mut().map(|client| {

@@ -115,16 +115,17 @@ fn what_is_counted_is_shown() {
         "musterd_commands_total{command=\"IDENTIFY\"} 1",
         "musterd_commands_total{command=\"REGISTER\"} 1",
         "musterd_commands_total{command=\"PING\"} 1",
-        "musterd_refusals_total{code=\"E_INVALID\"} 1",
-        "musterd_http_answers_total{class=\"4xx\"} 1",
-        "musterd_names 2",
+        "musterd_commands_rejected_total{code=\"E_INVALID\"} 1",
+        "musterd_http_responses_total{class=\"4xx\"} 1",
+        "musterd_topics 1",
+        "musterd_channels 1",
         "musterd_registrations 2",
-        "musterd_accepted_total{port=\"tcp\"} 2",
+        "musterd_connections_accepted_total{port=\"tcp\"} 2",
         "musterd_connections{port=\"http\"} 1",
         "musterd_log_lines_dropped_total 0",
     ];
     for line in lines {
         assert!(page.lines().any(|other| other == line), "{line} is not in\n{page}");
     }
-    assert!(page.contains("\nmusterd_published_waiting "), "{page}");
+    assert!(page.contains("\nmusterd_snapshots_retired "), "{page}");
 }

@@ -53,6 +53,7 @@ fn every_foreign_crate_has_one_door() {
     check_only(&["httparse::"], &["src/http/request.rs", "src/http/body.rs"]);
     check_only(&["signal_hook::"], &["src/daemon.rs"]);
     check_only(&["ipnet::"], &["src/access/allow_list.rs"]);
+    check_only(&["prometheus_client"], &["src/metrics/"]);
     check_only(&["constant_time_eq"], &["src/access/token.rs"]);
 }
 
@@ -93,7 +94,8 @@ fn rooms_import_only_what_they_may() {
     let core = |more: &[&'static str]| [&shell[..], more].concat();
     check("src/limits.rs", &core(&["clock", "protocol", "registry", "directory", "http"]));
     check("src/published/", &core(&["clock", "protocol", "registry", "directory", "http"]));
-    check("src/striped_counter.rs", &core(&["clock", "protocol", "registry", "directory", "http"]));
+    check("src/metrics", &core(&["access", "clock", "handler", "limits", "protocol", "published"]));
+    check("src/metrics", &["http", "registry", "resources", "session", "snapshots", "watchdog"]);
     check("src/sorted", &core(&["clock", "protocol", "registry", "directory", "http"]));
     check("src/protocol", &core(&["clock", "flow", "registry", "directory", "session", "http"]));
     check("src/snapshots", &core(&["flow", "registry", "session", "http"]));
@@ -103,7 +105,7 @@ fn rooms_import_only_what_they_may() {
         check(&format!("src/http/{pure}.rs"), &core(&["session"]));
     }
     check("src/access", &["clock", "flow", "protocol", "registry", "directory", "session", "http"]);
-    check("src/access", &["shard", "daemon", "connections", "config", "preflight", "metrics"]);
+    check("src/access", &["shard", "daemon", "connections", "config", "preflight"]);
     check("src/connections", &["protocol", "registry", "directory", "session", "daemon", "config"]);
 }
 

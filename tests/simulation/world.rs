@@ -86,7 +86,7 @@ impl World {
             inactive_producer_timeout: INACTIVE + plant.late(Plant::InactiveOneTooLate),
             tombstone_lifetime: TOMBSTONE + plant.late(Plant::TombstoneOneTooLong),
             keep_from: 1,
-            metrics: musterd::http::MetricsPage::default(),
+            metrics: std::sync::Arc::default(),
         };
         Self {
             tally: Tally::default(),

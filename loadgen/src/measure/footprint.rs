@@ -44,6 +44,10 @@ impl Footprint {
             let side = |port| figure(page, &format!("{name}{{port=\"{port}\"}} "));
             Some((side("tcp")?, side("http")?))
         };
+        let panics = |port: &str| {
+            let closed = "musterd_connections_closed_total";
+            figure(page, &format!("{closed}{{port=\"{port}\",reason=\"panic\"}} "))
+        };
         let (tcp, http) = both("musterd_connections")?;
         let sum = |(tcp, http): (u64, u64)| tcp + http;
         Some(Self {
@@ -53,10 +57,10 @@ impl Footprint {
             tcp,
             http,
             registrations: figure(page, "musterd_registrations ")?,
-            names: figure(page, "musterd_names ")?,
-            waiting: figure(page, "musterd_published_waiting ")?,
-            queued: both("musterd_queued_bytes").map(sum)?,
-            panicked: both("musterd_panicked_total").map(sum)?,
+            names: figure(page, "musterd_topics ")? + figure(page, "musterd_channels ")?,
+            waiting: figure(page, "musterd_snapshots_retired ")?,
+            queued: both("musterd_output_queued_bytes").map(sum)?,
+            panicked: panics("tcp")? + panics("http")?,
         })
     }
 
@@ -83,11 +87,12 @@ mod tests {
     use super::*;
 
     const STATUS: &str = "Name:\tmusterd\nVmHWM:\t  4096 kB\nVmRSS:\t  2048 kB\nThreads:\t7\n";
-    const PAGE: &str = "# HELP musterd_names Topics and channels.\nmusterd_names 5\n\
-        musterd_registrations 6\nmusterd_published_waiting 9\n\
+    const PAGE: &str = "# HELP musterd_topics Topics.\nmusterd_topics 2\nmusterd_channels 3\n\
+        musterd_registrations 6\nmusterd_snapshots_retired 9\n\
         musterd_connections{port=\"tcp\"} 3\nmusterd_connections{port=\"http\"} 1\n\
-        musterd_queued_bytes{port=\"tcp\"} 10\nmusterd_queued_bytes{port=\"http\"} 20\n\
-        musterd_panicked_total{port=\"tcp\"} 0\nmusterd_panicked_total{port=\"http\"} 0\n";
+        musterd_output_queued_bytes{port=\"tcp\"} 10\nmusterd_output_queued_bytes{port=\"http\"} 20\n\
+        musterd_connections_closed_total{port=\"tcp\",reason=\"panic\"} 0\n\
+        musterd_connections_closed_total{port=\"http\",reason=\"panic\"} 0\n";
 
     #[test]
     fn a_page_and_a_status_are_read() {
@@ -105,7 +110,7 @@ mod tests {
             panicked: 0,
         };
         assert_eq!(got, want);
-        assert_eq!(Footprint::parse(STATUS, 12, "musterd_names 5\n"), None);
+        assert_eq!(Footprint::parse(STATUS, 12, "musterd_topics 5\n"), None);
         assert_eq!(Footprint::parse("", 12, PAGE), None);
     }
 

@@ -29,7 +29,7 @@ fn a_stranger_is_told_and_takes_nobody_s_room() {
         assert_eq!(refusals.seen(DenyReason::TcpAllow).count, round);
     }
     let counters = &bench.counters;
-    assert_eq!((counters.accepted(), counters.refused(), counters.open()), (3, 0, 0));
+    assert_eq!((counters.accepted.get(), counters.refused.get(), counters.open()), (3, 0, 0));
     assert_eq!(bench.log.endings(), [], "no conversation has begun");
     bench.until("gone", |bench| bench.table.is_empty());
 }
@@ -40,7 +40,7 @@ fn strangers_that_stay_are_bounded() {
     let policy = AcceptPolicy::open(Arc::default()).only(&elsewhere, STRANGER).if_it_matters();
     let mut bench = Bench::behind(OPTIONS, policy);
     let peers: Vec<_> = (0..200).map(|_| TcpStream::connect(bench.address).unwrap()).collect();
-    bench.until("all refused", |bench| bench.counters.accepted() == 200);
+    bench.until("all refused", |bench| bench.counters.accepted.get() == 200);
     assert!(bench.table.len() <= crate::connections::acceptor::REFUSALS);
     bench.pass(limits::LINGER + Duration::from_secs(1));
     assert!(bench.table.is_empty(), "a stranger cannot stay");

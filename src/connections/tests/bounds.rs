@@ -27,7 +27,10 @@ fn a_peer_that_never_reads_is_not_read() {
     let most = (limits::QUEUED_OUTPUT + 4000) as u64;
     assert!(bench.counters.queued_output() > 0);
     assert!(bench.counters.queued_output() <= most, "{:?}", bench.counters);
-    assert!(bench.counters.received() < sent as u64, "the table reads what it cannot acknowledge");
+    assert!(
+        bench.counters.received.get() < sent as u64,
+        "the table reads what it cannot acknowledge"
+    );
     drop(peer);
     bench.until("gone", |bench| bench.table.is_empty());
     assert_eq!(bench.counters.queued_output(), 0);
@@ -80,7 +83,7 @@ fn a_connection_over_the_cap_is_told_and_closed() {
     // It has written its request already: the refusal must not be lost to a reset.
     third.write_all(b"echo hello\n").unwrap();
     assert_eq!(bench.until_end(&mut third), b"full\n");
-    assert_eq!((bench.counters.refused(), bench.counters.open()), (1, 2));
+    assert_eq!((bench.counters.refused.get(), bench.counters.open()), (1, 2));
     drop(second);
     bench.until("room", |bench| bench.counters.open() == 1);
     let mut fourth = bench.peer();
@@ -96,7 +99,7 @@ fn a_connection_over_the_cap_is_told_and_closed() {
 fn refused_connections_that_stay_are_bounded() {
     let mut bench = Bench::with(Options { max_connections: 0, ..OPTIONS });
     let peers: Vec<_> = (0..200).map(|_| TcpStream::connect(bench.address).unwrap()).collect();
-    bench.until("all refused", |bench| bench.counters.refused() == 200);
+    bench.until("all refused", |bench| bench.counters.refused.get() == 200);
     assert!(bench.table.len() <= crate::connections::acceptor::REFUSALS);
     bench.pass(limits::LINGER + Duration::from_secs(1));
     assert!(bench.table.is_empty(), "a refused peer cannot stay");
@@ -160,13 +163,13 @@ fn starved_of_descriptors() {
     waiting.write_all(b"echo at last\n").unwrap();
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), maximum: limit.maximum }).unwrap();
-    bench.until("an accept fails", |bench| bench.counters.accept_errors() == 1);
+    bench.until("an accept fails", |bench| bench.counters.accept_errors.get() == 1);
     bench.settle(); // which a listener that is still watched would not let it
     bench.send(&mut before, b"echo still here\n");
     bench.expect(&mut before, b"still here\n");
-    assert_eq!(bench.counters.accept_errors(), 1);
+    assert_eq!(bench.counters.accept_errors.get(), 1);
     bench.pass(Duration::from_secs(1));
-    assert_eq!(bench.counters.accept_errors(), 2, "it tries again, once");
+    assert_eq!(bench.counters.accept_errors.get(), 2, "it tries again, once");
     setrlimit(Resource::Nofile, limit).unwrap();
     bench.pass(Duration::from_secs(1));
     bench.expect(&mut waiting, b"at last\n");

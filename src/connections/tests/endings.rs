@@ -18,7 +18,7 @@ fn a_panic_costs_its_connection_only() {
     bench.send(&mut good, b"echo two\n");
     bench.expect(&mut good, b"two\n");
     assert_eq!(bench.log.endings(), [CloseReason::Panicked]);
-    assert_eq!((bench.counters.panicked(), bench.counters.open()), (1, 1));
+    assert_eq!((bench.counters.closed(CloseReason::Panicked), bench.counters.open()), (1, 1));
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn a_panic_leaves_the_host_alone() {
         for _ in 0..10 {
             assert_eq!(ask(&mut hosted.peer(), "echo alive\n"), "alive\n");
         }
-        assert_eq!(hosted.counters.panicked(), 1);
+        assert_eq!(hosted.counters.closed(CloseReason::Panicked), 1);
     });
 }
 
@@ -197,7 +197,11 @@ fn a_stop_with_silent_half_open_and_busy_peers() {
         for mut peer in silent {
             peer.read_to_end(&mut rest).unwrap();
         }
-        assert_eq!(hosted.counters.shutdown(), 6, "half a line is still waited for");
+        assert_eq!(
+            hosted.counters.closed(CloseReason::Shutdown),
+            6,
+            "half a line is still waited for"
+        );
         hosted.running.stop(hosted.clock.now());
         half.read_to_end(&mut rest).unwrap();
         assert!(rest.is_empty(), "ended without a word");
@@ -219,9 +223,9 @@ fn a_parked_host_wakes_for_sockets_mail_and_time() {
             assert!(peer.fill_buf().is_err());
             peer.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
         }
-        let before = hosted.counters.turns();
+        let before = hosted.counters.turns.get();
         assert_eq!(ask(&mut peer, "nap\n"), "late\n");
-        let turns = hosted.counters.turns() - before;
+        let turns = hosted.counters.turns.get() - before;
         // Turns of before may be told now, up to 64 a table; one that does not sleep takes thousands.
         assert!(turns < 300, "{turns} turns for one nap: the host does not sleep");
     });

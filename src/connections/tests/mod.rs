@@ -91,19 +91,21 @@ impl Bench {
 
     /// A peer whose connection the table has taken.
     fn peer(&mut self) -> TcpStream {
-        let accepted = self.counters.accepted();
+        let accepted = self.counters.accepted.get();
         let peer = TcpStream::connect(self.address).unwrap();
         peer.set_nodelay(true).unwrap();
-        self.until("accepted", |bench| bench.counters.accepted() > accepted);
+        self.until("accepted", |bench| bench.counters.accepted.get() > accepted);
         self.settle();
         peer
     }
 
     /// Sends `bytes` and takes turns until the table has read them.
     fn send(&mut self, peer: &mut TcpStream, bytes: &[u8]) {
-        let before = self.counters.received();
+        let before = self.counters.received.get();
         peer.write_all(bytes).unwrap();
-        self.until("received", |bench| bench.counters.received() >= before + bytes.len() as u64);
+        self.until("received", |bench| {
+            bench.counters.received.get() >= before + bytes.len() as u64
+        });
         self.settle();
     }
 

@@ -31,7 +31,7 @@ impl Daemon {
             inactive_producer_timeout: Duration::from_secs(300),
             tombstone_lifetime: Duration::from_secs(45),
             keep_from: 1,
-            metrics: crate::http::MetricsPage::default(),
+            metrics: Arc::default(),
         };
         Self { routes, now: START, statuses: Vec::new() }
     }

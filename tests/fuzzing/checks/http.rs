@@ -47,7 +47,7 @@ fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16, bool
         inactive_producer_timeout: Duration::from_secs(300),
         tombstone_lifetime: Duration::from_secs(45),
         keep_from: 1,
-        metrics: musterd::http::MetricsPage::default(),
+        metrics: std::sync::Arc::default(),
     };
     let mut desk = Desk { routes, statuses: Vec::new() };
     let now = Timestamp::from_unix_nanos(1);

@@ -12,7 +12,12 @@ pub mod planted;
 #[path = "../../../src/published/mod.rs"]
 pub mod published;
 #[path = "../../../src/striped_counter.rs"]
-pub mod striped_counter;
+mod striped_counter;
+
+/// What `published` uses of the room.
+pub mod metrics {
+    pub use crate::striped_counter::StripedCounter;
+}
 
 /// A published value, by either kind.
 pub trait Cell<T>: Send + Sync + 'static {

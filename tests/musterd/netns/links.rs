@@ -146,5 +146,5 @@ fn the_kernel_finds_a_link_that_swallows_everything() {
         (http.metric(CONNECTIONS) == 1).then_some(())
     });
     assert_eq!(producers(&mut http), (false, true));
-    assert_eq!(http.metric("musterd_broken_total{port=\"tcp\"}"), 2);
+    assert_eq!(http.metric("musterd_connections_closed_total{port=\"tcp\",reason=\"error\"}"), 2);
 }

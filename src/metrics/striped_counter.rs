@@ -1,19 +1,21 @@
-//! [`StripedCounter`]: a number that every thread counts, each in a cache line that few others write.
+//! [`StripedCounter`]: a number that every thread adds to, each in a cache line that few others write.
 //!
-//! Must not: order anything, or be asked for a decision: what it says may be out of date. Any thread.
+//! All counts of the daemon are kept in these: one cache line that all threads add to would cost each
+//! of them a wait for the others. Must not: order anything, or be asked for a decision: `get` adds up
+//! the stripes one after the other. Any thread may call.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Threads that never meet in a cache line; more of them share.
-const STRIPES: usize = 16;
+/// So many threads never share a cache line; more of them do.
+pub(super) const STRIPES: usize = 16;
 
 /// Two lines of 64 bytes, which CPUs fetch together.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Stripe(AtomicU64);
 
-/// A number in striped_counter.
+/// A number in [`STRIPES`] parts.
 #[derive(Debug)]
 pub struct StripedCounter([Stripe; STRIPES]);
 
@@ -30,26 +32,36 @@ impl StripedCounter {
         Self([const { Stripe(AtomicU64::new(0)) }; STRIPES])
     }
 
-    /// So many more.
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Adds `many`.
     pub fn add(&self, many: u64) {
         self.own().fetch_add(many, Ordering::Relaxed);
     }
 
-    /// So many less, whichever thread added them.
+    /// Takes `many` off, whichever thread added them.
     pub fn sub(&self, many: u64) {
         self.own().fetch_sub(many, Ordering::Relaxed);
     }
 
-    /// How many. A stripe alone may be below zero; together they are not.
+    /// The sum. A stripe alone may be below zero; together they are not.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
     }
 
     fn own(&self) -> &AtomicU64 {
-        // A thread that ends may still count.
-        &self.0[OWN.try_with(Cell::get).unwrap_or(0)].0
+        &self.0[own_stripe()].0
     }
+}
+
+/// The stripe of the thread that calls, below [`STRIPES`].
+pub(super) fn own_stripe() -> usize {
+    // A thread that ends may still count.
+    OWN.try_with(Cell::get).unwrap_or(0)
 }
 
 impl Default for StripedCounter {
@@ -64,7 +76,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn what_threads_count_is_their_sum() {
+    fn the_counts_of_all_threads_are_summed() {
         let number = StripedCounter::new();
         thread::scope(|scope| {
             for _ in 0..2 * STRIPES {

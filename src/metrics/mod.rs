@@ -1,0 +1,222 @@
+//! The metric families of the daemon, and the text of `/metrics`.
+//!
+//! Each room registers its own families at the start ([`Families::counter`], [`Families::gauge`]) with
+//! a closure that reads the number where the room keeps it; [`Families::render`] asks them all. Must
+//! not: import another room, be asked for a decision, or take a lock that a worker waits for. A scrape
+//! runs on the HTTP worker that was asked.
+//!
+//! The text is written by prometheus-client: it has both formats from one description (0.0.4 since its
+//! 0.26; the `prometheus` crate has no OpenMetrics), and a [`Collector`] reads numbers wherever they
+//! are, so that the storage stays our own ([`StripedCounter`]): the library's counters are one cache
+//! line that all threads would write.
+
+mod process;
+mod striped_counter;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    CounterValueEncoder, DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue,
+    GaugeValueEncoder, MetricEncoder, NoLabelSet, prometheus_text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+pub use process::register as register_process;
+pub use striped_counter::StripedCounter;
+
+/// The labels of a series: names and values.
+type Labels = Vec<(&'static str, &'static str)>;
+
+/// A number as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Value {
+    /// A count.
+    Integer(u64),
+    /// A measure, as of seconds.
+    Float(f64),
+}
+
+/// All families, each once, by name.
+#[derive(Debug, Default)]
+pub struct Families(BTreeMap<&'static str, Family>);
+
+/// One family: what it is, and its series.
+struct Family {
+    help: &'static str,
+    kind: MetricType,
+    series: Vec<(Labels, Read)>,
+}
+
+/// Reads the number of a series.
+type Read = Box<dyn Fn() -> Value + Send + Sync>;
+
+impl Families {
+    /// Adds a series to the counter `name`, which ends in `_total`.
+    pub fn counter<V: Into<Value>>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &'static str)],
+        read: impl Fn() -> V + Send + Sync + 'static,
+    ) {
+        self.add(MetricType::Counter, name, help, labels, Box::new(move || read().into()));
+    }
+
+    /// Adds a series to the gauge `name`: a number that goes up and down.
+    pub fn gauge<V: Into<Value>>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &'static str)],
+        read: impl Fn() -> V + Send + Sync + 'static,
+    ) {
+        self.add(MetricType::Gauge, name, help, labels, Box::new(move || read().into()));
+    }
+
+    /// Adds what `labels` say and never changes, as `name`, which ends in `_info`.
+    pub fn info(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &'static str)],
+    ) {
+        self.add(MetricType::Info, name, help, labels, Box::new(|| Value::Integer(1)));
+    }
+
+    fn add(
+        &mut self,
+        kind: MetricType,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &'static str)],
+        read: Read,
+    ) {
+        let new = Family { help, kind, series: Vec::new() };
+        let family = self.0.entry(name).or_insert(new);
+        debug_assert!(family.help == help && family.kind == kind, "{name} is two families");
+        family.series.push((labels.to_vec(), read));
+    }
+
+    /// The text of `/metrics`.
+    #[must_use]
+    pub fn render(self: &Arc<Self>) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Arc::clone(self)));
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, &registry).expect("a String takes what it is given");
+        text
+    }
+}
+
+impl Collector for Families {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, family) in &self.0 {
+            let (stem, unit) = stem_and_unit(name);
+            family.encode(encoder.encode_descriptor(stem, family.help, unit, family.kind)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Family {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        for (labels, read) in &self.series {
+            match self.kind {
+                MetricType::Info => encoder.encode_info(labels)?,
+                MetricType::Counter => encoder
+                    .encode_family(labels)?
+                    .encode_counter::<NoLabelSet, _, u64>(&read(), None)?,
+                _ => encoder.encode_family(labels)?.encode_gauge(&read())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A family's name as the library wants it: without what it adds by itself.
+fn stem_and_unit(name: &str) -> (&str, Option<&'static Unit>) {
+    let name = name.strip_suffix("_total").or(name.strip_suffix("_info")).unwrap_or(name);
+    let units = [("_bytes", &Unit::Bytes), ("_seconds", &Unit::Seconds)];
+    let found =
+        units.into_iter().find_map(|(end, unit)| Some((name.strip_suffix(end)?, Some(unit))));
+    found.unwrap_or((name, None))
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels = self.series.iter().map(|(labels, _)| labels);
+        f.debug_list().entries(labels).finish()
+    }
+}
+
+impl From<u64> for Value {
+    fn from(count: u64) -> Self {
+        Self::Integer(count)
+    }
+}
+
+impl From<usize> for Value {
+    fn from(count: usize) -> Self {
+        Self::Integer(count as u64)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(measure: f64) -> Self {
+        Self::Float(measure)
+    }
+}
+
+impl EncodeCounterValue for Value {
+    fn encode(&self, encoder: &mut CounterValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(count) => EncodeCounterValue::encode(count, encoder),
+            Self::Float(measure) => EncodeCounterValue::encode(measure, encoder),
+        }
+    }
+}
+
+impl EncodeGaugeValue for Value {
+    fn encode(&self, encoder: &mut GaugeValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(count) => EncodeGaugeValue::encode(count, encoder),
+            Self::Float(measure) => EncodeGaugeValue::encode(measure, encoder),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn families() -> Arc<Families> {
+        let mut families = Families::default();
+        let count = Arc::new(StripedCounter::new());
+        count.add(3);
+        let help = "Bytes sent.";
+        families.counter("a_sent_bytes_total", help, &[("port", "tcp")], move || count.get());
+        families.gauge("a_start_seconds", "When it started.", &[], || 1.5);
+        families.counter("a_sent_bytes_total", help, &[("port", "http")], || 7_usize);
+        families.info("a_build_info", "What was built.", &[("version", "1")]);
+        Arc::new(families)
+    }
+
+    #[test]
+    fn each_family_is_described_once_with_all_its_series() {
+        let want = "# HELP a_build_info What was built.\n\
+            # TYPE a_build_info gauge\n\
+            a_build_info{version=\"1\"} 1\n\
+            # HELP a_sent_bytes_total Bytes sent.\n\
+            # TYPE a_sent_bytes_total counter\n\
+            a_sent_bytes_total{port=\"tcp\"} 3\n\
+            a_sent_bytes_total{port=\"http\"} 7\n\
+            # HELP a_start_seconds When it started.\n\
+            # TYPE a_start_seconds gauge\n\
+            a_start_seconds 1.5\n";
+        assert_eq!(families().render(), want);
+    }
+}
