@@ -1,7 +1,7 @@
-//! What the documents say of the tests is true: tests that are named exist, limits are all there with
-//! their values, each has a fault that is planted (`tests/mutation/run`), and each fault still can be.
+//! The documents agree with the code: named tests exist, all limits are listed with their values, each
+//! has a mutation test (`tests/mutation/run`), and each fault of those still applies.
 //!
-//! Must not: judge prose.
+//! Must not: check prose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,7 +20,7 @@ fn tests_named(document: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn every_test_that_is_named_exists() {
+fn every_named_test_exists() {
     for document in ["SECURITY.md", "tests/README.md"] {
         let text = read(document);
         let named = tests_named(&text);
@@ -104,9 +104,9 @@ fn every_limit_is_what_the_threat_model_says() {
     }
 }
 
-/// What `tests/mutation/run` plants.
+/// `tests/mutation/faults.toml`.
 #[derive(serde::Deserialize)]
-struct Planted {
+struct Mutations {
     exempt: BTreeMap<String, String>,
     fault: Vec<Fault>,
 }
@@ -122,14 +122,14 @@ struct Fault {
     test: String,
 }
 
-fn planted() -> Planted {
-    toml::from_str(&read("tests/mutation/faults.toml")).expect("what `run` reads, too")
+fn mutations() -> Mutations {
+    toml::from_str(&read("tests/mutation/faults.toml")).expect("`run` reads it too")
 }
 
 #[test]
-fn every_fault_can_be_planted() {
+fn every_mutation_applies_and_names_a_test() {
     let mut names = BTreeSet::new();
-    for Fault { name, file, find, replace, test, .. } in planted().fault {
+    for Fault { name, file, find, replace, test, .. } in mutations().fault {
         assert!(names.insert(name.clone()), "{name} is there twice");
         assert_eq!(read(&file).matches(&find).count(), 1, "{name}: {find}");
         assert_ne!(find, replace, "{name}");
@@ -141,8 +141,8 @@ fn every_fault_can_be_planted() {
 }
 
 #[test]
-fn every_row_of_the_threat_model_has_a_fault() {
-    let (security, planted) = (read("SECURITY.md"), planted());
+fn every_row_of_the_threat_model_has_a_mutation() {
+    let (security, mutations) = (read("SECURITY.md"), mutations());
     let mut guarded = BTreeSet::new();
     for section in ["\n## Who is let in\n", "\n## Each limit, and what proves it\n"] {
         let (_, section) = security.split_once(section).expect("a section");
@@ -151,15 +151,15 @@ fn every_row_of_the_threat_model_has_a_fault() {
         for row in rows.skip(1) {
             let cell = row.split(" | ").next().unwrap_or_default();
             guarded.insert(cell.to_owned());
-            if planted.exempt.keys().any(|name| cell.starts_with(&format!("`{name}` "))) {
+            if mutations.exempt.keys().any(|name| cell.starts_with(&format!("`{name}` "))) {
                 continue;
             }
-            let mut faults = planted.fault.iter().filter(|fault| fault.guards == cell);
+            let mut faults = mutations.fault.iter().filter(|fault| fault.guards == cell);
             let proved = faults.any(|fault| row.contains(&format!("`{}`", fault.test)));
-            assert!(proved, "no fault is planted for a test of SECURITY.md's row {cell}");
+            assert!(proved, "no fault names a test of SECURITY.md's row {cell}");
         }
     }
-    for Fault { name, guards, .. } in planted.fault {
+    for Fault { name, guards, .. } in mutations.fault {
         assert!(
             guards.is_empty() || guarded.contains(&guards),
             "{name}: no row begins with {guards}"

@@ -1,9 +1,9 @@
-//! Many threads over one registry: writers in shards of their own, admins, and readers of every
-//! route, for as long as a fixed amount of work takes.
+//! Many threads over one registry: writers as on shards of their own, admins, and readers of every
+//! route, for a fixed amount of work.
 //!
-//! The simulation checks every answer but only one step at a time; here steps truly overlap, and
-//! what is checked is what holds at any moment: what a reader must see after a reply, no half of a
-//! change, nothing left at the end. Must not: time anything. Sanitizers run it too (`tests/slow`).
+//! The simulation checks every answer but runs one step at a time. Here steps overlap, and the checks
+//! are those that hold at any moment: a reader sees what was replied, no change is seen half, nothing
+//! is left at the end. Must not: time anything. Sanitizers run it too (`tests/slow`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use musterd::snapshots::Snapshots;
 const WRITERS: usize = 4;
 const READERS: usize = 3;
 const ADMINS: usize = 2;
-/// Connections that each writer plays, one after another.
+/// Connections of each writer, one after another.
 const ROUNDS: usize = if cfg!(miri) { 3 } else { 400 };
 const NOW: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
-/// A producer that says nothing for so long is left out.
+/// The inactive timeout.
 const SILENCE: Duration = Duration::from_secs(300);
 /// Topics that all writers share.
 const SHARED: [&str; 3] = ["shared", "busy", "brief#ephemeral"];
@@ -66,8 +66,8 @@ fn is_listed(routes: &Routes, topic: &str, name: &str) -> bool {
     producers.is_some_and(|all| all.iter().any(|producer| producer["hostname"] == *name))
 }
 
-/// One nsqd after another: each sees all it did as soon as it is committed, and nothing of it after
-/// it has left.
+/// One nsqd after another: a lookup shows each change once it is committed, and nothing after the
+/// nsqd has left.
 fn write(routes: &Routes, writer: usize) {
     let registry = &routes.registry;
     let mut batch = Batch::default();
@@ -98,7 +98,7 @@ fn leave(registry: &Registry, batch: &mut Batch, client: Client) {
     registry.commit(batch);
 }
 
-/// Reads everything; whatever happens, each answer is whole.
+/// Reads all routes; each answer must be whole.
 fn read(routes: &Routes, done: &AtomicBool, reads: &AtomicUsize) {
     while !done.load(Ordering::SeqCst) {
         for topic in SHARED {
@@ -109,7 +109,7 @@ fn read(routes: &Routes, done: &AtomicBool, reads: &AtomicUsize) {
         let (_, nodes) = ask(routes, "GET", "/nodes");
         for node in nodes["producers"].as_array().expect("an array") {
             let length = |key: &str| node[key].as_array().expect("an array").len();
-            assert_eq!(length("topics"), length("tombstones"), "nsqadmin crashes of {node}");
+            assert_eq!(length("topics"), length("tombstones"), "nsqadmin would crash: {node}");
         }
         for target in ["/topics", "/debug", "/channels?topic=*"] {
             assert_eq!(ask(routes, "GET", target).0, 200);
@@ -118,7 +118,7 @@ fn read(routes: &Routes, done: &AtomicBool, reads: &AtomicUsize) {
     }
 }
 
-/// Creates, deletes and tombstones what everybody uses.
+/// Creates, deletes and tombstones the shared topics.
 fn administrate(routes: &Routes, done: &AtomicBool) {
     for round in 0.. {
         let topic = ["busy", "brief%23ephemeral", "made"][round % 3];
@@ -145,10 +145,10 @@ fn routes() -> Routes {
     }
 }
 
-/// A producer that speaks while a lookup of its topic is rendered, without it, is in all that follow:
-/// an answer that is kept for later readers was right when it was begun.
+/// An inactive producer that sends a PING while a lookup of its topic is rendered is in all later
+/// answers: a cached answer is valid only from the moment at which its rendering began.
 #[test]
-fn who_speaks_while_an_answer_is_rendered_stays_in_it() {
+fn a_ping_during_rendering_is_in_the_next_answer() {
     const PRODUCERS: u16 = if cfg!(miri) { 8 } else { 2_000 };
     const ROUNDS: usize = if cfg!(miri) { 2 } else { 400 };
     let routes = routes();
@@ -163,7 +163,7 @@ fn who_speaks_while_an_answer_is_rendered_stays_in_it() {
         })
         .collect();
     routes.registry.commit(&mut batch);
-    // The first that is rendered, so that most of the time the others are.
+    // The producer that is rendered first, so that the PING mostly comes after it was left out.
     let first = routes.registry.snapshots().topic("t", |topic| {
         topic.expect("listed").producers().iter().next().map(|peer| peer.address())
     });
@@ -194,12 +194,12 @@ fn who_speaks_while_an_answer_is_rendered_stays_in_it() {
         };
         for round in 0..ROUNDS {
             silent.peer().update(long_ago);
-            // Published anew: nothing is kept of it yet, and the second lookup from here on keeps.
+            // Publishes the topic again: nothing is cached, and the second lookup from here on is cached.
             let channel = format!("c{round}");
             routes.registry.register(&mut batch, &mut silent, "t", Some(&channel)).expect("room");
             routes.registry.commit(&mut batch);
             read_once();
-            // Each round a little later, so that some fall into the rendering, on whichever core.
+            // A little later in each round, so that some PINGs fall into the rendering.
             if round % 2 == 0 {
                 (0..round % 50 * 20).for_each(|_| std::hint::spin_loop());
             } else {
@@ -214,11 +214,14 @@ fn who_speaks_while_an_answer_is_rendered_stays_in_it() {
         }
         done.store(true, Ordering::SeqCst);
     });
-    assert_eq!(missing, 0, "of {ROUNDS} answers lack who has spoken before they were asked for");
+    assert_eq!(
+        missing, 0,
+        "of {ROUNDS} answers lack a producer that was active before the request"
+    );
 }
 
 #[test]
-fn writers_admins_and_readers_at_once() {
+fn concurrent_writers_admins_and_readers_agree() {
     let routes = routes();
     let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -238,9 +241,9 @@ fn writers_admins_and_readers_at_once() {
             .collect();
         let written: Vec<_> = writers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::SeqCst);
-        written.into_iter().for_each(|writer| writer.expect("a writer saw what it must not"));
+        written.into_iter().for_each(|writer| writer.expect("a writer failed; see above"));
     });
-    assert!(reads.load(Ordering::SeqCst) > 0, "nobody read");
+    assert!(reads.load(Ordering::SeqCst) > 0, "there was no read");
     for name in ["busy", "brief%23ephemeral", "made"] {
         ask(&routes, "POST", &format!("/topic/delete?topic={name}"));
     }

@@ -1,7 +1,7 @@
-//! Fuzzing within `cargo test`: every kept input, and a bounded number of mutations of them that a
-//! seed draws. `FUZZ_RUNS` sets how many for each target, `FUZZ_FROM` the first seed.
+//! Fuzzing within `cargo test`: every file of `fuzz/seeds`, and mutations of them drawn from seeds.
+//! `FUZZ_RUNS` sets how many for each target, `FUZZ_FROM` the first seed.
 //!
-//! Must not: look for coverage; `fuzz/` does, with the same checks, for as long as one likes.
+//! Must not: measure coverage; `fuzz/` does, with the same checks.
 
 mod checks;
 
@@ -12,18 +12,18 @@ use testkit::Rng;
 /// Mutations of each target in an ordinary `cargo test`.
 const RUNS: u64 = 3000;
 
-/// A target's inputs that are kept: what people send, and what was found.
+/// The stored inputs of a target: typical ones, and those that found a bug.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let snapshots = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
-    let mut paths: Vec<_> = std::fs::read_dir(&snapshots)
-        .unwrap_or_else(|error| panic!("{snapshots}: {error}"))
+    let folder = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{folder}: {error}"))
         .map(|entry| entry.expect("readable").path())
         .collect();
     paths.sort();
     paths.iter().map(|path| std::fs::read(path).expect("readable")).collect()
 }
 
-/// Puts together what a coverage-guided search would have to find out: pieces of good inputs.
+/// Changes an input at random, mostly with pieces of valid inputs.
 fn mutated(seeds: &[Vec<u8>], words: &[&str], rng: &mut Rng) -> Vec<u8> {
     let mut data = seeds[rng.below(seeds.len())].clone();
     for _ in 0..=rng.below(5) {

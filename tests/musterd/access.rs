@@ -1,5 +1,5 @@
-//! Who may come in and who may change things: address lists, connections of one address, the token.
-//! Peers differ by their address on the loopback, where a process may have any of 127.0.0.0/8.
+//! Access control over sockets: allow lists, connections per address, the write token. Peers differ
+//! by their address on the loopback, where a process may use any of 127.0.0.0/8.
 
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,11 +12,11 @@ const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const TWO: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
 const SIX: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-const STRANGER: &[u8] = b"\0\0\0\x26E_INVALID this address may not connect";
-const CROWDED: &[u8] = b"\0\0\0\x2eE_INVALID too many connections of this address";
+const NOT_ALLOWED: &[u8] = b"\0\0\0\x26E_INVALID this address may not connect";
+const TOO_MANY: &[u8] = b"\0\0\0\x2eE_INVALID too many connections of this address";
 const FORBIDDEN: &str = r#"{"message":"FORBIDDEN"}"#;
 
-/// The requests that change something, in an order in which each does.
+/// The requests that change something, in an order in which each of them succeeds.
 const WRITES: [&str; 5] = [
     "/topic/create?topic=t",
     "/channel/create?topic=t&channel=c",
@@ -35,17 +35,17 @@ fn http(source: IpAddr, daemon: &Daemon) -> HttpClient {
     HttpClient::over(connect_from(source, daemon.http))
 }
 
-/// What an nsqd is told that speaks first.
-fn told(mut nsqd: Nsqd) -> Vec<u8> {
+/// What an nsqd gets back that sends a command at once.
+fn replies(mut nsqd: Nsqd) -> Vec<u8> {
     use std::io::Write;
     // The daemon may have closed already.
     let _ = nsqd.stream.write_all(b"  V1PING\n");
     nsqd.rest()
 }
 
-/// The number of an answer's status: each engine has its own words behind it.
-fn code(answer: &Response) -> &str {
-    answer.status.split(' ').nth(1).unwrap_or_default()
+/// The status code of a response: the two engines have different reason phrases.
+fn code(response: &Response) -> &str {
+    response.status.split(' ').nth(1).unwrap_or_default()
 }
 
 /// A figure of `/metrics`.
@@ -71,7 +71,7 @@ fn refused(http: &mut HttpClient, rule: &str) -> u64 {
     figure(http, &format!("musterd_{series}"))
 }
 
-/// A POST with this `Authorization`, if any.
+/// A POST with this `Authorization`, if it is not empty.
 fn post(http: &mut HttpClient, target: &str, authorization: &str) -> Response {
     http.send(request(target, authorization, "").as_bytes());
     http.response(false)
@@ -87,7 +87,7 @@ fn request(target: &str, authorization: &str, body: &str) -> String {
     format!("POST {target} HTTP/1.1\r\nHost: x\r\n{field}Content-Length: {length}\r\n\r\n{body}")
 }
 
-/// A file with a token, gone with the value.
+/// A file that is removed when the value is dropped.
 struct Secret(PathBuf);
 
 impl Secret {
@@ -112,17 +112,17 @@ impl Drop for Secret {
 
 #[test]
 fn nsqds_connect_from_allowed_networks_only() {
-    // The cap would refuse a second connection in its own way.
+    // The cap would reject a second connection with another reply.
     let flags = ["--tcp-allow=10.0.0.0/8,127.0.0.1", "--tcp-allow=::1", "--max-tcp-connections=1"];
     let daemon = Daemon::start(&flags);
-    assert_eq!(told(nsqd(TWO, &daemon)), STRANGER);
+    assert_eq!(replies(nsqd(TWO, &daemon)), NOT_ALLOWED);
     let mut allowed = nsqd(ONE, &daemon);
     allowed.identify("a");
     for _ in 0..3 {
-        assert_eq!(told(nsqd(TWO, &daemon)), STRANGER);
+        assert_eq!(replies(nsqd(TWO, &daemon)), NOT_ALLOWED);
     }
     allowed.command("PING");
-    // The other port is open to everyone.
+    // The other port has no rule.
     let mut http = http(TWO, &daemon);
     assert_eq!(refused(&mut http, "tcp_allow"), 4);
     assert_eq!(
@@ -137,14 +137,14 @@ fn nsqds_connect_from_allowed_networks_only() {
     assert_eq!(code(&http.request("POST", WRITES[0])), "200");
 }
 
-/// The address of `of` that a peer of this family reaches.
-fn reached(of: SocketAddr, source: IpAddr) -> SocketAddr {
+/// The loopback address of this family, with the port of `of`.
+fn loopback(of: SocketAddr, source: IpAddr) -> SocketAddr {
     let here = if source.is_ipv4() { ONE } else { SIX };
     SocketAddr::new(here, of.port())
 }
 
 #[test]
-fn the_family_of_a_peer_is_its_own_on_a_port_of_both() {
+fn a_dual_stack_port_matches_ipv4_and_ipv6_rules() {
     let has_ipv6 = std::net::TcpListener::bind((SIX, 0)).is_ok();
     let check = |allow: &str, is_allowed: [bool; 3]| {
         let flags = ["--tcp-address=[::]:0", "--http-address=[::]:0"];
@@ -152,14 +152,14 @@ fn the_family_of_a_peer_is_its_own_on_a_port_of_both() {
         let daemon = Daemon::start(&[&flags[..], &lists.each_ref().map(String::as_str)].concat());
         let sources = [ONE, TWO, SIX].into_iter().zip(is_allowed);
         for (source, is_allowed) in sources.filter(|(ip, _)| has_ipv6 || ip.is_ipv4()) {
-            let mut nsqd = Nsqd::over(connect_from(source, reached(daemon.tcp, source)));
-            let mut http = HttpClient::over(connect_from(source, reached(daemon.http, source)));
+            let mut nsqd = Nsqd::over(connect_from(source, loopback(daemon.tcp, source)));
+            let mut http = HttpClient::over(connect_from(source, loopback(daemon.http, source)));
             let answer = http.request("POST", WRITES[0]);
             if is_allowed {
                 nsqd.identify("a");
                 assert_eq!(code(&answer), "200", "{allow} {source}");
             } else {
-                assert_eq!(told(nsqd), STRANGER, "{allow} {source}");
+                assert_eq!(replies(nsqd), NOT_ALLOWED, "{allow} {source}");
                 assert_eq!(code(&answer), "403", "{allow} {source}");
             }
             assert_eq!(http.get("/ping"), "OK");
@@ -174,36 +174,36 @@ fn the_family_of_a_peer_is_its_own_on_a_port_of_both() {
 }
 
 #[test]
-fn everyone_reads_and_allowed_networks_write() {
+fn reads_are_open_and_writes_need_an_allowed_network() {
     for engine in ENGINES {
         let daemon = Daemon::start(&["--http-write-allow=127.0.0.2/32", engine]);
         let (mut reader, mut writer) = (http(ONE, &daemon), http(TWO, &daemon));
-        assert_eq!(code(&writer.request("POST", "/topic/create?topic=kept")), "200");
+        assert_eq!(code(&writer.request("POST", "/topic/create?topic=a")), "200");
         for target in WRITES {
             let answer = reader.request("POST", target);
             assert_eq!((code(&answer), answer.body.as_str()), ("403", FORBIDDEN));
             let json = ("Content-Type".to_owned(), "application/json; charset=utf-8".to_owned());
             assert!(answer.headers.contains(&json), "{:?}", answer.headers);
         }
-        // What is no route, or has another method, is told so as ever.
+        // The rule does not change the answer to an unknown route or method.
         for (method, target, status) in [
             ("POST", "/nope", "404"),
-            ("POST", "/lookup?topic=kept", "405"),
+            ("POST", "/lookup?topic=a", "405"),
             ("GET", WRITES[0], "405"),
             ("HEAD", WRITES[0], "405"),
             ("POST", "/debug/pprof/symbol", "404"),
             ("POST", "/topic/create", "403"),
         ] {
             assert_eq!(code(&reader.request(method, target)), status, "{engine} {method} {target}");
-            // The second engine gives a HEAD a length of its own: on with another connection.
+            // The second engine sends a HEAD a wrong length: use another connection.
             reader = http(ONE, &daemon);
         }
-        // What would be sent elsewhere is not let in by the way there.
+        // A path that would be redirected is denied or redirected, never carried out.
         let moved = reader.request("POST", "/topic//create?topic=moved");
         let is_refused = code(&moved) == "403";
         assert!(is_refused || code(&moved) == "307", "{engine}: {}", moved.status);
-        assert_eq!(reader.request("GET", "/topics").body, r#"{"topics":["kept"]}"#);
-        assert!(reader.request("GET", "/lookup?topic=kept").body.contains("producers"));
+        assert_eq!(reader.request("GET", "/topics").body, r#"{"topics":["a"]}"#);
+        assert!(reader.request("GET", "/lookup?topic=a").body.contains("producers"));
         for target in WRITES {
             assert_eq!(code(&writer.request("POST", target)), "200", "{target}");
         }
@@ -213,7 +213,7 @@ fn everyone_reads_and_allowed_networks_write() {
 }
 
 #[test]
-fn who_writes_bears_the_token() {
+fn writes_need_the_token() {
     let secret = Secret::new("bearer", b"s3cret\n", 0o600);
     for engine in ENGINES {
         let daemon = Daemon::start(&[&secret.flag(), engine]);
@@ -227,7 +227,7 @@ fn who_writes_bears_the_token() {
             let twice = "Bearer s3cret\r\nAuthorization: Bearer s3cret";
             assert_eq!(code(&post(&mut http, target, twice)), "403", "{engine}");
             for right in ["Bearer s3cret", "bearer s3cret"] {
-                // Deleting what is deleted is a 404.
+                // Deleting twice is a 404.
                 let answer = post(&mut http, target, right);
                 assert_ne!(code(&answer), "403", "{engine} {right}");
             }
@@ -240,7 +240,7 @@ fn who_writes_bears_the_token() {
 }
 
 #[test]
-fn an_address_list_and_a_token_hold_together() {
+fn an_allow_list_and_a_token_are_both_required() {
     let secret = Secret::new("both", b"s3cret", 0o600);
     for engine in ENGINES {
         let daemon = Daemon::start(&[&secret.flag(), "--http-write-allow=127.0.0.1", engine]);
@@ -257,11 +257,11 @@ fn an_address_list_and_a_token_hold_together() {
 }
 
 #[test]
-fn what_follows_a_refused_post_is_answered_in_order() {
+fn requests_behind_a_denied_post_are_answered_in_order() {
     let secret = Secret::new("pipeline", b"s3cret", 0o600);
     let daemon = Daemon::start(&[&secret.flag()]);
     let right = "Bearer s3cret";
-    // A body that looks like a request is none.
+    // A body that looks like a request.
     let smuggled = request("/topic/create?topic=smuggled", right, "");
     let chunked = request("/topic/create?topic=b", "", "").replace(
         "Content-Length: 0\r\n\r\n",
@@ -288,13 +288,13 @@ fn what_follows_a_refused_post_is_answered_in_order() {
         client.stream().shutdown(Shutdown::Write).expect("open");
         assert_eq!(client.rest(), b"");
     }
-    // The bounds on bodies are the same for who is refused.
+    // The limit on bodies holds for denied requests too.
     let mut client = http(ONE, &daemon);
     let length = musterd::limits::HTTP_BODY + 1;
     let head = "POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: ";
     client.send(format!("{head}{length}\r\n\r\n").as_bytes());
     assert!(client.response(false).status.contains(" 413 "));
-    // Who waits to be told to send a body is told, and then refused.
+    // A client that expects `100 Continue` gets it, and then the 403.
     let mut client = http(ONE, &daemon);
     client.send(format!("{head}3\r\nExpect: 100-continue\r\n\r\n").as_bytes());
     assert!(client.response(false).status.contains(" 100 "));
@@ -304,24 +304,24 @@ fn what_follows_a_refused_post_is_answered_in_order() {
 }
 
 #[test]
-fn each_address_has_so_many_connections_and_gets_them_back() {
+fn connections_per_ip_are_limited_and_released_on_every_close_path() {
     let flags = ["--max-connections-per-ip=2", "--handshake-timeout=1s", "--shards=2"];
     let daemon = Daemon::start(&flags);
-    let mut watcher = http(TWO, &daemon);
+    let mut metrics = http(TWO, &daemon);
     let mut nsqds = [nsqd(ONE, &daemon), nsqd(ONE, &daemon)];
     nsqds.iter_mut().for_each(|nsqd| nsqd.identify("a"));
-    assert_eq!(told(nsqd(ONE, &daemon)), CROWDED);
+    assert_eq!(replies(nsqd(ONE, &daemon)), TOO_MANY);
     nsqd(TWO, &daemon).identify("another address");
-    // Each port counts by itself.
+    // Each port has a count of its own.
     let mut clients = [http(ONE, &daemon), http(ONE, &daemon)];
     clients.iter_mut().for_each(|client| drop(client.get("/ping")));
     let answer = http(ONE, &daemon).response(false);
     assert_eq!(code(&answer), "403");
     assert_eq!(answer.body, r#"{"message":"TOO_MANY_CONNECTIONS_PER_IP"}"#);
     let reasons = ["tcp_per_ip", "http_per_ip"];
-    assert_eq!(reasons.map(|reason| refused(&mut watcher, reason)), [1, 1]);
+    assert_eq!(reasons.map(|reason| refused(&mut metrics, reason)), [1, 1]);
     nsqds.iter_mut().for_each(|nsqd| nsqd.command("PING"));
-    // They come back when a peer closes, resets, breaks a rule, or runs into a deadline.
+    // A permit is released when a peer closes, resets, sends an invalid command, or times out.
     let endings: [fn(Nsqd); 4] = [
         |nsqd| drop(nsqd),
         |nsqd| {
@@ -337,14 +337,14 @@ fn each_address_has_so_many_connections_and_gets_them_back() {
     drop((nsqds, clients));
     let open = |http: &mut HttpClient| figure(http, "musterd_connections{port=\"tcp\"}");
     for end in endings {
-        eventually("all have left", || (open(&mut watcher) == 0).then_some(()));
+        eventually("all are closed", || (open(&mut metrics) == 0).then_some(()));
         let peers = [nsqd(ONE, &daemon), nsqd(ONE, &daemon)];
-        eventually("both are in", || (open(&mut watcher) == 2).then_some(()));
-        assert_eq!(told(nsqd(ONE, &daemon)), CROWDED);
+        eventually("both are accepted", || (open(&mut metrics) == 2).then_some(()));
+        assert_eq!(replies(nsqd(ONE, &daemon)), TOO_MANY);
         peers.into_iter().for_each(end);
     }
-    assert_eq!(refused(&mut watcher, "tcp_per_ip"), 5);
-    eventually("there is room for two clients", || {
+    assert_eq!(refused(&mut metrics, "tcp_per_ip"), 5);
+    eventually("two clients are accepted", || {
         let mut clients = [http(ONE, &daemon), http(ONE, &daemon)];
         let answers = clients.each_mut().map(|client| {
             client.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -355,22 +355,22 @@ fn each_address_has_so_many_connections_and_gets_them_back() {
 }
 
 #[test]
-fn refusals_are_warned_of_once_a_minute_and_name_the_last() {
+fn denials_are_logged_once_a_minute_with_the_last_address() {
     let daemon = Daemon::start(&["--tcp-allow=10.0.0.0/8", "--http-write-allow=10.0.0.0/8"]);
     let mut client = http(TWO, &daemon);
     assert_eq!(code(&client.request("POST", WRITES[0])), "403");
     let line = daemon.line_with("WARNING: access: ");
     let want = "refused 1 HTTP POSTs by --http-write-allow, the last of 127.0.0.2";
     assert!(line.ends_with(want), "{line}");
-    assert_eq!(told(nsqd(ONE, &daemon)), STRANGER);
+    assert_eq!(replies(nsqd(ONE, &daemon)), NOT_ALLOWED);
     let line = daemon.line_with("WARNING: access: ");
     let want = "refused 1 TCP connections by --tcp-allow, the last of 127.0.0.1";
     assert!(line.ends_with(want), "{line}");
     for _ in 0..5 {
-        assert_eq!(told(nsqd(ONE, &daemon)), STRANGER);
+        assert_eq!(replies(nsqd(ONE, &daemon)), NOT_ALLOWED);
         assert_eq!(code(&client.request("POST", WRITES[0])), "403");
     }
-    // Long enough for two more looks, and far from a minute.
+    // Long enough for two more checks, and far from a minute.
     std::thread::sleep(musterd::watchdog::INTERVAL * 5 / 2);
     assert_eq!(
         [refused(&mut client, "tcp_allow"), refused(&mut client, "http_write_allow")],
@@ -381,7 +381,7 @@ fn refusals_are_warned_of_once_a_minute_and_name_the_last() {
 }
 
 #[test]
-fn a_token_that_every_user_can_read_is_warned_of() {
+fn a_world_readable_token_file_is_logged() {
     let secret = Secret::new("exposed", b"s3cret\n", 0o644);
     let daemon = Daemon::start(&[&secret.flag()]);
     daemon.line_with("WARNING: every user of this host can read --http-write-token-file");
@@ -389,7 +389,7 @@ fn a_token_that_every_user_can_read_is_warned_of() {
 }
 
 #[test]
-fn rules_that_cannot_be_followed_end_the_start() {
+fn invalid_access_rules_fail_the_start() {
     let check = |flags: &[&str], code: i32, want: &str| {
         let anywhere = ["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"];
         let (got, _, stderr) = run(&[&anywhere, flags].concat());
@@ -408,14 +408,14 @@ fn rules_that_cannot_be_followed_end_the_start() {
     let config_flag = format!("-config={}", config.0.display());
     check(&[&config_flag], 1, "FATAL: failed to load config file ");
     let long = "s3cret".repeat(200);
-    for (name, content, why) in [
+    for (name, content, reason) in [
         ("empty", "\n", "it is empty"),
         ("long", &*long, "at most 1024 characters"),
         ("umlaut", "s3cret\u{fc}", "visible ASCII"),
         ("lines", "s3cret\ns3cret\n", "visible ASCII"),
     ] {
         let secret = Secret::new(name, content.as_bytes(), 0o600);
-        check(&[&secret.flag()], 1, why);
+        check(&[&secret.flag()], 1, reason);
         let named = format!("FATAL: --http-write-token-file \"{}\": ", secret.0.display());
         check(&[&secret.flag()], 1, &named);
     }

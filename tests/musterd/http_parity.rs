@@ -1,5 +1,6 @@
-//! Thousands of odd HTTP requests, recorded with nsqlookupd (Go's server) by `tests/http_parity/record`,
-//! played against the process: whole and byte by byte. It does the same, but for listed exceptions.
+//! Thousands of unusual HTTP requests that `tests/http_parity/record` recorded with nsqlookupd (Go's
+//! server), replayed over sockets: whole and in small pieces. musterd does the same, except for the
+//! listed classes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -11,20 +12,24 @@ use serde_json::Value;
 use crate::support::{Daemon, HttpClient, Response};
 
 const TABLE: &str = include_str!("../corpus/http_parity.jsonl");
-/// What musterd does with each request that it treats otherwise.
+/// What musterd does with each request that it handles differently.
 const DIFFERENCES: &str = include_str!("../corpus/http_parity_differences.jsonl");
 
-/// Every class of differences, how many requests are of it, and why there is one. Those that change
-/// who understands what are in README's list.
+/// Every class of differences: the number of requests and the reason. Differences that change what a
+/// request means are in README's list too.
 const CLASSES: [(&str, usize, &str); 10] = [
-    ("close-said", 5, "a POST's body that breaks off: both close, musterd says so in the answer"),
+    (
+        "close-said",
+        5,
+        "a POST's body that breaks off: both close, musterd sends `Connection: close`",
+    ),
     ("empty-length", 8, "an empty Content-Length is refused: servers disagree on what it means"),
     (
         "folded",
         30,
-        "a line that starts with white space is refused: servers disagree on whose it is",
+        "a line that starts with white space is refused: servers disagree on which field it belongs to",
     ),
-    ("http10-encoding", 35, "HTTP/1.0 with an encoding: Go takes the body for the next request"),
+    ("http10-encoding", 35, "HTTP/1.0 with an encoding: Go parses the body as the next request"),
     ("limits", 49, "heads, targets and bodies are bounded, Go's by 1 MiB, 1 MiB and nothing"),
     ("preface", 1, "HTTP/2's preface with fields: both say 405, musterd closes too"),
     ("trailer", 24, "a trailer's lines are as strict as a chunk's, 16 at most; it ends by CRLF"),
@@ -34,15 +39,15 @@ const CLASSES: [(&str, usize, &str); 10] = [
         18,
         "a line that is only CRs: Go refuses it at once, musterd with the whole head",
     ),
-    ("words", 2, "both say 400, with other words: Go looks for the Host before it looks at names"),
+    ("words", 2, "both answer 400 with different text: Go checks the Host before the field names"),
 ];
 
-/// What is sent once a connection stays open; the answer shows whether it stands between requests.
+/// Sent when the connection stays open: the answer shows whether the server expects a new request.
 const AFTER: &[u8] = b"GET /info?after HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 /// Connections at once.
 const CLIENTS: usize = 16;
 
-/// An answer, and whether a body's length is told of one that does not come (to HEAD).
+/// A response, and whether it has no body in spite of its Content-Length (to HEAD).
 type Expected = (Response, bool);
 
 /// What one server did with a request.
@@ -77,13 +82,12 @@ fn unpack(value: &Value) -> String {
     value.as_array().map_or_else(|| part(value), |parts| parts.iter().map(part).collect())
 }
 
-/// The bytes that text stands for, one for each character.
+/// The bytes of a text, one for each character.
 fn bytes(value: &Value) -> Vec<u8> {
-    let byte = |latin: char| u8::try_from(u32::from(latin)).expect("latin-1");
-    unpack(value).chars().map(byte).collect()
+    testkit::corpus::latin1(&unpack(value))
 }
 
-/// The rows of a file, without its answers, and what each row says was seen.
+/// The cases of a file, each with what the server did.
 fn rows(file: &str) -> Vec<(Value, Option<Seen>)> {
     let (mut known, mut rows) = (BTreeMap::new(), Vec::new());
     for line in file.lines() {
@@ -110,8 +114,8 @@ fn rows(file: &str) -> Vec<(Value, Option<Seen>)> {
     rows
 }
 
-/// Every request with what musterd is to do: what nsqlookupd did, or what is listed. And the topics
-/// that exist at the end.
+/// Every request with what musterd must do: what nsqlookupd did, or the listed difference. And the
+/// topics that must exist at the end.
 fn cases() -> (Vec<Case>, BTreeSet<String>) {
     let (mut cases, mut topics) = (Vec::new(), BTreeSet::new());
     let names = |list: &Value| -> BTreeSet<String> {
@@ -143,7 +147,7 @@ fn cases() -> (Vec<Case>, BTreeSet<String>) {
     (cases, topics)
 }
 
-/// Plays one request, `piece` bytes at a time; why musterd is not as expected.
+/// Sends one request, `piece` bytes at a time. The error says what differs.
 fn play(http: SocketAddr, case: &Case, piece: usize) -> Result<(), String> {
     let mut client = HttpClient::connect(http);
     client.stream().set_nodelay(true).expect("an option");
@@ -182,8 +186,8 @@ fn check(piece: impl Fn(&Case) -> usize + Sync) {
         let client = || {
             let mut failures = Vec::new();
             while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(why) = play(daemon.http, case, piece(case)) {
-                    failures.push(format!("{}: {why}", case.name));
+                if let Err(error) = play(daemon.http, case, piece(case)) {
+                    failures.push(format!("{}: {error}", case.name));
                 }
             }
             failures
@@ -199,12 +203,12 @@ fn check(piece: impl Fn(&Case) -> usize + Sync) {
 }
 
 #[test]
-fn odd_requests_are_treated_as_go_treats_them() {
+fn unusual_requests_are_handled_as_go_handles_them() {
     check(|case| case.sent.len().max(1));
 }
 
-/// Those of more than a few kilobytes in larger pieces: what is not looked at twice costs nothing.
+/// In pieces of one byte; of more, if the request has more than 2,000 bytes.
 #[test]
-fn odd_requests_that_drip_in_are_treated_the_same() {
+fn unusual_requests_in_small_pieces_are_handled_the_same() {
     check(|case| 1 + case.sent.len() / 2_000);
 }

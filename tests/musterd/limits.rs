@@ -1,4 +1,4 @@
-//! Every limit from outside: what is sent past it, what is answered, and that the daemon stands.
+//! Every limit over sockets: input past the limit, the answer, and that others are still served.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use musterd::limits;
 
 use crate::support::{DEADLINE, Daemon, HttpClient, Nsqd, eventually};
 
-/// Short enough to wait for, long enough for a slow machine's handshake.
+/// Long enough for a handshake on a slow machine.
 const HANDSHAKE: &str = "--handshake-timeout=1s";
 
 fn frame(payload: &str) -> Vec<u8> {
@@ -25,7 +25,7 @@ fn flood(stream: &mut TcpStream, block: &[u8], times: usize) -> usize {
 }
 
 #[test]
-fn what_is_too_long_for_the_tcp_port_is_refused() {
+fn tcp_input_over_a_limit_is_rejected() {
     let daemon = Daemon::start(&[]);
     let check = |sent: &[u8], want: &str| {
         let mut nsqd = Nsqd::connect(daemon.tcp);
@@ -36,7 +36,7 @@ fn what_is_too_long_for_the_tcp_port_is_refused() {
     check(&line, "E_INVALID command line longer than 4096 bytes");
     check(b"  V1IDENTIFY\n\xff\xff\xff\xff", "E_BAD_BODY IDENTIFY invalid body size -1");
     check(b"  V1IDENTIFY\n\x7f\xff\xff\xff", "E_BAD_BODY IDENTIFY body too big 2147483647 > 65536");
-    // The longest of each passes.
+    // Input as long as the limit is accepted.
     let mut nsqd = Nsqd::connect(daemon.tcp);
     nsqd.send(&[b"  V1PING", &b" ".repeat(limits::COMMAND_LINE - 5)[..], b"\n"].concat());
     assert_eq!(nsqd.reply(), "OK");
@@ -47,12 +47,12 @@ fn what_is_too_long_for_the_tcp_port_is_refused() {
 }
 
 #[test]
-fn floods_and_giants_leave_memory_where_it_was() {
+fn floods_and_oversized_requests_do_not_grow_memory() {
     let daemon = Daemon::start(&[]);
     HttpClient::connect(daemon.http).get("/ping");
     let before = daemon.resident();
     let block = vec![b'a'; 1 << 20];
-    // What is past a limit is answered, then discarded for as long as limits::LINGER.
+    // Input past a limit is answered, then discarded for at most limits::LINGER.
     let mut line = Nsqd::connect(daemon.tcp);
     line.send(b"  V1");
     flood(&mut line.stream, &block, GIB);
@@ -74,22 +74,22 @@ fn floods_and_giants_leave_memory_where_it_was() {
 }
 
 #[test]
-fn who_does_not_shake_hands_is_shown_the_door() {
+fn handshake_timeout_closes_the_connection() {
     let daemon = Daemon::start(&[HANDSHAKE]);
     let starts: [&[u8]; 4] = [b"", b"  V", b"  V1", b"  V1IDENTIFY\n\0\0\0\x50{"];
     let mut waiting: Vec<_> = starts.map(|_| Nsqd::connect(daemon.tcp)).into();
     for (nsqd, start) in waiting.iter_mut().zip(starts) {
         nsqd.send(start);
     }
-    let mut patient = Nsqd::identified(daemon.tcp, "patient");
+    let mut identified = Nsqd::identified(daemon.tcp, "a");
     for nsqd in &mut waiting {
-        assert_eq!(nsqd.rest(), b"", "closed without a word");
+        assert_eq!(nsqd.rest(), b"", "closed without a reply");
     }
-    patient.command("PING");
+    identified.command("PING");
 }
 
 #[test]
-fn a_thousand_dripping_peers_are_closed_and_cost_nothing() {
+fn a_thousand_slow_peers_are_closed_and_do_not_grow_memory() {
     let daemon = Daemon::start(&[HANDSHAKE]);
     let before = daemon.resident();
     let mut peers: Vec<_> = (0..1000).map(|_| Nsqd::connect(daemon.tcp)).collect();
@@ -106,39 +106,39 @@ fn a_thousand_dripping_peers_are_closed_and_cost_nothing() {
 }
 
 #[test]
-fn a_silent_nsqd_is_closed_and_forgotten() {
+fn a_silent_nsqd_is_closed_and_removed() {
     let daemon = Daemon::start(&["--inactive-producer-timeout=500ms"]);
     let mut nsqd = Nsqd::identified(daemon.tcp, "silent");
     nsqd.command("REGISTER t");
     let mut http = HttpClient::connect(daemon.http);
     assert_eq!(nsqd.rest(), b"");
-    eventually("it is gone", || http.get("/debug").eq("{}").then_some(()));
+    eventually("it is removed", || http.get("/debug").eq("{}").then_some(()));
     assert_eq!(http.get("/topics"), r#"{"topics":["t"]}"#);
 }
 
 #[test]
-fn the_link_of_a_silent_nsqd_is_probed() {
+fn keepalive_probes_a_silent_nsqd() {
     let daemon = Daemon::start(&[]);
     let nsqd = Nsqd::identified(daemon.tcp, "a");
     // Both ends: another test's connection to another daemon may have had the same port.
     let end = |address: std::net::SocketAddr| format!("0100007F:{:04X}", address.port());
     let ends = [end(daemon.tcp), end(nsqd.stream.local_addr().expect("an address"))];
-    // The timer that runs at the daemon's end (2 is the probe's, once its last reply was acknowledged),
-    // and in how many hundredths of a second it rings.
-    let rings = eventually("the probe's timer runs", || {
+    // The timer of the daemon's end: 02 is the keepalive timer, once the last reply was acknowledged.
+    // Behind it, in hundredths of a second, when it expires.
+    let expires = eventually("the keepalive timer runs", || {
         let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
         let mut fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let timer = fields.find(|fields| fields[1..3] == ends)?[5].to_owned();
         u64::from_str_radix(timer.strip_prefix("02:")?, 16).ok()
     });
-    assert!(rings <= limits::KEEPALIVE.as_secs() * 100, "{rings}");
+    assert!(expires <= limits::KEEPALIVE.as_secs() * 100, "{expires}");
 }
 
 #[test]
-fn registrations_are_bounded_for_one_and_for_all() {
+fn registrations_are_limited_per_nsqd_and_in_all() {
     let check = |flag: &str, want: &str| {
         let daemon = Daemon::start(&[flag]);
-        let mut nsqd = Nsqd::identified(daemon.tcp, "greedy");
+        let mut nsqd = Nsqd::identified(daemon.tcp, "first");
         nsqd.command("REGISTER t c");
         nsqd.send(b"REGISTER u\n");
         assert_eq!(nsqd.rest(), frame(want));
@@ -154,27 +154,27 @@ fn registrations_are_bounded_for_one_and_for_all() {
     let daemon = Daemon::start(&["--max-registrations=1"]);
     let mut http = HttpClient::connect(daemon.http);
     assert_eq!(http.request("POST", "/topic/create?topic=t").status, "HTTP/1.1 200 OK");
-    let refused = http.request("POST", "/topic/create?topic=u");
-    assert_eq!(refused.status, "HTTP/1.1 503 Service Unavailable");
-    assert_eq!(refused.body, r#"{"message":"REGISTRY_FULL"}"#);
+    let rejected = http.request("POST", "/topic/create?topic=u");
+    assert_eq!(rejected.status, "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(rejected.body, r#"{"message":"REGISTRY_FULL"}"#);
 }
 
 #[test]
-fn connections_over_the_cap_are_refused_politely() {
+fn connections_over_the_cap_are_rejected_with_a_response() {
     let flags = ["--max-tcp-connections=2", "--max-http-connections=2"];
     let daemon = Daemon::start(&flags);
     let mut nsqds = [Nsqd::identified(daemon.tcp, "a"), Nsqd::identified(daemon.tcp, "b")];
     assert_eq!(Nsqd::connect(daemon.tcp).rest(), b"");
     let mut clients = [HttpClient::connect(daemon.http), HttpClient::connect(daemon.http)];
     clients.iter_mut().for_each(|client| drop(client.get("/ping")));
-    let refused = HttpClient::connect(daemon.http).response(false);
-    assert_eq!(refused.status, "HTTP/1.1 503 Service Unavailable");
+    let rejected = HttpClient::connect(daemon.http).response(false);
+    assert_eq!(rejected.status, "HTTP/1.1 503 Service Unavailable");
     daemon.line_with("WARNING");
     nsqds.iter_mut().for_each(|nsqd| nsqd.command("PING"));
     clients.iter_mut().for_each(|client| drop(client.get("/ping")));
-    // There is room again once one has gone.
+    // A connection that closes makes room for another.
     drop(clients);
-    eventually("there is room", || {
+    eventually("another connection is accepted", || {
         let mut client = HttpClient::connect(daemon.http);
         client.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
         (client.response(false).status == "HTTP/1.1 200 OK").then_some(())
@@ -182,7 +182,7 @@ fn connections_over_the_cap_are_refused_politely() {
 }
 
 #[test]
-fn what_is_too_long_for_the_http_port_is_refused() {
+fn http_requests_over_a_limit_are_rejected() {
     let daemon = Daemon::start(&[]);
     let check = |sent: &str, want: &str| {
         let mut client = HttpClient::connect(daemon.http);
@@ -203,7 +203,7 @@ fn what_is_too_long_for_the_http_port_is_refused() {
     check(&format!("POST /ping HTTP/1.1\r\n{host}Content-Length: {length}\r\n\r\n"), " 413 ");
 }
 
-/// A topic whose lookup is far larger than what a socket takes.
+/// A topic whose lookup is far larger than a socket's buffer.
 fn wide_topic(daemon: &Daemon, producers: usize) -> Vec<Nsqd> {
     let join = |number| {
         let mut nsqd = Nsqd::identified(daemon.tcp, &format!("{number:0200}"));
@@ -214,7 +214,7 @@ fn wide_topic(daemon: &Daemon, producers: usize) -> Vec<Nsqd> {
 }
 
 #[test]
-fn a_reader_that_never_reads_is_held_back_and_harms_nobody() {
+fn an_http_client_that_never_reads_is_paused_and_others_are_served() {
     let daemon = Daemon::start(&[]);
     let _fleet = wide_topic(&daemon, 200);
     let mut http = HttpClient::connect(daemon.http);
@@ -222,28 +222,28 @@ fn a_reader_that_never_reads_is_held_back_and_harms_nobody() {
     assert!(body.len() > 100_000);
     let before = daemon.resident();
     let request = b"GET /lookup?topic=wide HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000);
-    let mut greedy = HttpClient::connect(daemon.http);
-    greedy.stream().set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
-    // The daemon stops reading it; the rest of what it asks does not even arrive.
-    let _ = greedy.stream().write_all(&request);
+    let mut unread = HttpClient::connect(daemon.http);
+    unread.stream().set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    // The daemon stops reading from it: the rest of the requests does not arrive.
+    let _ = unread.stream().write_all(&request);
     assert_eq!(http.get("/lookup?topic=wide"), body, "others are served");
     let grown = daemon.resident().saturating_sub(before);
     assert!(grown < 64 << 10, "{grown} KiB more");
-    // Once it reads, it gets what it asked for, whole and in order.
-    greedy.stream().set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    // Once it reads, it gets the responses in order and whole.
+    unread.stream().set_read_timeout(Some(DEADLINE)).expect("a timeout");
     for _ in 0..20 {
-        assert_eq!(greedy.response(false).body, body);
+        assert_eq!(unread.response(false).body, body);
     }
 }
 
 #[test]
-fn a_nsqd_that_never_reads_is_held_back() {
+fn an_nsqd_that_never_reads_is_paused() {
     let daemon = Daemon::start(&[]);
-    let mut nsqd = Nsqd::identified(daemon.tcp, "deaf");
+    let mut nsqd = Nsqd::identified(daemon.tcp, "unread");
     nsqd.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
     let before = daemon.resident();
     let sent = flood(&mut nsqd.stream, &b"PING\n".repeat(20_000), 400);
-    assert!(sent < 400, "40 MB of PINGs are not read from somebody who reads no reply");
+    assert!(sent < 400, "40 MB of PINGs are not read while no reply is read");
     let grown = daemon.resident().saturating_sub(before);
     assert!(grown < 64 << 10, "{grown} KiB more");
     Nsqd::identified(daemon.tcp, "other").command("PING");

@@ -43,7 +43,7 @@ fn check_only(words: &[&str], allowed: &[&str]) {
 }
 
 #[test]
-fn every_foreign_crate_has_one_door() {
+fn each_foreign_crate_is_used_in_one_place() {
     check_only(&["glommio::", "use glommio"], &["src/shard.rs"]);
     check_only(&["may::", "use may::"], &["src/http/server.rs"]);
     check_only(&["may_minihttp::"], &["src/http/minihttp.rs"]);
@@ -58,7 +58,7 @@ fn every_foreign_crate_has_one_door() {
 }
 
 #[test]
-fn unsafe_stands_where_the_architecture_says() {
+fn unsafe_code_is_only_in_listed_files() {
     let doors = ["src/published/", "src/shard.rs", "src/resources.rs"];
     check_only(&["unsafe {", "unsafe fn", "unsafe impl"], &doors);
 }
@@ -66,7 +66,7 @@ fn unsafe_stands_where_the_architecture_says() {
 /// A wall clock that steps must decide nothing: it is read for people only, in the log and in `Date`,
 /// and once at the start, for where the monotonic clock's zero lies.
 #[test]
-fn the_wall_clock_decides_nothing() {
+fn only_the_log_and_the_date_read_the_wall_clock() {
     check_only(&["SystemTime"], &["src/clock.rs"]);
     let readers = ["src/clock.rs", "src/logging/line.rs", "src/http/service.rs"];
     check_only(&[".wall()", ".wall_seconds()"], &readers);
@@ -78,7 +78,7 @@ fn the_wall_clock_decides_nothing() {
 }
 
 #[test]
-fn rooms_import_only_what_they_may() {
+fn rooms_import_only_lower_rooms() {
     let check = |room: &str, forbidden: &[&str]| {
         for (name, text) in sources("src") {
             if !name.starts_with(room) || name.contains("/tests") {
@@ -110,7 +110,7 @@ fn rooms_import_only_what_they_may() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn every_file_begins_with_what_it_is() {
     for (name, text) in sources("src").into_iter().chain(sources("tests")) {
         assert!(text.starts_with("//!"), "{name} begins with what it is");
         assert!(text.lines().count() <= 600, "{name} is more than one room");

@@ -1,45 +1,45 @@
-//! Deterministic simulation of everything between the sockets: sessions of several shards, admins
-//! and readers over one registry, stepped by a script that a seed draws.
+//! Deterministic simulation of the daemon without sockets: the sessions of several shards, admins and
+//! readers share one registry, and a script that is drawn from a seed says what happens.
 //!
-//! After every step each route's answer must be the plain model's, and what readers see must be a
-//! state that they may see: nothing older than what was replied, or than what they saw before.
-//! `SIMULATION_SEEDS` sets how many seeds are run, `SIMULATION_FROM` the first.
+//! After every step each route's response must be that of the model, and a reader must not see a
+//! state older than a reply that was sent, or than what it saw before. `SIMULATION_SEEDS` sets how
+//! many seeds are run, `SIMULATION_FROM` the first.
 
-#![expect(clippy::print_stderr, reason = "a run says how far it went and what replays it")]
+#![expect(clippy::print_stderr, reason = "it reports what was run and what replays a failure")]
 
-mod nsqd;
-mod plant;
+mod connection;
+mod daemon;
+mod http;
+mod mutation;
+mod oracle;
 mod script;
-mod truth;
-mod web;
 mod window;
-mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use musterd::registry::Capacity;
 
-use plant::{PLANTS, Plant};
-use script::{Admin, Jump, Say, Script, Step, shrink};
-use world::{Tally, World};
+use daemon::{Daemon, Tally};
+use mutation::{MUTATIONS, Mutation};
+use script::{Admin, Command, Jump, Script, Step, shrink};
 
 /// Seeds of an ordinary `cargo test`.
 const SEEDS: u64 = 150;
-/// Within so many seeds every planted bug must be found.
-const PLANTED_SEEDS: u64 = 60;
-/// A planted bug needs no more steps than this to be shown.
-const SHORT: usize = 12;
+/// Every mutation must be found within so many seeds.
+const MUTATION_SEEDS: u64 = 60;
+/// A shrunk script that finds a mutation has no more steps.
+const MAX_STEPS: usize = 12;
 
-/// Runs a script to its end; what went wrong, and at which step.
-fn run(script: &Script, plant: Plant) -> Result<Tally, String> {
+/// Runs a script to its end. The error says what was wrong, and at which step.
+fn run(script: &Script, mutation: Mutation) -> Result<Tally, String> {
     let run = || {
-        let mut world = World::new(script, plant);
+        let mut daemon = Daemon::new(script, mutation);
         for (at, step) in script.steps.iter().enumerate() {
-            world.step(step).map_err(|what| format!("step {at}, {step:?}: {what}"))?;
+            daemon.step(step).map_err(|what| format!("step {at}, {step:?}: {what}"))?;
         }
-        world.finish().map_err(|what| format!("at the end: {what}"))?;
-        Ok(world.tally)
+        daemon.finish().map_err(|what| format!("at the end: {what}"))?;
+        Ok(daemon.tally)
     };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -47,10 +47,10 @@ fn run(script: &Script, plant: Plant) -> Result<Tally, String> {
     })
 }
 
-/// A failure with the shortest script that shows it.
-fn report(seed: Option<u64>, script: &Script, plant: Plant) -> String {
-    let shortest = shrink(script, |script| run(script, plant).is_err());
-    let what = run(&shortest, plant).expect_err("it failed before");
+/// A failure with the shortest script that was found for it.
+fn report(seed: Option<u64>, script: &Script, mutation: Mutation) -> String {
+    let shortest = shrink(script, |script| run(script, mutation).is_err());
+    let what = run(&shortest, mutation).expect_err("it failed before");
     format!("seed {seed:?}: {what}\nshortest script: {}", shortest.list())
 }
 
@@ -58,8 +58,8 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Runs the seeds on as many threads as there are, and sums up.
-fn sweep(from: u64, seeds: u64) -> Tally {
+/// Runs the seeds on all cores; the sum of what they did.
+fn run_seeds(from: u64, seeds: u64) -> Tally {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     std::thread::scope(|scope| {
         let share = |thread: u64| {
@@ -69,9 +69,9 @@ fn sweep(from: u64, seeds: u64) -> Tally {
                     (from + thread..from + seeds).step_by(usize::try_from(threads).expect("few"))
                 {
                     let script = Script::draw(seed);
-                    match run(&script, Plant::Nothing) {
+                    match run(&script, Mutation::None) {
                         Ok(tally) => sum += tally,
-                        Err(_) => panic!("{}", report(Some(seed), &script, Plant::Nothing)),
+                        Err(_) => panic!("{}", report(Some(seed), &script, Mutation::None)),
                     }
                 }
                 sum
@@ -89,97 +89,100 @@ fn sweep(from: u64, seeds: u64) -> Tally {
 #[test]
 fn every_interleaving_agrees_with_the_model() {
     let (from, seeds) = (number("SIMULATION_FROM", 0), number("SIMULATION_SEEDS", SEEDS));
-    let tally = sweep(from, seeds);
+    let tally = run_seeds(from, seeds);
     let wanted = usize::try_from(seeds).expect("few");
-    assert!(tally.replies > wanted && tally.answers > 10 * wanted, "it did nothing: {tally:?}");
+    assert!(
+        tally.replies > wanted && tally.answers > 10 * wanted,
+        "too little was compared: {tally:?}"
+    );
     eprintln!("{seeds} seeds from {from}: {tally:?}");
 }
 
 #[test]
-fn a_planted_bug_is_caught_and_shown_in_few_steps() {
-    for plant in PLANTS {
-        let caught = (0..PLANTED_SEEDS).find(|&seed| run(&Script::draw(seed), plant).is_err());
+fn every_mutation_is_found_by_a_short_script() {
+    for mutation in MUTATIONS {
+        let found = (0..MUTATION_SEEDS).find(|&seed| run(&Script::draw(seed), mutation).is_err());
         let seed =
-            caught.unwrap_or_else(|| panic!("{plant:?} was not seen in {PLANTED_SEEDS} seeds"));
-        let shortest = shrink(&Script::draw(seed), |script| run(script, plant).is_err());
-        let what = run(&shortest, plant).expect_err("it failed before");
-        eprintln!("{plant:?}: seed {seed}, {} steps: {what}", shortest.steps.len());
-        assert!(shortest.steps.len() <= SHORT, "{plant:?}: {}", shortest.list());
+            found.unwrap_or_else(|| panic!("{mutation:?} was not found in {MUTATION_SEEDS} seeds"));
+        let shortest = shrink(&Script::draw(seed), |script| run(script, mutation).is_err());
+        let what = run(&shortest, mutation).expect_err("it failed before");
+        eprintln!("{mutation:?}: seed {seed}, {} steps: {what}", shortest.steps.len());
+        assert!(shortest.steps.len() <= MAX_STEPS, "{mutation:?}: {}", shortest.list());
     }
 }
 
-/// What seeds have found, in the shortest form.
+/// The bugs that seeds have found, each with its shortest script.
 #[test]
-fn what_was_found_once_stays_found() {
-    for (what, registrations, steps) in found() {
+fn scripts_that_found_a_bug_pass() {
+    for (what, registrations, steps) in scripts_that_found_a_bug() {
         let capacity = Capacity { registrations, ..Capacity::default() };
         let script = Script { shards: 2, capacity, steps };
-        if run(&script, Plant::Nothing).is_err() {
-            panic!("{what}: {}", report(None, &script, Plant::Nothing));
+        if run(&script, Mutation::None).is_err() {
+            panic!("{what}: {}", report(None, &script, Mutation::None));
         }
     }
 }
 
-/// An nsqd that connects to a shard and says something, all of it delivered.
-fn nsqd(shard: usize, node: usize, says: &[Say]) -> Vec<Step> {
+/// An nsqd connects to a shard and sends commands, which all arrive.
+fn nsqd(shard: usize, node: usize, commands: &[Command]) -> Vec<Step> {
     let nsqd = usize::MAX;
     let mut steps = vec![
         Step::Connect { shard, address: shard, magic: "  V1" },
-        Step::Say { nsqd, say: Say::Identify(node) },
+        Step::Command { nsqd, command: Command::Identify(node) },
     ];
-    steps.extend(says.iter().map(|say| Step::Say { nsqd, say: say.clone() }));
+    steps.extend(commands.iter().map(|command| Step::Command { nsqd, command: command.clone() }));
     steps.push(Step::Deliver { nsqd, bytes: usize::MAX, budget: usize::MAX / 2 });
     steps
 }
 
-/// What was wrong, how many registrations fit, and the steps.
-fn found() -> Vec<(&'static str, usize, Vec<Step>)> {
+/// The bug, the registration limit, and the steps.
+fn scripts_that_found_a_bug() -> Vec<(&'static str, usize, Vec<Step>)> {
     let commits = [Step::Commit { shard: 0 }, Step::Commit { shard: 1 }];
     let after = |mut steps: Vec<Step>, more: &[Step]| {
         steps.extend_from_slice(more);
         steps
     };
-    let ephemeral = nsqd(0, 0, &[Say::Register("a", Some("y#ephemeral"))]);
-    let gone = Say::Unregister("a", Some("y#ephemeral"));
+    let ephemeral = nsqd(0, 0, &[Command::Register("a", Some("y#ephemeral"))]);
+    let command = Command::Unregister("a", Some("y#ephemeral"));
     let unregister = [
         Step::Commit { shard: 0 },
-        Step::Say { nsqd: 0, say: gone },
+        Step::Command { nsqd: 0, command },
         Step::Deliver { nsqd: 0, bytes: usize::MAX, budget: usize::MAX / 2 },
     ];
     vec![
         (
-            "an admin is told that a channel is gone that readers still see",
+            "an admin was told that a channel is deleted while readers still saw it",
             100,
             after(
                 after(ephemeral, &unregister),
-                &[Step::Ask(Admin::DeleteChannel("a", "y#ephemeral"))],
+                &[Step::Admin(Admin::DeleteChannel("a", "y#ephemeral"))],
             ),
         ),
         (
-            "a refused REGISTER took an ephemeral topic along that nobody had registered yet",
+            "a rejected REGISTER deleted an ephemeral topic that had no producer yet",
             2,
             after(
-                vec![Step::Ask(Admin::Create("c#ephemeral", Some("x")))],
-                &nsqd(0, 0, &[Say::Register("c#ephemeral", Some("z"))]),
+                vec![Step::Admin(Admin::Create("c#ephemeral", Some("x")))],
+                &nsqd(0, 0, &[Command::Register("c#ephemeral", Some("z"))]),
             ),
         ),
         (
-            "a refused channel took an ephemeral topic along that nobody had registered yet",
+            "a rejected channel deleted an ephemeral topic that had no producer yet",
             2,
             vec![
-                Step::Ask(Admin::Create("c#ephemeral", Some("x"))),
-                Step::Ask(Admin::Create("c#ephemeral", Some("z"))),
+                Step::Admin(Admin::Create("c#ephemeral", Some("x"))),
+                Step::Admin(Admin::Create("c#ephemeral", Some("z"))),
             ],
         ),
         (
-            "a topic that was deleted is held by an nsqd that has unregistered it since",
+            "a deleted topic was still counted for an nsqd that unregistered it later",
             100,
             after(
-                nsqd(0, 0, &[Say::Register("a", Some("x"))]),
+                nsqd(0, 0, &[Command::Register("a", Some("x"))]),
                 &[
                     commits[0].clone(),
-                    Step::Ask(Admin::DeleteTopic("a")),
-                    Step::Say { nsqd: 0, say: Say::Unregister("a", None) },
+                    Step::Admin(Admin::DeleteTopic("a")),
+                    Step::Command { nsqd: 0, command: Command::Unregister("a", None) },
                     Step::Deliver { nsqd: 0, bytes: usize::MAX, budget: usize::MAX / 2 },
                     commits[0].clone(),
                     Step::Jump(Jump::By(Duration::from_secs(1))),

@@ -1,4 +1,4 @@
-//! What happens, as data: the steps of one run, drawn from a seed, and shrunk when they fail.
+//! The steps of one run as data: drawn from a seed, and shrunk when they fail.
 //!
 //! Must not: know how a step is carried out. A step names connections by number, taken modulo those
 //! that are open when it runs, so that any subset of a script is a script.
@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use musterd::registry::Capacity;
-
 use testkit::Rng;
 
 /// Topics and channels of every run: few, so that they meet.
@@ -27,41 +26,41 @@ pub(crate) struct Script {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// An nsqd connects to a shard, and its first bytes wait to be delivered.
+    /// An nsqd connects to a shard and writes the magic; nothing arrives yet.
     Connect { shard: usize, address: usize, magic: &'static str },
-    /// An nsqd writes; nothing arrives yet.
-    Say { nsqd: usize, say: Say },
-    /// So many more bytes of an nsqd arrive; one turn, with an output budget.
+    /// An nsqd writes a command; nothing arrives yet.
+    Command { nsqd: usize, command: Command },
+    /// So many more bytes of an nsqd arrive; the session is called once, with an output budget.
     Deliver { nsqd: usize, bytes: usize, budget: usize },
     /// An nsqd closes its sending side, after so many more bytes.
     End { nsqd: usize, bytes: usize },
-    /// A connection breaks, whatever is on its way.
+    /// A connection breaks; bytes that have not arrived are lost.
     Reset { nsqd: usize },
-    /// A shard publishes, sends its replies, and lets go of who was to be closed.
+    /// A shard publishes, sends its replies, and closes what was to be closed.
     Commit { shard: usize },
-    /// A shard looks for deadlines that have passed.
+    /// A shard closes the connections whose deadline has passed.
     Sweep { shard: usize },
-    /// Somebody asks for a change over HTTP.
-    Ask(Admin),
+    /// An admin changes something over HTTP.
+    Admin(Admin),
     /// Time passes.
     Jump(Jump),
 }
 
-/// What an nsqd says.
+/// What an nsqd sends.
 #[derive(Clone, Debug)]
-pub(crate) enum Say {
-    /// The number picks what it calls itself.
+pub(crate) enum Command {
+    /// The number decides the broadcast address.
     Identify(usize),
     Register(&'static str, Option<&'static str>),
     Unregister(&'static str, Option<&'static str>),
     Ping,
-    /// Text that is refused wherever it stands, and how (by a stranger, by an identified nsqd).
+    /// A line that is always rejected, with the reply before IDENTIFY and the one after.
     Wrong(&'static str, &'static str, &'static str),
-    /// An IDENTIFY with this body, which is refused with this.
+    /// An IDENTIFY with this body, which is rejected with this reply.
     WrongBody(&'static str, &'static str),
     /// An IDENTIFY whose length is below zero.
     NegativeBody,
-    /// A line without an end.
+    /// A line that is too long.
     LongLine,
 }
 
@@ -74,16 +73,16 @@ pub(crate) enum Admin {
     Tombstone(&'static str, usize),
 }
 
-/// How far time goes.
+/// How far time moves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Jump {
     By(Duration),
-    /// To where an nsqd is just not yet inactive, plus so many nanoseconds.
+    /// To the last nanosecond at which an nsqd is active, plus so many nanoseconds.
     Inactive {
         nsqd: usize,
         past: u64,
     },
-    /// To where the last tombstone just still hides, plus so many nanoseconds.
+    /// To the last nanosecond of the last tombstone, plus so many nanoseconds.
     Tombstone {
         past: u64,
     },
@@ -150,41 +149,41 @@ impl Script {
         let shard = rng.below(self.shards);
         let step = match rng.below(100) {
             0..8 => return self.connect(rng),
-            8..40 => Step::Say { nsqd, say: say(rng) },
+            8..40 => Step::Command { nsqd, command: command(rng) },
             40..68 => deliver(rng, nsqd),
             68..82 => Step::Commit { shard },
             82..83 => Step::End { nsqd, bytes: rng.pick(&[0, 3, usize::MAX]) },
             83..86 => Step::Reset { nsqd },
             86..88 => Step::Sweep { shard },
-            88..96 => return self.ask(rng),
+            88..96 => return self.administrate(rng),
             _ => Step::Jump(jump(rng, nsqd)),
         };
         self.steps.push(step);
     }
 
-    /// A change over HTTP; the edge of a tombstone is near while it is fresh.
-    fn ask(&mut self, rng: &mut Rng) {
-        let admin = ask(rng);
+    /// A change over HTTP; often time then jumps to the end of the tombstone.
+    fn administrate(&mut self, rng: &mut Rng) {
+        let admin = admin(rng);
         let is_tombstone = matches!(admin, Admin::Tombstone(..));
-        self.steps.push(Step::Ask(admin));
+        self.steps.push(Step::Admin(admin));
         if is_tombstone && rng.chance(60) {
             self.steps.push(Step::Jump(Jump::Tombstone { past: rng.pick(&[0, 1, 2]) }));
         }
     }
 
-    /// Mostly an nsqd that behaves: magic, IDENTIFY and a REGISTER, in one segment.
+    /// Mostly an nsqd as it should be: magic, IDENTIFY and a REGISTER, in one segment.
     fn connect(&mut self, rng: &mut Rng) {
         let magic = if rng.chance(95) { "  V1" } else { "  V2" };
         let shard = rng.below(self.shards);
         self.steps.push(Step::Connect { shard, address: rng.below(ADDRESSES.len()), magic });
-        // The newest connection: see `World::open`.
+        // The newest connection: see `Daemon::index`.
         let nsqd = usize::MAX;
         if rng.chance(90) {
-            self.steps.push(Step::Say { nsqd, say: Say::Identify(rng.below(3)) });
+            self.steps.push(Step::Command { nsqd, command: Command::Identify(rng.below(3)) });
         }
         if rng.chance(60) {
-            let say = Say::Register(rng.pick(&TOPICS), Some(rng.pick(&CHANNELS)));
-            self.steps.push(Step::Say { nsqd, say });
+            let command = Command::Register(rng.pick(&TOPICS), Some(rng.pick(&CHANNELS)));
+            self.steps.push(Step::Command { nsqd, command });
         }
         if rng.chance(80) {
             let budget = usize::MAX / 2;
@@ -193,24 +192,24 @@ impl Script {
     }
 }
 
-fn say(rng: &mut Rng) -> Say {
+fn command(rng: &mut Rng) -> Command {
     let topic = rng.pick(&TOPICS);
     let channel = rng.chance(65).then(|| rng.pick(&CHANNELS));
     match rng.below(100) {
-        0..50 => Say::Register(topic, channel),
-        50..80 => Say::Unregister(topic, channel),
-        80..94 => Say::Ping,
-        94..96 => Say::Identify(rng.below(3)),
+        0..50 => Command::Register(topic, channel),
+        50..80 => Command::Unregister(topic, channel),
+        80..94 => Command::Ping,
+        94..96 => Command::Identify(rng.below(3)),
         96..97 => {
-            let (text, stranger, identified) = rng.pick(&WRONG);
-            Say::Wrong(text, stranger, identified)
+            let (text, unidentified, identified) = rng.pick(&WRONG);
+            Command::Wrong(text, unidentified, identified)
         }
         97..98 => {
-            let (body, refusal) = rng.pick(&WRONG_BODIES);
-            Say::WrongBody(body, refusal)
+            let (body, rejection) = rng.pick(&WRONG_BODIES);
+            Command::WrongBody(body, rejection)
         }
-        98..99 => Say::NegativeBody,
-        _ => Say::LongLine,
+        98..99 => Command::NegativeBody,
+        _ => Command::LongLine,
     }
 }
 
@@ -220,7 +219,7 @@ fn deliver(rng: &mut Rng, nsqd: usize) -> Step {
     Step::Deliver { nsqd, bytes, budget }
 }
 
-fn ask(rng: &mut Rng) -> Admin {
+fn admin(rng: &mut Rng) -> Admin {
     let topic = rng.pick(&TOPICS);
     let channel = rng.pick(&CHANNELS);
     let topics = if rng.chance(15) { "*" } else { topic };
@@ -243,8 +242,7 @@ fn jump(rng: &mut Rng, nsqd: usize) -> Jump {
     }
 }
 
-/// The shortest script that still fails that this finds by leaving steps out: whole runs of them
-/// first, then one by one, until nothing can go.
+/// Leaves steps out while the script still fails: half of them at first, in the end one by one.
 pub(crate) fn shrink(script: &Script, fails: impl Fn(&Script) -> bool) -> Script {
     let mut best = script.clone();
     let mut run = best.steps.len().div_ceil(2).max(1);

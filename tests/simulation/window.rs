@@ -1,10 +1,11 @@
-//! Which states of a thing a reader may see: those from the last one it must or did see, on.
+//! The states of one value that a reader may still see: from the last one that it must see or has
+//! seen. This checks "published before replied" and "no stale read".
 //!
-//! Must not: know of what. This is the whole of "published before replied" and "no stale read".
+//! Must not: know what the value is.
 
 use std::collections::VecDeque;
 
-/// The states of one thing, oldest first, that a reader may still see.
+/// The states of one value that a reader may still see, oldest first.
 #[derive(Clone, Debug)]
 pub(crate) struct Window<S> {
     states: VecDeque<S>,
@@ -22,7 +23,7 @@ impl<S: PartialEq> Window<S> {
         &self.states[0]
     }
 
-    /// Adds a state, if it is one; the number of the newest.
+    /// Adds a state, unless it is the newest one already; the number of the newest.
     pub(crate) fn push(&mut self, state: S) -> usize {
         if self.states.back() != Some(&state) {
             self.states.push_back(state);
@@ -34,7 +35,7 @@ impl<S: PartialEq> Window<S> {
         self.first + self.states.len() - 1
     }
 
-    /// From here on nobody may see a state before number `state`.
+    /// From now on no reader may see a state before number `state`.
     pub(crate) fn require(&mut self, state: usize) {
         while self.first < state {
             self.states.pop_front();
@@ -42,7 +43,7 @@ impl<S: PartialEq> Window<S> {
         }
     }
 
-    /// A reader saw `state`: whether it may, and if so nobody may see an older one any more.
+    /// A reader saw `state`: whether that is allowed. If so, no reader may see an older one.
     pub(crate) fn observe(&mut self, state: &S) -> bool {
         let Some(at) = self.states.iter().position(|known| known == state) else { return false };
         self.require(self.first + at);

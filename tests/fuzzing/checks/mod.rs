@@ -1,7 +1,7 @@
-//! What must hold for any bytes: one check for each room that reads what others wrote.
+//! The properties that hold for any bytes: one check for each parser of input from outside.
 //!
-//! Must not: know where the bytes come from. `tests/fuzzing` draws them from seeds, and the targets
-//! of `fuzz/` from a coverage-guided search; a file that one of them found is kept in `fuzz/seeds`.
+//! Must not: know where the bytes come from. `tests/fuzzing` draws them from seeds, the targets of
+//! `fuzz/` from a coverage-guided search; an input that found a bug is stored in `fuzz/seeds`.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) use http::http;
 pub(crate) use identity::identity;
 pub(crate) use session::session;
 
-/// Where a conversation is cut into reads: the first byte says how many cuts, as many follow.
+/// Where the input is cut into reads: the first byte is the number of cuts, as many bytes follow.
 fn cuts(data: &[u8]) -> (Vec<usize>, &[u8]) {
     let Some((&count, rest)) = data.split_first() else { return (Vec::new(), data) };
     let count = usize::from(count % 8).min(rest.len());
@@ -33,8 +33,8 @@ fn cuts(data: &[u8]) -> (Vec<usize>, &[u8]) {
     (cuts, bytes)
 }
 
-/// A small registry that is empty; whoever asks leaves it empty. One for each thread: to make and
-/// drop one takes far longer than most conversations.
+/// A small empty registry, which the caller leaves empty. One for each thread, since making one takes
+/// far longer than most sessions.
 fn registry() -> Arc<Registry> {
     thread_local! {
         static REGISTRY: Arc<Registry> = Arc::new(Registry::new(
@@ -43,7 +43,11 @@ fn registry() -> Arc<Registry> {
         ));
     }
     REGISTRY.with(|registry| {
-        assert_eq!((registry.names(), registry.registrations()), (0, 0), "something was left");
+        assert_eq!(
+            (registry.names(), registry.registrations()),
+            (0, 0),
+            "the last check left something"
+        );
         Arc::clone(registry)
     })
 }

@@ -1,4 +1,5 @@
-//! `session`: a dialogue is the same however it is cut, keeps within its limits, and leaves nothing.
+//! `session`: the replies do not depend on how the input is cut, the limits hold, and nothing is left
+//! in the registry.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,14 +20,14 @@ impl Observer for NullObserver {
 
 pub(crate) fn session(data: &[u8]) {
     let (cuts, bytes) = cuts(data);
-    let whole = told(bytes, &[], usize::MAX / 2);
-    assert_eq!(told(bytes, &cuts, 1), whole, "cut at {cuts:?}");
+    let whole = replies(bytes, &[], usize::MAX / 2);
+    assert_eq!(replies(bytes, &cuts, 1), whole, "cut at {cuts:?}");
     // The shortest command that is answered, PING, has five bytes, and its answer six.
     assert!(whole.len() <= bytes.len() * 2 + limits::COMMAND_LINE + 100);
 }
 
-/// All that a peer is told which sends `bytes` in reads that end at `cuts`, and then closes.
-fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
+/// All replies to `bytes`, which arrive in reads that end at `cuts` before the peer closes.
+fn replies(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
     let registry = super::registry();
     let timeouts = Timeouts::with_inactive_timeout(Duration::from_secs(300));
     let identify_response = b"\0\0\0\x02HI"[..].into();
@@ -39,9 +40,9 @@ fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
     'reads: for (read, end) in reads.chain([(bytes.len(), true)]) {
         loop {
             let input = Input { bytes: &bytes[consumed..read.max(consumed)], end };
-            let turn = sessions.on_input(&mut session, input, now, &mut output, budget);
-            consumed += turn.consumed;
-            match turn.next {
+            let handled = sessions.on_input(&mut session, input, now, &mut output, budget);
+            consumed += handled.consumed;
+            match handled.next {
                 Next::Close => break 'reads,
                 Next::Read { deadline } => {
                     assert!(deadline > now && !end);

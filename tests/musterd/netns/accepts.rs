@@ -1,4 +1,5 @@
-//! Accepts that fail, by strace's fault injection: counted, warned of, no CPU spent, recovered from.
+//! Failing accepts, by strace's fault injection: they are counted and logged, use no CPU, and the
+//! daemon recovers.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use musterd::clock::Clock;
 
 use crate::support::{ANYWHERE, Daemon, HttpClient, Nsqd, command_by};
 
-/// A daemon whose accepts fail as told, and the trace of all its accepts.
+/// A daemon whose accepts fail as injected, and the trace of all its accepts.
 struct Traced {
     daemon: Daemon,
     trace: PathBuf,
@@ -43,7 +44,7 @@ impl Drop for Traced {
 const ERRORS: &str = "musterd_accept_errors_total{port=\"http\"}";
 const NSQD_ERRORS: &str = "musterd_accept_errors_total{port=\"tcp\"}";
 
-/// Three accepts fail on each port, then they succeed again: whoever waited is served.
+/// Three accepts fail on each port, then they succeed again: the peers that waited are served.
 fn check_recovery(error: &str) {
     let traced = Traced::start(error, "1..3");
     let mut http = HttpClient::connect(traced.daemon.http);
@@ -53,13 +54,13 @@ fn check_recovery(error: &str) {
     assert_eq!((http.metric(ERRORS), http.metric(NSQD_ERRORS)), (3, 3), "{error}");
     traced.daemon.line_with("accepts failed; too few descriptors");
     let (failed, all) = traced.accepts();
-    // Behind the failures: a connection on each port, and perhaps the look that finds no other.
+    // Behind the failures: one accept for each port, and perhaps one that finds no other connection.
     assert!(failed == 6 && all <= 6 + 4, "{error}: {failed} of {all} accepts failed");
 }
 
 #[test]
 #[ignore = "needs strace: tests/slow faults"]
-fn accepts_that_fail_for_a_while_cost_a_pause_and_nobody() {
+fn accept_pauses_after_errors_and_then_serves_every_peer() {
     std::thread::scope(|scope| {
         for error in ["ENOMEM", "EMFILE", "ENFILE", "ENOBUFS", "EPERM"] {
             scope.spawn(move || check_recovery(error));
@@ -69,7 +70,7 @@ fn accepts_that_fail_for_a_while_cost_a_pause_and_nobody() {
 
 #[test]
 #[ignore = "needs strace: tests/slow faults"]
-fn a_connection_that_died_in_the_queue_pauses_nothing() {
+fn a_connection_that_broke_in_the_queue_causes_no_pause() {
     std::thread::scope(|scope| {
         for error in ["ECONNABORTED", "EPROTO", "EINTR"] {
             scope.spawn(move || {
@@ -83,9 +84,9 @@ fn a_connection_that_died_in_the_queue_pauses_nothing() {
     });
 }
 
-/// How many accepts without success `error` may cost in a second: each pause is half of one.
-fn check_endless(error: &str, most_each_pause: usize) {
-    // The first connection of each port takes two accepts: the second finds nobody.
+/// All accepts fail with `error`: at most `limit` of them for each pause of half a second.
+fn check_endless(error: &str, limit: usize) {
+    // The first connection of each port takes two accepts: the second finds no connection.
     let traced = Traced::start(error, "3+");
     let mut http = HttpClient::connect(traced.daemon.http);
     assert_eq!(http.get("/ping"), "OK");
@@ -94,23 +95,23 @@ fn check_endless(error: &str, most_each_pause: usize) {
     let start = clock.now();
     let waiting = (HttpClient::connect(traced.daemon.http), Nsqd::connect(traced.daemon.tcp));
     std::thread::sleep(Duration::from_secs(3));
-    // Those who are in are served all the while.
+    // Open connections are served meanwhile.
     nsqd.command("REGISTER t");
     assert!(http.get("/lookup?topic=t").contains("nsqd-a.example"));
     assert!(http.metric(ERRORS) > 0);
     let (failed, _) = traced.accepts();
     let pauses = usize::try_from(clock.now().since(start).as_millis() / 500).expect("few") + 2;
-    assert!(failed <= 2 * pauses * most_each_pause, "{error}: {failed} in {pauses} pauses");
+    assert!(failed <= 2 * pauses * limit, "{error}: {failed} in {pauses} pauses");
     drop(waiting);
 }
 
 #[test]
 #[ignore = "needs strace: tests/slow faults"]
-fn accepts_that_fail_for_ever_cost_no_cpu() {
+fn accepts_that_always_fail_use_no_cpu() {
     std::thread::scope(|scope| {
         scope.spawn(|| check_endless("ENOMEM", 1));
         scope.spawn(|| check_endless("EPERM", 1));
-        // A batch of 64 is tried before that counts as more than bad luck.
+        // These errors concern one connection each: there is a pause only after 64 in a row.
         scope.spawn(|| check_endless("ECONNABORTED", 64));
     });
 }

@@ -1,5 +1,5 @@
-//! Clocks that are far off, by time namespaces. Only the monotonic ones can be shifted, and only at
-//! the start; that the wall clock decides nothing is for `tidy.rs`.
+//! Shifted clocks, by time namespaces. Only monotonic clocks can be shifted, and only at the start;
+//! `tidy.rs` checks that nothing but the log and `Date` reads the wall clock.
 
 use musterd::clock::Clock;
 
@@ -13,7 +13,7 @@ fn last_update(http: &mut HttpClient) -> i64 {
 
 #[test]
 #[ignore = "needs a time namespace: tests/slow faults"]
-fn a_machine_that_has_been_up_for_a_century_is_like_any_other() {
+fn an_uptime_of_a_century_changes_nothing() {
     // In seconds: 100 years. The kernel takes no more than 232.
     let with = ["--time", "--monotonic=3153600000", "--boottime=3153600000", "--fork"];
     let with = [&with[..], &["--kill-child"]].concat();
@@ -27,10 +27,10 @@ fn a_machine_that_has_been_up_for_a_century_is_like_any_other() {
     assert!(http.get("/lookup?topic=t").contains("nsqd-a.example"));
     let after = Clock::system().wall().unix_nanos();
     let updated = last_update(&mut http);
-    // Its zero was read a moment apart from ours: by less than a second, unless the wall clock steps.
+    // The two processes read the wall clock at different times: by less than a second.
     let second = 1_000_000_000;
     assert!((before - second..after + second).contains(&updated), "{before} {updated} {after}");
-    // Deadlines are kept: silent, it is left out, then closed.
+    // Timeouts work: a silent nsqd becomes inactive, then its connection is closed.
     eventually("inactive", || {
         (!http.get("/lookup?topic=t").contains("nsqd-a.example")).then_some(())
     });

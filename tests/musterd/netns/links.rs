@@ -1,5 +1,5 @@
-//! A link that is cut between the daemon and an nsqd, without an end or a reset: two network
-//! namespaces and a pair of virtual interfaces, taken away again when the test ends.
+//! A cut link between the daemon and an nsqd, without a FIN or a reset: two network namespaces and a
+//! pair of virtual interfaces, which are removed when the test ends.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -26,7 +26,7 @@ fn ip(arguments: &str) {
 }
 
 impl Link {
-    /// `name` tells tests that run at once apart.
+    /// `name` must differ between tests that run at the same time.
     fn new(name: &str) -> Self {
         let host = |side| format!("musterd-{}-{name}-{side}", std::process::id());
         let link = Self { near: host("near"), far: host("far") };
@@ -49,7 +49,7 @@ impl Link {
         Daemon::spawn(command_by("ip", &["netns", "exec", &self.near], &flags))
     }
 
-    /// What `connect` gives on the far host, or on the near one.
+    /// Runs `connect` on a host.
     fn on<T: Send>(host: &str, connect: impl FnOnce() -> T + Send) -> T {
         let namespace = File::open(format!("/run/netns/{host}")).expect("ip made it");
         let run = || {
@@ -60,7 +60,7 @@ impl Link {
         std::thread::scope(|scope| scope.spawn(run).join()).expect("it does not panic")
     }
 
-    /// An nsqd on `host` that carries topic `t`.
+    /// An nsqd on `host` that has registered topic `t`.
     fn nsqd(host: &str, daemon: &Daemon, name: &str) -> Nsqd {
         let tcp = daemon.tcp;
         let mut nsqd = Self::on(host, || Nsqd::identified(tcp, name));
@@ -76,14 +76,14 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // The interfaces go with them.
+        // This removes the interfaces too.
         for host in [&self.near, &self.far] {
             let _ = Command::new("ip").args(["netns", "del", host]).status();
         }
     }
 }
 
-/// Who of `far` and `near` the lookup names.
+/// Whether the lookup has `far`, and whether it has `near`.
 fn producers(http: &mut HttpClient) -> (bool, bool) {
     let lookup = http.get("/lookup?topic=t");
     (lookup.contains("nsqd-far.example"), lookup.contains("nsqd-near.example"))
@@ -93,7 +93,7 @@ const CONNECTIONS: &str = "musterd_connections{port=\"tcp\"}";
 
 #[test]
 #[ignore = "needs network namespaces: tests/slow faults"]
-fn a_nsqd_behind_a_cut_link_is_left_out_then_closed_while_others_are_served() {
+fn an_nsqd_behind_a_cut_link_is_inactive_then_closed_and_others_are_served() {
     let link = Link::new("silence");
     let daemon = link.daemon(&["--inactive-producer-timeout=2s"]);
     let mut far = Link::nsqd(&link.far, &daemon, "far");
@@ -108,14 +108,14 @@ fn a_nsqd_behind_a_cut_link_is_left_out_then_closed_while_others_are_served() {
         });
         near.command("PING");
     };
-    near_only("it is left out");
+    near_only("it is inactive");
     eventually("it is closed", || {
         near_only("others are served");
         (link.consumer(&daemon).metric(CONNECTIONS) == 1).then_some(())
     });
     let debug = link.consumer(&daemon).get("/debug");
     assert!(!debug.contains("nsqd-far.example"), "{debug}");
-    // The link is mended: the old connection is over, and a new one is as good as ever.
+    // The link is up again: the old connection is closed, and a new one works.
     ip(&format!("-n {} link set veth0 up", link.far));
     let _ = std::io::Write::write_all(&mut far.stream, b"PING\n");
     assert_eq!(far.rest(), b"");
@@ -126,21 +126,21 @@ fn a_nsqd_behind_a_cut_link_is_left_out_then_closed_while_others_are_served() {
 
 #[test]
 #[ignore = "needs network namespaces, and a minute: tests/slow faults"]
-fn the_kernel_finds_a_link_that_swallows_everything() {
+fn the_kernel_closes_a_connection_whose_link_drops_everything() {
     let link = Link::new("probes");
-    // Five minutes without a PING would be fine.
+    // The inactive timeout is five minutes: it is not what closes the connections.
     let daemon = link.daemon(&[]);
     let _quiet = Link::nsqd(&link.far, &daemon, "far");
     let mut near = Link::nsqd(&link.near, &daemon, "near");
     let mut http = link.consumer(&daemon);
-    // Its reply is acknowledged by now: what finds it is the keepalive's probe.
+    // Its reply is acknowledged by now: the keepalive probe will find the fault.
     std::thread::sleep(Duration::from_millis(500));
     let _busy = Link::nsqd(&link.far, &daemon, "far-too");
     assert_eq!((producers(&mut http), http.metric(CONNECTIONS)), ((true, true), 3));
-    // The far host is gone, most likely before it has acknowledged the last reply, and nothing on
-    // the way says so.
+    // The far host disappears, most likely before it has acknowledged the last reply, and without a
+    // FIN, a reset or an ICMP error.
     ip(&format!("-n {} addr flush dev veth0", link.far));
-    eventually_within(Duration::from_secs(150), "the kernel gives them up", || {
+    eventually_within(Duration::from_secs(150), "the kernel closes them", || {
         near.command("PING");
         std::thread::sleep(Duration::from_millis(100));
         (http.metric(CONNECTIONS) == 1).then_some(())

@@ -1,6 +1,6 @@
-//! Faults that take a privilege or a tracer to make: cut links, failing accepts, shifted clocks.
+//! Faults that need root or strace: cut links, failing accepts, shifted clocks.
 //!
-//! All are ignored by `cargo test`; `tests/slow faults` runs them, and says which it could not run.
+//! `cargo test` ignores them; `tests/slow faults` runs them and reports which it could not run.
 
 mod accepts;
 mod clocks;

@@ -1,14 +1,15 @@
-//! What is true, what of it must be visible, and what may be: the model with its history.
+//! The model with its history: the state of the registry, which states readers must see, and which
+//! they may see. A change is applied when a reply shows that the command was carried out; the next
+//! commit of the shard that replied makes it visible, at the latest.
 //!
-//! Must not: ask musterd anything. Changes are applied when a reply shows that a command was
-//! carried out; a commit of the shard that gave the reply makes them visible, at the latest.
+//! Must not: read anything from musterd.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use musterd::registry::{Capacity, LimitReached};
+use testkit::model::{Model, Seen};
 
 use crate::window::Window;
-use testkit::model::{Model, Seen};
 
 /// An nsqd's connection, numbered as they came.
 pub(crate) type Id = usize;
@@ -21,27 +22,27 @@ pub(crate) struct View {
     pub(crate) clients: BTreeSet<Id>,
 }
 
-/// What an nsqd asked for and did not take back; admins cannot change that.
+/// What an nsqd has registered and not unregistered; admins cannot change that.
 type Held = BTreeSet<(String, Option<String>)>;
 
 #[derive(Debug)]
-pub(crate) struct Truth {
+pub(crate) struct Oracle {
     pub(crate) model: Model<Id>,
     capacity: Capacity,
     held: BTreeMap<Id, Held>,
     topics: BTreeMap<String, Window<Option<Topic>>>,
     clients: BTreeMap<Id, Window<bool>>,
     /// By shard: the states that its next commit makes visible.
-    owed: Vec<Owed>,
+    pending: Vec<Pending>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Owed {
+struct Pending {
     topics: BTreeMap<String, usize>,
     clients: BTreeMap<Id, usize>,
 }
 
-impl Truth {
+impl Oracle {
     pub(crate) fn new(shards: usize, capacity: Capacity) -> Self {
         Self {
             model: Model::default(),
@@ -49,7 +50,7 @@ impl Truth {
             held: BTreeMap::new(),
             topics: BTreeMap::new(),
             clients: BTreeMap::new(),
-            owed: vec![Owed::default(); shards],
+            pending: vec![Pending::default(); shards],
         }
     }
 
@@ -62,7 +63,7 @@ impl Truth {
         self.model.clients.insert(id);
         self.held.insert(id, Held::new());
         let window = self.clients.entry(id).or_insert_with(|| Window::new(false));
-        self.owed[shard].clients.insert(id, window.push(true));
+        self.pending[shard].clients.insert(id, window.push(true));
     }
 
     pub(crate) fn register(
@@ -72,7 +73,7 @@ impl Truth {
         topic: &str,
         channel: Option<&str>,
     ) -> Result<(), LimitReached> {
-        self.room(id, topic, channel)?;
+        self.check_capacity(id, topic, channel)?;
         self.model.register(id, topic, channel);
         let held = self.held.get_mut(&id).expect("it has identified");
         held.insert((topic.to_owned(), None));
@@ -83,7 +84,12 @@ impl Truth {
         Ok(())
     }
 
-    fn room(&self, id: Id, topic: &str, channel: Option<&str>) -> Result<(), LimitReached> {
+    fn check_capacity(
+        &self,
+        id: Id,
+        topic: &str,
+        channel: Option<&str>,
+    ) -> Result<(), LimitReached> {
         let known = self.model.topics.get(topic);
         let names = self.model.names() + usize::from(known.is_none());
         if known.is_none() && names > self.capacity.registrations {
@@ -124,18 +130,18 @@ impl Truth {
             self.changed(shard, &topic);
         }
         if let Some(window) = self.clients.get_mut(&id) {
-            self.owed[shard].clients.insert(id, window.push(false));
+            self.pending[shard].clients.insert(id, window.push(false));
         }
     }
 
-    /// Creates a topic or a channel; whether there was room.
+    /// Creates a topic or a channel; whether the limit allows it.
     pub(crate) fn create(&mut self, topic: &str, channel: Option<&str>) -> bool {
         let before = self.model.clone();
         self.model.create(topic, channel);
         let fits = self.model.names() == before.names()
             || self.model.names() <= self.capacity.registrations;
         if fits {
-            self.settled(topic);
+            self.show(topic);
         } else {
             self.model = before;
         }
@@ -149,11 +155,11 @@ impl Truth {
         change: impl FnOnce(&mut Model<Id>) -> R,
     ) -> R {
         let result = change(&mut self.model);
-        self.settled(topic);
+        self.show(topic);
         result
     }
 
-    /// The topics that readers see: those that `*` means.
+    /// The topics that readers see: those that `*` stands for.
     pub(crate) fn listed(&self) -> Vec<String> {
         let seen = self.topics.iter().filter(|(_, window)| window.seen().is_some());
         seen.map(|(name, _)| name.clone()).collect()
@@ -161,11 +167,11 @@ impl Truth {
 
     /// The shard publishes: all that it has replied to is visible.
     pub(crate) fn commit(&mut self, shard: usize) {
-        let owed = std::mem::take(&mut self.owed[shard]);
-        for (topic, state) in owed.topics {
+        let pending = std::mem::take(&mut self.pending[shard]);
+        for (topic, state) in pending.topics {
             self.topics.get_mut(&topic).expect("it was recorded").require(state);
         }
-        for (client, state) in owed.clients {
+        for (client, state) in pending.clients {
             self.clients.get_mut(&client).expect("it was recorded").require(state);
         }
     }
@@ -205,17 +211,17 @@ impl Truth {
         self.window(topic).push(state)
     }
 
-    /// A shard has changed a topic, perhaps.
+    /// A shard may have changed a topic.
     fn changed(&mut self, shard: usize, topic: &str) {
         let before = self.window(topic).newest();
         let state = self.record(topic);
         if state > before {
-            self.owed[shard].topics.insert(topic.to_owned(), state);
+            self.pending[shard].topics.insert(topic.to_owned(), state);
         }
     }
 
-    /// An admin has been told how a topic is.
-    fn settled(&mut self, topic: &str) {
+    /// An admin has been answered: from now on readers must see this state of the topic.
+    fn show(&mut self, topic: &str) {
         let state = self.record(topic);
         self.window(topic).require(state);
     }

@@ -1,7 +1,7 @@
-//! A consumer and an admin on one keep-alive HTTP connection, and what they ought to be told.
+//! A consumer and an admin on one keep-alive HTTP connection, and the answers that they must get.
 //!
 //! Must not: share code with what it checks: the expected answers are built from the view that the
-//! model allows, with another JSON library.
+//! oracle allows, with another JSON library.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use musterd::http::{self, App, Call, Connection, Date, Refusal, Respond, Routes}
 use serde_json::{Value, json};
 use testkit::wire::{HTTP_PORT, TCP_PORT, VERSION};
 
-use crate::truth::{Id, Topic, View};
+use crate::oracle::{Id, Topic, View};
 
-/// One side of the conversation, with the routes on the other.
-pub(crate) struct Web {
+/// An HTTP connection to the routes.
+pub(crate) struct Http {
     connection: Connection,
     desk: Desk,
 }
@@ -44,7 +44,7 @@ impl App for Desk {
 /// A status and a body, `Null` when empty.
 pub(crate) type Answer = (u64, Value);
 
-impl Web {
+impl Http {
     pub(crate) fn new(routes: Routes, now: Timestamp) -> Self {
         let desk = Desk { routes, date: Date::new(784_111_777) };
         Self { connection: Connection::new(now), desk }
@@ -101,7 +101,7 @@ fn answers(mut output: &str) -> Option<Vec<Answer>> {
     Some(all)
 }
 
-/// An nsqd as it described itself.
+/// An nsqd as it identified itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Nsqd {
     pub(crate) address: String,
@@ -128,14 +128,14 @@ pub(crate) struct Context<'a> {
     pub(crate) tombstone: Duration,
 }
 
-/// The order of an array means nothing here.
+/// An array in sorted order.
 fn unordered(values: impl IntoIterator<Item = Value>) -> Value {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_by_cached_key(Value::to_string);
     Value::Array(values)
 }
 
-/// An answer with its arrays in an order of its own; pairs of `/nodes` stay pairs.
+/// An answer with its arrays sorted; pairs of `/nodes` stay pairs.
 pub(crate) fn canonical(value: Value) -> Value {
     match value {
         Value::Array(values) => unordered(values.into_iter().map(canonical)),
@@ -143,10 +143,10 @@ pub(crate) fn canonical(value: Value) -> Value {
             if let (Some(Value::Array(tombstones)), Some(Value::Array(topics))) =
                 (members.remove("tombstones"), members.get("topics"))
             {
-                assert_eq!(tombstones.len(), topics.len(), "nsqadmin crashes of this");
+                assert_eq!(tombstones.len(), topics.len(), "nsqadmin would crash");
                 let pairs = topics.iter().zip(tombstones).map(|(topic, dead)| json!([topic, dead]));
                 members.insert("topics".into(), pairs.collect());
-                // A pair keeps its order: it is cow_set as a whole only.
+                // A pair keeps its order; the list of pairs is sorted.
                 let pairs = members.remove("topics").expect("just put in");
                 let Value::Array(pairs) = pairs else { unreachable!("an array") };
                 members.insert("pairs".into(), unordered(pairs));

@@ -1,7 +1,7 @@
-//! The daemon without its sockets: shards, one registry, the routes, and a clock in hand.
+//! The daemon without its sockets: the sessions of each shard, one registry, the routes and a clock
+//! that the script sets. After every step all routes are read and compared. One thread.
 //!
-//! Must not: decide anything by chance; a script says all. After every step everything that can be
-//! read is read and compared. One thread.
+//! Must not: decide anything at random; the script says what happens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use musterd::snapshots::{Producer, Snapshots};
 
 use testkit::wire::{HTTP_PORT, frames};
 
-use crate::nsqd::{Line, Outcome, Stage};
-use crate::plant::Plant;
+use crate::connection::{Connection, Outcome, Stage};
+use crate::http::{Context, Http, Nsqd, canonical};
+use crate::mutation::Mutation;
+use crate::oracle::{Id, Oracle, Topic, View};
 use crate::script::{ADDRESSES, Admin, Jump, Script, Step, TOPICS};
-use crate::truth::{Id, Topic, Truth, View};
-use crate::web::{Context, Nsqd, Web, canonical};
 
 const START: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
 const INACTIVE: Duration = Duration::from_secs(300);
@@ -29,9 +29,9 @@ const TOMBSTONE: Duration = Duration::from_secs(45);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const COMMAND: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(600);
-const GREETING: &[u8] = b"\0\0\0\x05hello";
+const IDENTIFY_RESPONSE: &[u8] = b"\0\0\0\x05hello";
 
-/// What a run has done, for the record.
+/// How much a run has done.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) steps: usize,
@@ -53,19 +53,19 @@ impl Observer for NullObserver {
     fn observe(&mut self, _: SocketAddr, _: SessionEvent<'_>) {}
 }
 
-pub(crate) struct World {
+pub(crate) struct Daemon {
     pub(crate) tally: Tally,
     now: Timestamp,
     registry: Arc<Registry>,
     shards: Vec<Sessions<NullObserver>>,
-    web: Web,
-    truth: Truth,
-    open: Vec<Line>,
+    http: Http,
+    oracle: Oracle,
+    open: Vec<Connection>,
     nsqds: BTreeMap<Id, Nsqd>,
     connected: usize,
     last_tombstone: Option<Timestamp>,
-    plant: Plant,
-    /// What readers saw before this step, and when; for plants.
+    mutation: Mutation,
+    /// What readers saw before this step, and when; for mutations.
     before: (View, Timestamp),
 }
 
@@ -73,18 +73,19 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String>
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
-impl World {
-    pub(crate) fn new(script: &Script, plant: Plant) -> Self {
+impl Daemon {
+    pub(crate) fn new(script: &Script, mutation: Mutation) -> Self {
         let snapshots = Arc::new(Snapshots::default());
         let registry = Arc::new(Registry::new(snapshots, script.capacity));
         let sessions = || {
             let timeouts = Timeouts::with_inactive_timeout(INACTIVE);
-            Sessions::new(Arc::clone(&registry), timeouts, GREETING.into(), NullObserver)
+            Sessions::new(Arc::clone(&registry), timeouts, IDENTIFY_RESPONSE.into(), NullObserver)
         };
         let routes = Routes {
             registry: Arc::clone(&registry),
-            inactive_producer_timeout: INACTIVE + plant.late(Plant::InactiveOneTooLate),
-            tombstone_lifetime: TOMBSTONE + plant.late(Plant::TombstoneOneTooLong),
+            inactive_producer_timeout: INACTIVE
+                + mutation.late(Mutation::InactiveOneNanosecondLate),
+            tombstone_lifetime: TOMBSTONE + mutation.late(Mutation::TombstoneOneNanosecondLong),
             keep_from: 1,
             metrics: std::sync::Arc::default(),
         };
@@ -92,14 +93,14 @@ impl World {
             tally: Tally::default(),
             now: START,
             shards: std::iter::repeat_with(sessions).take(script.shards).collect(),
-            web: Web::new(routes, START),
-            truth: Truth::new(script.shards, script.capacity),
+            http: Http::new(routes, START),
+            oracle: Oracle::new(script.shards, script.capacity),
             registry,
             open: Vec::new(),
             nsqds: BTreeMap::new(),
             connected: 0,
             last_tombstone: None,
-            plant,
+            mutation,
             before: (View::default(), START),
         }
     }
@@ -112,18 +113,18 @@ impl World {
             Step::Connect { shard, address, magic } => self.connect(*shard, *address, magic),
             Step::Commit { shard } => self.commit(*shard),
             Step::Sweep { shard } => self.sweep(*shard)?,
-            Step::Ask(admin) => self.ask(admin)?,
+            Step::Admin(admin) => self.administrate(admin)?,
             Step::Jump(jump) => self.jump(*jump),
-            Step::Say { nsqd, say } => {
-                if let Some(at) = self.at(*nsqd) {
-                    let sent = self.plant.garble(say);
-                    self.open[at].say(say, sent.as_ref().unwrap_or(say));
+            Step::Command { nsqd, command } => {
+                if let Some(at) = self.index(*nsqd) {
+                    let sent = self.mutation.replacement(command);
+                    self.open[at].write(command, sent.as_ref().unwrap_or(command));
                 }
             }
             Step::Deliver { nsqd, bytes, budget } => self.deliver(*nsqd, *bytes, *budget, false)?,
             Step::End { nsqd, bytes } => self.deliver(*nsqd, *bytes, usize::MAX / 2, true)?,
             Step::Reset { nsqd } => {
-                if let Some(at) = self.at(*nsqd) {
+                if let Some(at) = self.index(*nsqd) {
                     self.close(at, CloseReason::Broken);
                 }
             }
@@ -131,7 +132,7 @@ impl World {
         self.check()
     }
 
-    /// Everybody goes; nothing may be left.
+    /// All connections close; no registration may be left.
     pub(crate) fn finish(&mut self) -> Result<(), String> {
         while !self.open.is_empty() {
             self.close(0, CloseReason::Shutdown);
@@ -143,11 +144,11 @@ impl World {
         ensure(left == (0, 0), || format!("clients and registrations left: {left:?}"))?;
         let producers = view.topics.values().map(|topic| topic.producers.len()).sum::<usize>();
         ensure(producers == 0, || format!("{producers} producers left"))?;
-        ensure(view.topics == self.truth.model.topics, || format!("not all is visible: {view:?}"))
+        ensure(view.topics == self.oracle.model.topics, || format!("not all is visible: {view:?}"))
     }
 
     /// The open connection that a step means; `usize::MAX` is the newest.
-    fn at(&self, nsqd: usize) -> Option<usize> {
+    fn index(&self, nsqd: usize) -> Option<usize> {
         let count = self.open.len();
         (count > 0).then(|| if nsqd == usize::MAX { count - 1 } else { nsqd % count })
     }
@@ -155,9 +156,9 @@ impl World {
     fn connect(&mut self, shard: usize, address: usize, magic: &'static str) {
         let peer: SocketAddr = ADDRESSES[address].parse().expect("an address");
         let session = self.shards[shard].on_open(peer, self.now);
-        let line = Line::new(self.connected, shard, peer, session, magic, self.now);
+        let connection = Connection::new(self.connected, shard, peer, session, magic, self.now);
         self.connected += 1;
-        self.open.push(line);
+        self.open.push(connection);
     }
 
     fn deliver(
@@ -167,72 +168,79 @@ impl World {
         budget: usize,
         end: bool,
     ) -> Result<(), String> {
-        let Some(at) = self.at(nsqd) else { return Ok(()) };
-        let line = &mut self.open[at];
-        if line.closing {
+        let Some(at) = self.index(nsqd) else { return Ok(()) };
+        let connection = &mut self.open[at];
+        if connection.closing {
             return Ok(());
         }
-        if !line.ended {
-            line.delivered = line.outbox.len().min(line.delivered.saturating_add(bytes));
-            line.ended = end;
+        if !connection.ended {
+            connection.delivered =
+                connection.written.len().min(connection.delivered.saturating_add(bytes));
+            connection.ended = end;
         }
-        let bytes = &line.outbox[line.consumed..line.delivered];
-        let input = Input { bytes, end: line.ended };
-        let mut output = b"of others".to_vec();
-        let turn = self.shards[line.shard].on_input(
-            &mut line.session,
+        let bytes = &connection.written[connection.consumed..connection.delivered];
+        let input = Input { bytes, end: connection.ended };
+        let mut output = b"other output".to_vec();
+        let handled = self.shards[connection.shard].on_input(
+            &mut connection.session,
             input,
             self.now,
             &mut output,
             budget,
         );
-        ensure(turn.consumed <= bytes.len(), || format!("{turn:?} of {} bytes", bytes.len()))?;
-        line.consumed += turn.consumed;
-        let output = output.strip_prefix(b"of others").ok_or("a turn spoilt others' output")?;
+        ensure(handled.consumed <= bytes.len(), || {
+            format!("{handled:?} of {} bytes", bytes.len())
+        })?;
+        connection.consumed += handled.consumed;
+        let output = output
+            .strip_prefix(b"other output")
+            .ok_or("the output of other connections was changed")?;
         let replies = frames(output).ok_or_else(|| format!("half a reply: {output:?}"))?;
         for reply in replies {
             self.tally.replies += 1;
             self.replied(at, reply)?;
         }
-        self.turned(at, turn, output.len(), budget)
+        self.check_handled(at, handled, output.len(), budget)
     }
 
-    /// A reply came: the command is carried out, and in the model too.
+    /// A reply has come: the command was carried out, and is in the oracle too.
     fn replied(&mut self, at: usize, reply: &[u8]) -> Result<(), String> {
-        let line = &mut self.open[at];
-        let Some(outcome) = line.next_outcome() else {
+        let connection = &mut self.open[at];
+        let Some(outcome) = connection.next_outcome() else {
             return Err(format!("a reply to nothing: {}", String::from_utf8_lossy(reply)));
         };
         let want = match outcome {
-            Outcome::Refused(refusal) => self.refused(at, refusal),
-            Outcome::Greeting(node) => {
-                let line = &mut self.open[at];
-                line.stage = Stage::Identified;
-                let address =
-                    SocketAddr::new(line.address.ip().to_canonical(), line.address.port());
+            Outcome::Rejected(rejection) => self.rejected(at, rejection),
+            Outcome::Identified(node) => {
+                let connection = &mut self.open[at];
+                connection.stage = Stage::Identified;
+                let address = SocketAddr::new(
+                    connection.address.ip().to_canonical(),
+                    connection.address.port(),
+                );
                 let last_update = self.now.unix_nanos();
                 let nsqd = Nsqd { address: address.to_string(), node, last_update };
-                self.nsqds.insert(line.id, nsqd);
-                self.truth.identify(line.shard, line.id);
+                self.nsqds.insert(connection.id, nsqd);
+                self.oracle.identify(connection.shard, connection.id);
                 "hello"
             }
-            Outcome::Pong => {
-                self.ponged(at);
+            Outcome::Ping => {
+                self.pinged(at);
                 "OK"
             }
             Outcome::Register(topic, channel) => {
-                match self.truth.register(line.shard, line.id, topic, channel) {
+                match self.oracle.register(connection.shard, connection.id, topic, channel) {
                     Ok(()) => "OK",
                     Err(LimitReached::Producer) => {
-                        self.refused(at, "E_INVALID REGISTER too many registrations of this nsqd")
+                        self.rejected(at, "E_INVALID REGISTER too many registrations of this nsqd")
                     }
                     Err(LimitReached::Registry) => {
-                        self.refused(at, "E_INVALID REGISTER too many registrations in all")
+                        self.rejected(at, "E_INVALID REGISTER too many registrations in all")
                     }
                 }
             }
             Outcome::Unregister(topic, channel) => {
-                self.truth.unregister(line.shard, line.id, topic, channel);
+                self.oracle.unregister(connection.shard, connection.id, topic, channel);
                 "OK"
             }
         };
@@ -241,14 +249,14 @@ impl World {
         ensure(got == want, || format!("replied {got:?} instead of {want:?}"))
     }
 
-    fn ponged(&mut self, at: usize) {
-        let line = &self.open[at];
-        let Some(nsqd) = self.nsqds.get_mut(&line.id) else { return };
-        if self.plant == Plant::DeafToPing {
+    fn pinged(&mut self, at: usize) {
+        let connection = &self.open[at];
+        let Some(nsqd) = self.nsqds.get_mut(&connection.id) else { return };
+        if self.mutation == Mutation::IgnoresPing {
             let then = Timestamp::from_unix_nanos(nsqd.last_update);
-            let deaf = |peer: &Arc<Producer>| number(peer) == line.id;
+            let is_it = |peer: &Arc<Producer>| number(peer) == connection.id;
             self.registry.snapshots().each_node(|peer| {
-                if deaf(peer) {
+                if is_it(peer) {
                     peer.update(then);
                 }
             });
@@ -256,86 +264,95 @@ impl World {
         nsqd.last_update = self.now.unix_nanos();
     }
 
-    fn refused(&mut self, at: usize, refusal: &'static str) -> &'static str {
-        self.open[at].stage = Stage::Over;
-        refusal
+    fn rejected(&mut self, at: usize, rejection: &'static str) -> &'static str {
+        self.open[at].stage = Stage::Rejected;
+        rejection
     }
 
-    /// What the turn says of itself must follow from what it was given.
-    fn turned(
+    /// What the session wants next must follow from what it was given.
+    fn check_handled(
         &mut self,
         at: usize,
-        turn: Handled,
+        handled: Handled,
         written: usize,
         budget: usize,
     ) -> Result<(), String> {
         let now = self.now;
-        let line = &mut self.open[at];
-        let is_over = line.stage == Stage::Over;
-        let more = if is_over { None } else { line.next_outcome() };
-        match turn.next {
-            Next::Write => return ensure(written >= budget, || format!("{turn:?} too early")),
-            Next::Close => line.closing = true,
+        let connection = &mut self.open[at];
+        let is_rejected = connection.stage == Stage::Rejected;
+        let more = if is_rejected { None } else { connection.next_outcome() };
+        match handled.next {
+            Next::Write => return ensure(written >= budget, || format!("{handled:?} too early")),
+            Next::Close => connection.closing = true,
             Next::Read { deadline } => {
-                let left = line.delivered > line.answered_up_to();
+                let left = connection.delivered > connection.answered_up_to();
                 if left {
-                    line.partial.get_or_insert(now);
+                    connection.partial.get_or_insert(now);
                 }
-                let idle = match line.stage {
+                let idle = match connection.stage {
                     Stage::Identified => now + SILENCE,
-                    _ => line.opened + HANDSHAKE,
+                    _ => connection.opened + HANDSHAKE,
                 };
-                let want = line.partial.map_or(idle, |since| idle.min(since + COMMAND));
-                line.deadline = deadline;
+                let want = connection.partial.map_or(idle, |since| idle.min(since + COMMAND));
+                connection.deadline = deadline;
                 ensure(deadline == want, || format!("waits until {deadline:?}, not {want:?}"))?;
             }
         }
-        let may_close = is_over || line.ended;
-        ensure(line.closing == may_close, || format!("{turn:?} when over: {is_over}"))?;
+        let may_close = is_rejected || connection.ended;
+        ensure(connection.closing == may_close, || {
+            format!("{handled:?} when rejected: {is_rejected}")
+        })?;
         ensure(more.is_none(), || format!("no reply to a complete command: {more:?}"))?;
-        let (consumed, want) = (line.consumed, line.answered_up_to().min(line.delivered));
-        ensure(line.closing || consumed == want, || format!("consumed {consumed}, not {want}"))
+        let (consumed, want) =
+            (connection.consumed, connection.answered_up_to().min(connection.delivered));
+        ensure(connection.closing || consumed == want, || {
+            format!("consumed {consumed}, not {want}")
+        })
     }
 
     fn close(&mut self, at: usize, why: CloseReason) {
-        let line = self.open.remove(at);
-        let is_known = self.nsqds.contains_key(&line.id);
-        if self.plant != Plant::ForgetsTheLost || why != CloseReason::Broken {
-            self.shards[line.shard].on_close(line.session, why, self.now);
+        let connection = self.open.remove(at);
+        let is_known = self.nsqds.contains_key(&connection.id);
+        if self.mutation != Mutation::ForgetsBrokenConnections || why != CloseReason::Broken {
+            self.shards[connection.shard].on_close(connection.session, why, self.now);
         }
         if is_known {
-            self.truth.leave(line.shard, line.id);
+            self.oracle.leave(connection.shard, connection.id);
         }
     }
 
     fn commit(&mut self, shard: usize) {
-        if self.plant != Plant::RepliesBeforeCommit {
+        if self.mutation != Mutation::RepliesBeforeCommit {
             self.shards[shard].commit(self.now);
         }
-        self.truth.commit(shard);
-        while let Some(at) = self.open.iter().position(|line| line.shard == shard && line.closing) {
+        self.oracle.commit(shard);
+        while let Some(at) =
+            self.open.iter().position(|connection| connection.shard == shard && connection.closing)
+        {
             self.close(at, CloseReason::Finished);
         }
     }
 
     fn sweep(&mut self, shard: usize) -> Result<(), String> {
         let now = self.now;
-        let due = |line: &Line| line.shard == shard && !line.closing && line.deadline <= now;
+        let due = |connection: &Connection| {
+            connection.shard == shard && !connection.closing && connection.deadline <= now
+        };
         while let Some(at) = self.open.iter().position(due) {
             let mut output = Vec::new();
             self.shards[shard].on_timeout(&mut self.open[at].session, now, &mut output);
-            ensure(output.is_empty(), || "last words that nsqd does not expect".to_owned())?;
+            ensure(output.is_empty(), || "output that nsqd does not expect".to_owned())?;
             self.close(at, CloseReason::Expired);
         }
         Ok(())
     }
 
-    fn ask(&mut self, admin: &Admin) -> Result<(), String> {
+    fn administrate(&mut self, admin: &Admin) -> Result<(), String> {
         let escape = |name: &str| name.replace('#', "%23");
         let now = self.now.unix_nanos();
         let (target, want) = match *admin {
             Admin::Create(topic, channel) => {
-                let status = if self.truth.create(topic, channel) { 200 } else { 503 };
+                let status = if self.oracle.create(topic, channel) { 200 } else { 503 };
                 let topic = escape(topic);
                 match channel.map(escape) {
                     None => (format!("/topic/create?topic={topic}"), status),
@@ -344,13 +361,13 @@ impl World {
             }
             Admin::DeleteTopic(topic) => {
                 for name in self.named(topic) {
-                    self.truth.administrate(&name, |model| model.delete_topic(&name));
+                    self.oracle.administrate(&name, |model| model.delete_topic(&name));
                 }
                 (format!("/topic/delete?topic={}", escape(topic)), 200)
             }
             Admin::DeleteChannel(topic, channel) => {
                 let found =
-                    self.truth.administrate(topic, |model| model.delete_channel(topic, channel));
+                    self.oracle.administrate(topic, |model| model.delete_channel(topic, channel));
                 let (topic, channel) = (escape(topic), escape(channel));
                 let target = format!("/channel/delete?topic={topic}&channel={channel}");
                 (target, if found { 200 } else { 404 })
@@ -360,25 +377,25 @@ impl World {
                 let nsqds = &self.nsqds;
                 for name in self.named(topic) {
                     let hit = |id: Id| nsqds[&id].node == node;
-                    self.truth.administrate(&name, |model| model.tombstone(&name, hit, now));
+                    self.oracle.administrate(&name, |model| model.tombstone(&name, hit, now));
                 }
                 let host = Nsqd::host(node);
                 let topic = escape(topic);
                 (format!("/topic/tombstone?topic={topic}&node={host}:{HTTP_PORT}"), 200)
             }
         };
-        let (status, body) = self.web.post(&target, self.now)?;
+        let (status, body) = self.http.post(&target, self.now)?;
         ensure(status == want, || format!("{target}: {status} {body}, not {want}"))
     }
 
     fn named(&self, topic: &str) -> Vec<String> {
-        if topic == "*" { self.truth.listed() } else { vec![topic.to_owned()] }
+        if topic == "*" { self.oracle.listed() } else { vec![topic.to_owned()] }
     }
 
     fn jump(&mut self, jump: Jump) {
         let to = match jump {
             Jump::By(span) => Some(self.now + span),
-            Jump::Inactive { nsqd, past } => self.at(nsqd).and_then(|at| {
+            Jump::Inactive { nsqd, past } => self.index(nsqd).and_then(|at| {
                 let nsqd = self.nsqds.get(&self.open[at].id)?;
                 let edge = Timestamp::from_unix_nanos(nsqd.last_update) + INACTIVE;
                 Some(edge + Duration::from_nanos(past))
@@ -390,20 +407,20 @@ impl World {
                 })
             }
             Jump::Deadline { nsqd, past } => {
-                self.at(nsqd).map(|at| self.open[at].deadline + Duration::from_nanos(past))
+                self.index(nsqd).map(|at| self.open[at].deadline + Duration::from_nanos(past))
             }
         };
         self.now = to.map_or(self.now, |to| to.max(self.now));
     }
 
-    /// Reads everything there is to read.
+    /// Reads all routes and compares.
     fn check(&mut self) -> Result<(), String> {
         let fresh = self.view()?;
-        let view = self.plant.cached(&self.before.0, &fresh).clone();
+        let view = self.mutation.cached(&self.before.0, &fresh).clone();
         self.before.0 = fresh;
-        self.truth.observe(&view)?;
+        self.oracle.observe(&view)?;
         let counted = (self.registry.names(), self.registry.registrations());
-        let want = (self.truth.model.names(), self.truth.registrations());
+        let want = (self.oracle.model.names(), self.oracle.registrations());
         ensure(counted == want, || {
             format!("names and registrations are {want:?}, counted as {counted:?}")
         })?;
@@ -416,17 +433,17 @@ impl World {
         };
         let expected = context.expected(&TOPICS);
         let targets: Vec<_> = expected.iter().map(|(target, _)| target.clone()).collect();
-        let now = self.plant.clock(self.before.1, self.now);
-        let answers = self.web.get(&targets, now)?;
+        let now = self.mutation.clock(self.before.1, self.now);
+        let answers = self.http.get(&targets, now)?;
         self.tally.answers += answers.len();
         for ((target, want), (status, body)) in expected.into_iter().zip(answers) {
             let got = (status, canonical(body));
-            ensure(got == want, || format!("{target} says {got:?}, not {want:?}"))?;
+            ensure(got == want, || format!("{target} answers {got:?}, not {want:?}"))?;
         }
         Ok(())
     }
 
-    /// What the snapshots shows.
+    /// The content of the snapshots.
     fn view(&self) -> Result<View, String> {
         let mut view = View::default();
         let mut twice = None;
@@ -460,5 +477,5 @@ impl World {
 /// The number of an nsqd's connection.
 fn number(peer: &Arc<Producer>) -> Id {
     let id = peer.peer_info().hostname.strip_prefix('c').and_then(|id| id.parse().ok());
-    id.expect("it is called so in Say::Identify")
+    id.expect("Command::Identify names it so")
 }

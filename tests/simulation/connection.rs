@@ -1,7 +1,7 @@
-//! An nsqd's side of its connection: what it has written, how far it arrived, and what the replies
-//! must be.
+//! An nsqd's side of its connection: the bytes it has written, how many of them have arrived, and
+//! which replies must come.
 //!
-//! Must not: decode with musterd's decoder; what a command means is known from when it was written.
+//! Must not: decode with musterd's decoder: the commands are remembered when they are written.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,41 +11,43 @@ use musterd::clock::Timestamp;
 use musterd::session::Session;
 use testkit::wire;
 
-use crate::script::Say;
-use crate::truth::Id;
-use crate::web::Nsqd;
+use crate::http::Nsqd;
+use crate::oracle::Id;
+use crate::script::Command;
 
-/// How far a dialogue has come.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Magic,
-    Stranger,
+    Unidentified,
     Identified,
-    /// It was refused: nothing more is read.
-    Over,
+    /// A command was rejected: nothing more is read.
+    Rejected,
 }
 
-/// What carrying out something said comes to.
+/// The effect of a command.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Greeting(usize),
-    Pong,
+    Identified(usize),
+    Ping,
     Register(&'static str, Option<&'static str>),
     Unregister(&'static str, Option<&'static str>),
-    Refused(&'static str),
+    Rejected(&'static str),
 }
 
 /// An open connection.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct Connection {
     pub(crate) id: Id,
     pub(crate) shard: usize,
     pub(crate) address: SocketAddr,
     pub(crate) session: Session,
     pub(crate) stage: Stage,
-    /// All it has written, and how much of that has arrived and was consumed.
-    pub(crate) outbox: Vec<u8>,
+    /// All bytes it has written.
+    pub(crate) written: Vec<u8>,
+    /// How many of them have arrived.
     pub(crate) delivered: usize,
+    /// How many of them the session has consumed.
     pub(crate) consumed: usize,
     /// It has closed its sending side.
     pub(crate) ended: bool,
@@ -55,17 +57,17 @@ pub(crate) struct Line {
     /// Since when a command has been incomplete.
     pub(crate) partial: Option<Timestamp>,
     pub(crate) deadline: Timestamp,
-    /// What it has said and has no reply to, and where in `outbox` that stands.
-    said: VecDeque<(Say, Range<usize>)>,
+    /// The commands without a reply, and where they are in `written`.
+    unanswered: VecDeque<(Command, Range<usize>)>,
     is_v1: bool,
 }
 
 const IDENTIFY: usize = "IDENTIFY\n".len();
 const LENGTH: usize = 4;
-/// Bytes without a newline that are refused; see `limits::COMMAND_LINE`.
+/// Bytes without a newline that are rejected; see `limits::COMMAND_LINE`.
 const LONG_LINE: usize = 4096;
 
-impl Line {
+impl Connection {
     pub(crate) fn new(
         id: Id,
         shard: usize,
@@ -80,7 +82,7 @@ impl Line {
             address,
             session,
             stage: Stage::Magic,
-            outbox: magic.as_bytes().to_vec(),
+            written: magic.as_bytes().to_vec(),
             delivered: 0,
             consumed: 0,
             ended: false,
@@ -88,64 +90,67 @@ impl Line {
             opened: now,
             partial: None,
             deadline,
-            said: VecDeque::new(),
+            unanswered: VecDeque::new(),
             is_v1: magic == "  V1",
         }
     }
 
-    /// Writes what it means to say, or what a planted bug makes of that.
-    pub(crate) fn say(&mut self, meant: &Say, sent: &Say) {
-        let start = self.outbox.len();
-        self.outbox.extend(sent.bytes(self.id));
-        self.said.push_back((meant.clone(), start..self.outbox.len()));
+    /// Writes `sent`, which is `meant` unless a mutation replaces it.
+    pub(crate) fn write(&mut self, meant: &Command, sent: &Command) {
+        let start = self.written.len();
+        self.written.extend(sent.bytes(self.id));
+        self.unanswered.push_back((meant.clone(), start..self.written.len()));
     }
 
-    /// The reply that must come next, if what has arrived says so; the magic has none.
+    /// The effect of the next command, once enough of it has arrived to decide that.
     pub(crate) fn next_outcome(&mut self) -> Option<Outcome> {
         if self.stage == Stage::Magic {
             if self.delivered < 4 {
                 return None;
             }
             if !self.is_v1 {
-                return Some(Outcome::Refused("E_BAD_PROTOCOL"));
+                return Some(Outcome::Rejected("E_BAD_PROTOCOL"));
             }
-            self.stage = Stage::Stranger;
+            self.stage = Stage::Unidentified;
             self.partial = None;
         }
-        let (say, place) = self.said.front()?;
+        let (command, place) = self.unanswered.front()?;
         let arrived = self.delivered.saturating_sub(place.start);
-        if arrived >= say.decided(self.stage, place.len()) {
-            return Some(say.outcome(self.stage));
+        if arrived >= command.decided_by(self.stage, place.len()) {
+            return Some(command.outcome(self.stage));
         }
-        let is_body = matches!(say, Say::Identify(_) | Say::WrongBody(..) | Say::NegativeBody);
+        let has_body = matches!(
+            command,
+            Command::Identify(_) | Command::WrongBody(..) | Command::NegativeBody
+        );
         match arrived.checked_sub(IDENTIFY) {
-            Some(body) if is_body && self.ended && self.stage == Stage::Stranger => {
-                let what = ["E_BAD_BODY IDENTIFY failed to read body size", CUT]
+            Some(body) if has_body && self.ended && self.stage == Stage::Unidentified => {
+                let rejection = ["E_BAD_BODY IDENTIFY failed to read body size", CUT_BODY]
                     [usize::from(body >= LENGTH)];
-                Some(Outcome::Refused(what))
+                Some(Outcome::Rejected(rejection))
             }
             _ => None,
         }
     }
 
-    /// What is next has had its reply.
+    /// The reply to the next command has come.
     pub(crate) fn replied(&mut self) {
-        self.said.pop_front();
+        self.unanswered.pop_front();
         self.partial = None;
     }
 
-    /// Where what it has no reply to begins.
+    /// How many bytes have been answered.
     pub(crate) fn answered_up_to(&self) -> usize {
         match self.stage {
             Stage::Magic => 0,
-            _ => self.said.front().map_or(self.outbox.len(), |(_, place)| place.start),
+            _ => self.unanswered.front().map_or(self.written.len(), |(_, place)| place.start),
         }
     }
 }
 
-const CUT: &str = "E_BAD_BODY IDENTIFY failed to read body";
+const CUT_BODY: &str = "E_BAD_BODY IDENTIFY failed to read body";
 
-impl Say {
+impl Command {
     fn bytes(&self, id: Id) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
@@ -164,8 +169,8 @@ impl Say {
         out
     }
 
-    /// From how many of its bytes on its outcome is certain.
-    fn decided(&self, stage: Stage, length: usize) -> usize {
+    /// How many of its bytes decide its outcome.
+    fn decided_by(&self, stage: Stage, length: usize) -> usize {
         match self {
             Self::Identify(_) | Self::WrongBody(..) if stage == Stage::Identified => IDENTIFY,
             Self::NegativeBody if stage == Stage::Identified => IDENTIFY,
@@ -176,25 +181,25 @@ impl Say {
 
     fn outcome(&self, stage: Stage) -> Outcome {
         const AGAIN: &str = "E_INVALID cannot IDENTIFY again";
-        const STRANGER: &str = "E_INVALID client must IDENTIFY";
+        const UNIDENTIFIED: &str = "E_INVALID client must IDENTIFY";
         let is_identified = stage == Stage::Identified;
         match *self {
             Self::Identify(_) | Self::WrongBody(..) | Self::NegativeBody if is_identified => {
-                Outcome::Refused(AGAIN)
+                Outcome::Rejected(AGAIN)
             }
-            Self::Identify(node) => Outcome::Greeting(node),
-            Self::WrongBody(_, refusal) => Outcome::Refused(refusal),
-            Self::NegativeBody => Outcome::Refused("E_BAD_BODY IDENTIFY invalid body size -2"),
-            Self::Ping => Outcome::Pong,
+            Self::Identify(node) => Outcome::Identified(node),
+            Self::WrongBody(_, rejection) => Outcome::Rejected(rejection),
+            Self::NegativeBody => Outcome::Rejected("E_BAD_BODY IDENTIFY invalid body size -2"),
+            Self::Ping => Outcome::Ping,
             Self::Register(..) | Self::Unregister(..) if !is_identified => {
-                Outcome::Refused(STRANGER)
+                Outcome::Rejected(UNIDENTIFIED)
             }
             Self::Register(topic, channel) => Outcome::Register(topic, channel),
             Self::Unregister(topic, channel) => Outcome::Unregister(topic, channel),
-            Self::Wrong(_, stranger, identified) => {
-                Outcome::Refused(if is_identified { identified } else { stranger })
+            Self::Wrong(_, unidentified, identified) => {
+                Outcome::Rejected(if is_identified { identified } else { unidentified })
             }
-            Self::LongLine => Outcome::Refused("E_INVALID command line longer than 4096 bytes"),
+            Self::LongLine => Outcome::Rejected("E_INVALID command line longer than 4096 bytes"),
         }
     }
 }
