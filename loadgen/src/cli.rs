@@ -1,16 +1,16 @@
 //! The command line.
 //!
-//! Must not: act on it.
+//! Must not: execute it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::input::scenario::ClosedOp;
-use crate::input::span::parse;
+use crate::input::human_duration::parse;
+use crate::input::scenario::{ClosedOp, Overrides};
 
-/// A load generator for NSQ lookupds that tells the truth
+/// A load generator for NSQ lookupds that verifies every response
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -20,141 +20,131 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Play a scenario against a lookupd
+    /// Run a scenario against a lookupd
     Run(Run),
-    /// Play scenarios against two lookupds in turn and compare them
+    /// Run scenarios against two lookupds alternately and compare them
     Compare(Compare),
     /// Measure a lookupd's peak throughput in a closed loop
     Peak(Peak),
-    /// Load a musterd for long and fail if anything grows, is left over, or is answered wrong
+    /// Load a musterd for a long time; fail if resources grow or a response is wrong
     Soak(Soak),
-    /// Measure this generator's own ceiling against a static server
+    /// Measure this generator's own maximum rate against a static server
     Calibrate(Calibrate),
-    /// List the scenarios that come with the program
+    /// List the built-in scenarios
     List,
-    /// What `calibrate` starts
-    #[command(name = crate::modes::statics::COMMAND, hide = true)]
+    /// The server that `calibrate` starts
+    #[command(name = crate::commands::static_server::COMMAND, hide = true)]
     Static {
         #[arg(long)]
         http: String,
     },
 }
 
-/// What every command that plays a scenario takes.
+/// The options of every command that runs a scenario.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Playing {
-    /// Multiply every count and rate
-    #[arg(long)]
-    pub(crate) scale: Option<f64>,
-    /// How long the main part lasts; the times of events move with it
-    #[arg(long, value_parser = parse)]
-    pub(crate) duration: Option<Duration>,
-    /// What makes the run repeatable
-    #[arg(long)]
-    pub(crate) seed: Option<u64>,
-    /// A threshold, as 'lookup.p99<5ms' or 'missing<1'; may be given again
-    #[arg(long = "slo")]
-    pub(crate) slo: Vec<String>,
+pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
     /// Threads of the generator [default: one per core]
     #[arg(long)]
     pub(crate) threads: Option<usize>,
 }
 
-/// Whom the load is for.
+/// The options that give the target.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Aim {
+pub(crate) struct TargetOptions {
     /// The lookupd's TCP address [default: 127.0.0.1:4160, or a free port with --server-cmd]
     #[arg(long)]
     pub(crate) tcp: Option<String>,
     /// The lookupd's HTTP address [default: 127.0.0.1:4161, or a free port with --server-cmd]
     #[arg(long)]
     pub(crate) http: Option<String>,
-    /// Start the lookupd by this command; {tcp} and {http} stand for the addresses
+    /// Start the lookupd by this command; {tcp} and {http} are replaced by its addresses
     #[arg(long)]
     pub(crate) server_cmd: Option<String>,
-    /// The process of the lookupd, whose CPU and memory are then measured
+    /// The process id of a running lookupd, to measure its CPU and memory
     #[arg(long, conflicts_with = "server_cmd")]
     pub(crate) server_pid: Option<u32>,
-    /// Load a target that is not on this machine
+    /// Allow a target that is not on this machine
     #[arg(long)]
     pub(crate) i_own_this_target: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The name of a shipped scenario, or a TOML file as ./mine.toml
+    /// The name of a built-in scenario, or a TOML file such as ./mine.toml
     pub(crate) scenario: String,
     #[command(flatten)]
-    pub(crate) aim: Aim,
+    pub(crate) target: TargetOptions,
     #[command(flatten)]
-    pub(crate) playing: Playing,
-    /// Where the result files go
+    pub(crate) options: RunOptions,
+    /// Directory of the result files
     #[arg(long, default_value = "loadgen-results")]
     pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
-    /// The command that starts A; {tcp} and {http} stand for its addresses
+    /// The command that starts A; {tcp} and {http} are replaced by its addresses
     pub(crate) a: String,
     /// The command that starts B
     pub(crate) b: String,
-    /// What A and B are called
+    /// The names of A and B
     #[arg(long, default_value = "A,B")]
     pub(crate) names: String,
-    /// The scenarios, with commas between
+    /// The scenarios, separated by commas
     #[arg(long, default_value = "steady,herd,vanish,wide,many")]
     pub(crate) scenarios: String,
-    /// How often each is played against each
+    /// How many times each scenario runs against each lookupd
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub(crate) rounds: u8,
     #[command(flatten)]
-    pub(crate) playing: Playing,
-    /// Where compare.html and compare.json go
+    pub(crate) options: RunOptions,
+    /// Directory of compare.html and compare.json
     #[arg(long, default_value = "loadgen-results")]
     pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Peak {
-    /// What the connections ask for, with commas between
+    /// The operations, separated by commas
     #[arg(long, value_delimiter = ',', default_value = "ping,register,lookup")]
     pub(crate) op: Vec<ClosedOp>,
-    /// How many connections
+    /// Number of connections
     #[arg(long, default_value_t = 64)]
     pub(crate) connections: usize,
-    /// Requests in flight on each, one measurement for each depth
+    /// Requests in flight on each connection; one measurement for each depth
     #[arg(long, value_delimiter = ',', default_value = "1,8,32")]
     pub(crate) depth: Vec<usize>,
     #[command(flatten)]
-    pub(crate) aim: Aim,
+    pub(crate) target: TargetOptions,
     #[command(flatten)]
-    pub(crate) playing: Playing,
+    pub(crate) options: RunOptions,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Soak {
-    /// For how long; five cycles are played at least
+    /// Minimal duration; at least five cycles run
     #[arg(long = "for", value_parser = parse, default_value = "30m")]
     pub(crate) length: Duration,
-    /// What is played by turns, with commas between
+    /// The scenarios that run in turn, separated by commas
     #[arg(long, default_value = "churn,hostile")]
     pub(crate) scenarios: String,
-    /// How often the target is looked at
+    /// Interval of the samples of the target's resources
     #[arg(long, value_parser = parse, default_value = "5s")]
     pub(crate) every: Duration,
     #[command(flatten)]
-    pub(crate) aim: Aim,
+    pub(crate) target: TargetOptions,
     #[command(flatten)]
-    pub(crate) playing: Playing,
-    /// Where soak.md, soak.svg and soak.tsv go
+    pub(crate) options: RunOptions,
+    /// Directory of soak.md, soak.svg and soak.tsv
     #[arg(long, default_value = "loadgen-results")]
     pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Calibrate {
-    /// How long each rate is tried
+    /// Duration of the measurement at each rate
     #[arg(long, value_parser = parse, default_value = "3s")]
     pub(crate) step: Duration,
     /// Threads of the generator [default: one per core]

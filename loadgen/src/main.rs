@@ -1,21 +1,21 @@
-//! A load generator for NSQ lookupds that tells the truth.
+//! A load generator for NSQ lookupds that verifies every response.
 //!
-//! The rooms, in reading order: `input` (what the operator hands in), `model` (what is played and
-//! what is true), `actors` (the fleet, without sockets), `engine` (threads, epoll, timers),
-//! `measure` (what was measured and what it means), `modes` (what the program can be told to do),
-//! `report` (what people are shown). Bytes and moments flow from `engine` to `actors` and back;
-//! `measure` and `model` know neither.
+//! The modules, each of which imports only those before it: `input` (the operator's input), `model`
+//! (the plan of a run and the oracle), `measure` (measurements and their evaluation), `actors` (the
+//! fleet as state machines without sockets), `engine` (threads, epoll, timers), `commands` (what the
+//! program can do), `report` (its output). `engine` delivers bytes and timer events to `actors` and
+//! performs the actions they return.
 //!
-//! Exit codes: 0 good, 1 could not run, 2 bad usage, 3 the generator was the bottleneck, 4 a
-//! threshold was missed, 5 a wrong answer was seen.
+//! Exit codes: 0 passed, 1 could not run, 2 bad usage, 3 the generator was the bottleneck, 4 a
+//! threshold was missed, 5 wrong answers.
 
 mod actors;
 mod cli;
+mod commands;
 mod engine;
 mod input;
 mod measure;
 mod model;
-mod modes;
 mod num;
 mod report;
 #[cfg(test)]
@@ -29,38 +29,43 @@ use std::sync::Arc;
 use clap::Parser as _;
 
 use cli::{Cli, Command};
-use input::scenario::{Overrides, Scenario};
-use input::{Refused, refuse, shipped, target::Target};
-use modes::compare::{Comparison, Side};
-use modes::play::{Piece, play};
-use modes::process::{Process, free_ports};
+use commands::compare::{Comparison, Side};
+use commands::process::{Process, free_ports};
+use commands::run::{RunSpec, run};
+use input::scenario::Scenario;
+use input::{Error, builtin, fail, target::Target};
 use report::live::Live;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let result = match Cli::parse().command {
         Command::Run(run) => run_scenario(&run),
         Command::Compare(compare) => run_compare(&compare),
         Command::Peak(peak) => run_peak(&peak),
         Command::Soak(soak) => run_soak(&soak),
         Command::Calibrate(calibrate) => {
             let mut view = Live::new("loadgen calibrate".to_owned()).quiet();
-            modes::calibrate::calibrate(threads(calibrate.threads), calibrate.step, &mut view, say)
+            commands::calibrate::calibrate(
+                threads(calibrate.threads),
+                calibrate.step,
+                &mut view,
+                say,
+            )
         }
         Command::List => list(),
-        Command::Static { http } => modes::statics::serve(&http),
+        Command::Static { http } => commands::static_server::serve(&http),
     };
-    match done {
+    match result {
         Ok(code) => ExitCode::from(code),
-        Err(refused) => {
-            // Nobody is left to tell when stderr is closed.
-            let _ = writeln!(std::io::stderr(), "loadgen: {refused}");
+        Err(error) => {
+            // When stderr is closed, the error cannot be reported.
+            let _ = writeln!(std::io::stderr(), "loadgen: {error}");
             ExitCode::from(1)
         }
     }
 }
 
-fn say(text: &str) -> Result<(), Refused> {
-    writeln!(std::io::stdout(), "{text}").map_err(|error| Refused(format!("stdout: {error}")))
+fn say(text: &str) -> Result<(), Error> {
+    writeln!(std::io::stdout(), "{text}").map_err(|error| Error(format!("stdout: {error}")))
 }
 
 fn threads(asked: Option<usize>) -> usize {
@@ -68,31 +73,22 @@ fn threads(asked: Option<usize>) -> usize {
     asked.unwrap_or(cores).clamp(1, 64)
 }
 
-fn list() -> Result<u8, Refused> {
-    for (name, _) in shipped::ALL {
-        say(&format!("{name:<10} {}", shipped::load(name)?.about))?;
+fn list() -> Result<u8, Error> {
+    for (name, _) in builtin::ALL {
+        say(&format!("{name:<10} {}", builtin::load(name)?.about))?;
     }
     Ok(0)
 }
 
-fn changes(playing: &cli::Playing) -> Overrides {
-    Overrides {
-        scale: playing.scale,
-        duration: playing.duration,
-        seed: playing.seed,
-        slo: playing.slo.clone(),
-    }
-}
-
-/// A piece for the target that the flags name, started when they say how.
-fn piece(
+/// A run against the target that the flags give, which is started if they include a command.
+fn spec(
     name: &str,
     scenario: Scenario,
-    aim: &cli::Aim,
-    playing: &cli::Playing,
-) -> Result<Piece, Refused> {
-    let scenario = scenario.with(name, &changes(playing))?;
-    let defaults = match aim.server_cmd {
+    flags: &cli::TargetOptions,
+    options: &cli::RunOptions,
+) -> Result<RunSpec, Error> {
+    let scenario = scenario.with_overrides(name, &options.overrides)?;
+    let defaults = match flags.server_cmd {
         Some(_) => free_ports()?,
         None => {
             (SocketAddr::from(([127, 0, 0, 1], 4160)), SocketAddr::from(([127, 0, 0, 1], 4161)))
@@ -101,58 +97,66 @@ fn piece(
     let or = |given: &Option<String>, default: SocketAddr| {
         given.clone().unwrap_or_else(|| default.to_string())
     };
-    let (tcp, http) = (or(&aim.tcp, defaults.0), or(&aim.http, defaults.1));
-    let target = Target::new(&tcp, &http, aim.i_own_this_target)?;
-    let mut piece = Piece::new(name, scenario, target, threads(playing.threads));
-    piece.process =
-        aim.server_cmd.as_ref().map(|command| Process::start(command, target)).transpose()?;
-    piece.pid = aim.server_pid;
-    piece.command.clone_from(&aim.server_cmd);
-    let stop = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&piece.stop));
-    stop.map_err(|error| Refused(format!("SIGINT: {error}; run it without a debugger")))?;
-    Ok(piece)
+    let (tcp, http) = (or(&flags.tcp, defaults.0), or(&flags.http, defaults.1));
+    let target = Target::new(&tcp, &http, flags.i_own_this_target)?;
+    let mut spec = RunSpec::new(name, scenario, target, threads(options.threads));
+    spec.process =
+        flags.server_cmd.as_ref().map(|command| Process::start(command, target)).transpose()?;
+    spec.pid = flags.server_pid;
+    spec.command.clone_from(&flags.server_cmd);
+    let stop = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&spec.stop));
+    stop.map_err(|error| Error(format!("SIGINT: {error}; run it without a debugger")))?;
+    Ok(spec)
 }
 
-fn run_scenario(run: &cli::Run) -> Result<u8, Refused> {
-    let scenario = shipped::load(&run.scenario)?;
-    let mut view = Live::new(format!("loadgen run {}: {}", run.scenario, scenario.about));
-    let mut piece = piece(&run.scenario, scenario, &run.aim, &run.playing)?;
-    let results = play(&mut piece, &mut view)?;
+fn run_scenario(command: &cli::Run) -> Result<u8, Error> {
+    let scenario = builtin::load(&command.scenario)?;
+    let mut view = Live::new(format!("loadgen run {}: {}", command.scenario, scenario.about));
+    let mut spec = spec(&command.scenario, scenario, &command.target, &command.options)?;
+    let results = run(&mut spec, &mut view)?;
     say(&report::table::table(&results))?;
-    say(&report::files::write(&results, &run.out)?)?;
+    say(&report::files::write(&results, &command.out)?)?;
     Ok(results.exit())
 }
 
-fn run_peak(peak: &cli::Peak) -> Result<u8, Refused> {
-    let mut piece = piece("peak", modes::peak::scenario()?, &peak.aim, &peak.playing)?;
+fn run_peak(peak: &cli::Peak) -> Result<u8, Error> {
+    let mut spec = spec("peak", commands::peak::scenario()?, &peak.target, &peak.options)?;
     let mut view = Live::new("loadgen peak".to_owned()).quiet();
-    modes::peak::peak(&mut piece, &peak.op, peak.connections, &peak.depth, &mut view, say)
+    commands::peak::peak(&mut spec, &peak.op, peak.connections, &peak.depth, &mut view, say)
 }
 
-fn run_soak(soak: &cli::Soak) -> Result<u8, Refused> {
-    let scenarios = modes::compare::scenarios(&soak.scenarios, &changes(&soak.playing))?;
+fn run_soak(soak: &cli::Soak) -> Result<u8, Error> {
+    let scenarios = commands::compare::scenarios(&soak.scenarios, &soak.options.overrides)?;
     let Some((name, _)) = scenarios.first() else {
-        return refuse("--scenarios: name at least one, as churn,hostile");
+        return fail("--scenarios: name at least one, as churn,hostile");
     };
-    let mut piece = piece(name, shipped::load(name)?, &soak.aim, &soak.playing)?;
+    let mut spec = spec(name, builtin::load(name)?, &soak.target, &soak.options)?;
     let mut view = Live::new("loadgen soak".to_owned()).quiet();
-    let planned = modes::soak::Soak { scenarios, length: soak.length, every: soak.every };
-    let course = modes::soak::soak(&mut piece, &planned, &mut view, say)?;
-    say(&report::soak::ending(&course))?;
-    say(&report::soak::write(&course, &soak.out)?)?;
-    Ok(course.exit())
+    let parameters = commands::soak::Soak { scenarios, length: soak.length, every: soak.every };
+    let result = commands::soak::soak(&mut spec, &parameters, &mut view, say)?;
+    say(&report::soak::summary(&result))?;
+    say(&report::soak::write(&result, &soak.out)?)?;
+    Ok(result.exit())
 }
 
-fn run_compare(compare: &cli::Compare) -> Result<u8, Refused> {
+fn run_compare(compare: &cli::Compare) -> Result<u8, Error> {
     let (a, b) = compare.names.split_once(',').unwrap_or((&compare.names, "B"));
     let side =
         |name: &str, command: &str| Side { name: name.to_owned(), command: command.to_owned() };
     let comparison = Comparison {
         sides: [side(a, &compare.a), side(b, &compare.b)],
-        scenarios: modes::compare::scenarios(&compare.scenarios, &changes(&compare.playing))?,
+        scenarios: commands::compare::scenarios(&compare.scenarios, &compare.options.overrides)?,
         rounds: compare.rounds.into(),
-        threads: threads(compare.playing.threads),
+        threads: threads(compare.options.threads),
     };
     let mut view = Live::new(format!("loadgen compare {a} and {b}")).quiet();
-    modes::compare::compare(&comparison, &compare.out, &mut view, say)
+    let write = |all: &[_]| {
+        report::comparison::write(&comparison, all, &compare.out)?;
+        let last = all.last().map(|last| report::comparison::table(&comparison.sides, last));
+        Ok(last.unwrap_or_default())
+    };
+    let exit = commands::compare::compare(&comparison, &mut view, say, write)?;
+    let html = compare.out.join("compare.html");
+    say(&format!("report: {} (and .json beside it)", html.display()))?;
+    Ok(exit)
 }

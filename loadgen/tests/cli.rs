@@ -1,8 +1,8 @@
-//! Bad input is one clear line with the remedy, and a fitting exit code.
+//! Invalid input gives one line that says what to do, and the documented exit code.
 
 use std::process::Command;
 
-/// Runs the program; it must fail with `code` and one line on stderr that holds all of `words`.
+/// Runs the program; it must fail with `code` and one line on stderr that contains all of `words`.
 fn check(arguments: &[&str], code: i32, words: &[&str]) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_loadgen")).args(arguments).output().expect("it starts");
@@ -14,11 +14,11 @@ fn check(arguments: &[&str], code: i32, words: &[&str]) {
     }
 }
 
-/// Addresses of loopback that nothing listens on.
-const NOBODY: [&str; 4] = ["--tcp", "127.0.0.99:1", "--http", "127.0.0.99:2"];
+/// Loopback addresses that nothing listens on.
+const UNREACHABLE: [&str; 4] = ["--tcp", "127.0.0.99:1", "--http", "127.0.0.99:2"];
 
 #[test]
-fn bad_input_is_one_line_with_the_remedy() {
+fn invalid_input_is_one_line_that_says_what_to_do() {
     check(&["run", "stedy"], 1, &["no scenario `stedy`", "steady, ramp"]);
     check(&["run", "./nowhere.toml"], 1, &["nowhere.toml", "check the path"]);
     check(&["run", "steady", "--scale", "0"], 1, &["--scale", "above 0"]);
@@ -29,18 +29,18 @@ fn bad_input_is_one_line_with_the_remedy() {
         &["cannot start", "--server-cmd"],
     );
     check(&["run", "steady", "--slo", "lookup<5"], 1, &["write lookup.p99<5ms"]);
-    let refused = [&["run", "storm"], &NOBODY[..]].concat();
-    check(&refused, 1, &["127.0.0.99:1", "start a lookupd there"]);
-    let restart = [&["run", "restart"], &NOBODY[..]].concat();
+    let storm = [&["run", "storm"], &UNREACHABLE[..]].concat();
+    check(&storm, 1, &["127.0.0.99:1", "start a lookupd there"]);
+    let restart = [&["run", "restart"], &UNREACHABLE[..]].concat();
     check(&restart, 1, &["restarts the target", "--server-cmd"]);
-    let soak = [&["soak"], &NOBODY[..]].concat();
-    check(&soak, 1, &["looks into the target's process", "--server-pid"]);
+    let soak = [&["soak"], &UNREACHABLE[..]].concat();
+    check(&soak, 1, &["reads the target's process", "--server-pid"]);
     check(&["soak", "--scenarios", ","], 1, &["--scenarios", "churn,hostile"]);
     check(&["compare", "'", "b", "--scenarios", "storm"], 1, &["is no command"]);
 }
 
 #[test]
-fn a_broken_scenario_file_names_its_line() {
+fn invalid_scenario_file_gives_the_line() {
     let path = std::env::temp_dir().join(format!("loadgen-broken-{}.toml", std::process::id()));
     std::fs::write(&path, "about = 'x'\nduration = 'soon'\n").expect("a temporary file");
     check(&["run", path.to_str().expect("UTF-8")], 1, &["line 2", "write 250ms"]);
@@ -48,7 +48,7 @@ fn a_broken_scenario_file_names_its_line() {
 }
 
 #[test]
-fn the_list_names_every_scenario_and_needs_no_target() {
+fn list_names_every_scenario_and_needs_no_target() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_loadgen")).arg("list").output().expect("it starts");
     let said = String::from_utf8(output.stdout).expect("UTF-8");

@@ -1,7 +1,9 @@
-//! Reads what a lookup's answer says and puts it before the oracle.
+//! Checks the response to a lookup against the oracle.
 //!
-//! Must not: know a socket. Producers are found by a scan for their addresses, which is cheap
-//! enough for every answer; one answer in 16 is parsed whole and its every field compared.
+//! Every response is scanned for the producers' addresses, which is cheap; one in 16 is parsed whole
+//! and every field compared.
+//!
+//! Must not: touch a socket.
 
 use memchr::memmem;
 use serde::Deserialize;
@@ -9,15 +11,15 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 use testkit::wire;
 
-use super::Io;
-use crate::measure::ops::{Count, Span};
+use super::io::Io;
+use crate::measure::ops::{Count, Delay};
+use crate::model::oracle::{Findings, LookupWindow};
 use crate::model::plan::Plan;
-use crate::model::truth::{Answer, Judgement};
 
 static ADDRESS: LazyLock<memmem::Finder<'static>> =
     LazyLock::new(|| memmem::Finder::new(b"\"broadcast_address\""));
 
-/// `GET /lookup` as NSQ's clients read it.
+/// The body of `GET /lookup` as NSQ's clients read it.
 #[derive(Deserialize)]
 struct Lookup<'a> {
     #[serde(borrow)]
@@ -48,37 +50,37 @@ fn addresses<'a>(body: &'a [u8], mut found: impl FnMut(&'a [u8])) {
     }
 }
 
-/// Checks an answer to a lookup: 200 with its body, or 404, which shows nobody.
-pub(crate) fn lookup(answer: Answer, status: u16, body: &[u8], io: &mut Io<'_>) -> Judgement {
-    io.shown.clear();
+/// Checks the response to a lookup: 200 with its body, or 404, which lists no producer.
+pub(crate) fn lookup(window: LookupWindow, status: u16, body: &[u8], io: &mut Io<'_>) -> Findings {
+    io.listed.clear();
     if status == 200 {
-        addresses(body, |host| io.shown.add(Plan::producer(host)));
+        addresses(body, |host| io.listed.add(Plan::producer(host)));
     }
-    let found = io.world.truth.judge(answer, io.shown);
+    let found = io.shared.oracle.check(window, io.listed);
     io.stats.count(Count::Checked, 1);
-    if io.world.plan.scenario.unchecked {
+    if io.shared.plan.scenario.unchecked {
         return found;
     }
     io.stats.count(Count::Missing, found.missing.into());
     io.stats.count(Count::Stale, found.stale.into());
     io.stats.count(Count::Extra, found.extra.into());
     if !found.stalest.is_zero() {
-        io.stats.span(Span::Staleness, found.stalest);
+        io.stats.delay(Delay::Staleness, found.stalest);
     }
-    found.appeared.iter().for_each(|length| io.stats.span(Span::Appeared, *length));
-    found.vanished.iter().for_each(|length| io.stats.span(Span::Vanished, *length));
+    found.appeared.iter().for_each(|length| io.stats.delay(Delay::Appeared, *length));
+    found.vanished.iter().for_each(|length| io.stats.delay(Delay::Vanished, *length));
     if status == 200 && io.stats.counted(Count::Checked) % 16 == 1 {
-        let channels = io.world.plan.scenario.topics.channels;
-        io.stats.count(Count::Garbled, u64::from(!faithful(body, channels)));
+        let channels = io.shared.plan.scenario.topics.channels;
+        io.stats.count(Count::Garbled, u64::from(!fields_match(body, channels)));
     }
     found
 }
 
-/// The body is a lookup's answer whose producers say of themselves what they said in IDENTIFY,
-/// and whose channels are among those that are registered.
-fn faithful(body: &[u8], channels: usize) -> bool {
-    let Ok(answer) = serde_json::from_slice::<Lookup<'_>>(body) else { return false };
-    let producers = answer.producers.iter().all(|producer| {
+/// Whether the body parses, each producer has the fields it sent in IDENTIFY, and each channel is
+/// one that the fleet registers.
+fn fields_match(body: &[u8], channels: usize) -> bool {
+    let Ok(lookup) = serde_json::from_slice::<Lookup<'_>>(body) else { return false };
+    let producers = lookup.producers.iter().all(|producer| {
         producer.hostname == producer.broadcast_address
             && (producer.tcp_port, producer.http_port) == (wire::TCP_PORT, wire::HTTP_PORT)
             && producer.version == wire::VERSION
@@ -87,7 +89,7 @@ fn faithful(body: &[u8], channels: usize) -> bool {
         let number = name.strip_prefix("channel-").and_then(|digits| digits.parse::<usize>().ok());
         number.is_some_and(|number| number < channels)
     };
-    producers && answer.channels.iter().all(|name| known(name))
+    producers && lookup.channels.iter().all(|name| known(name))
 }
 
 #[cfg(test)]
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_found_with_and_without_space() {
+    fn addresses_are_found_with_and_without_a_space() {
         let one = body("a", "nsqd-0000001.fleet", 4150, "channel-0");
         let two = one.replace("\": \"", "\":\"").replace("0000001", "0000002");
         let mut found = Vec::new();
@@ -112,7 +114,7 @@ mod tests {
     #[test]
     fn fields_and_channels_are_compared() {
         let host = "nsqd-0000001.fleet";
-        let check = |body: String| faithful(body.as_bytes(), 1);
+        let check = |body: String| fields_match(body.as_bytes(), 1);
         assert!(check(body(host, host, 4150, "channel-0")));
         assert!(!check(body("nsqd-0000002.fleet", host, 4150, "channel-0")));
         assert!(!check(body(host, host, 4152, "channel-0")));

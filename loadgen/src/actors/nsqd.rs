@@ -1,9 +1,9 @@
 //! One nsqd as a lookupd sees it: connect, IDENTIFY, one REGISTER per channel with one command in
-//! flight, a heartbeat, one-second deadlines, and a new connection at the next heartbeat when the
-//! link broke. Source: nsq `nsqd/lookup_peer.go`, `nsqd/lookup.go`.
+//! flight, a heartbeat, one-second deadlines, and a new connection at the next heartbeat after the
+//! connection broke. Source: nsq `nsqd/lookup_peer.go`, `nsqd/lookup.go`.
 //!
-//! Must not: touch a socket. It tells the truth before it sends and after it has read, never the
-//! other way round: that is what makes the oracle exact.
+//! Must not: touch a socket. It informs the oracle before it sends a command and after it has read
+//! the reply, never the other way round: the oracle's bounds rest on this order.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,23 +11,23 @@ use std::time::Duration;
 use musterd::clock::Timestamp;
 use testkit::wire;
 
-use super::{Event, Io, Order, Port};
-use crate::measure::interval::Asked;
+use super::io::{Action, Event, Io, Port};
+use crate::measure::interval::RequestTimes;
 use crate::measure::ops::{Count, Op};
 use crate::model::plan::{NsqdPlan, Plan};
 use crate::model::rng::Rng;
 
-/// nsqd's deadline for a connect, a read and a write.
+/// nsqd's timeout for a connect, a read and a write.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// What it waits for.
+/// The state of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Not connected.
     Off,
-    /// A reply, or the connection; the command was number `step` of its round.
-    Waiting { op: Op, asked: Asked, step: u32 },
-    /// Nothing.
+    /// Waits for a reply, or for the connection; `step` numbers the REGISTERs of one registration.
+    Waiting { op: Op, times: RequestTimes, step: u32 },
+    /// Connected, no command in flight.
     Idle,
 }
 
@@ -36,101 +36,107 @@ enum State {
 pub(crate) struct Nsqd {
     id: u32,
     state: State,
-    /// Alive, whether connected or not.
-    up: bool,
+    /// Its process runs, whether it is connected or not.
+    running: bool,
+    /// It has registered all its topics.
     complete: bool,
-    /// The next entry of the plan's turns.
-    turn: u32,
+    /// The next entry of the plan's transitions.
+    transition: u32,
+    /// When the main part begins; [`Timestamp::NEVER`] before that is known.
     main: Timestamp,
-    tick: Timestamp,
-    /// A heartbeat that could not be sent when it was due.
-    owed: Option<Timestamp>,
-    /// When to delete or create a topic again, and which.
+    next_heartbeat: Timestamp,
+    /// When a heartbeat was due that could not be sent then.
+    overdue_heartbeat: Option<Timestamp>,
+    /// When it next deletes a topic or registers it again, and which.
     recreate: Timestamp,
     recreated: u32,
     deleted: bool,
-    /// When the last command that was answered was sent.
-    served: Timestamp,
-    partial: Vec<u8>,
+    /// When the last command that was answered had been sent.
+    last_answered: Timestamp,
+    unparsed: Vec<u8>,
     rng: Rng,
 }
 
 impl Nsqd {
-    /// The nsqd number `id` of the plan, not yet alive.
+    /// The nsqd number `id` of the plan, not yet running.
     pub(crate) fn new(id: u32, seed: u64) -> Self {
         Self {
             id,
             state: State::Off,
-            up: false,
+            running: false,
             complete: false,
-            turn: 0,
+            transition: 0,
             main: Timestamp::NEVER,
-            tick: Timestamp::NEVER,
-            owed: None,
+            next_heartbeat: Timestamp::NEVER,
+            overdue_heartbeat: None,
             recreate: Timestamp::NEVER,
             recreated: 0,
             deleted: false,
-            served: Timestamp::NEVER,
-            partial: Vec::new(),
+            last_answered: Timestamp::NEVER,
+            unparsed: Vec::new(),
             rng: Rng::new(seed, u64::from(id)),
         }
     }
 
-    /// Deals with an event.
+    /// Handles an event.
     pub(crate) fn event(&mut self, event: Event<'_>, io: &mut Io<'_>) {
         match event {
             Event::Wake => self.wake(io),
             Event::Start(main) => self.main = main,
             Event::Connected => self.connected(io),
             Event::Data(bytes) => self.data(bytes, io),
-            Event::Refused => self.down(Count::Refused, io),
-            Event::Lost => self.down(Count::Lost, io),
-            Event::Notice(_) | Event::Drain => {}
+            Event::ConnectFailed => self.connection_lost(Count::Refused, io),
+            Event::Disconnected => self.connection_lost(Count::Lost, io),
+            Event::TopicChanged(_) | Event::Drain => {}
             Event::End => self.end(io),
         }
         io.wake = self.next_wake(io);
     }
 
     fn plan<'a>(&self, io: &Io<'a>) -> &'a NsqdPlan {
-        &io.world.plan.nsqds[self.id as usize]
+        &io.shared.plan.nsqds[self.id as usize]
     }
 
-    fn next_turn(&self, io: &Io<'_>) -> Timestamp {
+    fn next_transition(&self, io: &Io<'_>) -> Timestamp {
         let plan = self.plan(io);
-        match (plan.setup, plan.turns.get(self.turn as usize)) {
-            (Some(after), _) if self.turn == 0 && !self.up && self.tick == Timestamp::NEVER => {
-                io.world.began + after
+        match (plan.setup, plan.transitions.get(self.transition as usize)) {
+            (Some(after), _)
+                if self.transition == 0
+                    && !self.running
+                    && self.next_heartbeat == Timestamp::NEVER =>
+            {
+                io.shared.started + after
             }
-            (_, Some(turn)) if self.main != Timestamp::NEVER => self.main + turn.at,
+            (_, Some(transition)) if self.main != Timestamp::NEVER => self.main + transition.at,
             _ => Timestamp::NEVER,
         }
     }
 
     fn next_wake(&self, io: &Io<'_>) -> Timestamp {
         let deadline = match self.state {
-            State::Waiting { asked, .. } => asked.sent + DEADLINE,
+            State::Waiting { times, .. } => times.sent + DEADLINE,
             State::Idle => self.recreate,
             State::Off => Timestamp::NEVER,
         };
-        let tick = if self.up { self.tick } else { Timestamp::NEVER };
-        deadline.min(tick).min(self.next_turn(io))
+        let heartbeat = if self.running { self.next_heartbeat } else { Timestamp::NEVER };
+        deadline.min(heartbeat).min(self.next_transition(io))
     }
 
     fn wake(&mut self, io: &mut Io<'_>) {
-        let due = self.next_turn(io);
+        let due = self.next_transition(io);
         if due <= io.now {
-            return self.take_turn(due, io);
+            return self.apply_transition(due, io);
         }
-        if let State::Waiting { asked, .. } = self.state
-            && asked.sent + DEADLINE <= io.now
+        if let State::Waiting { times, .. } = self.state
+            && times.sent + DEADLINE <= io.now
         {
-            io.order = Order::Close;
-            return self.down(Count::Timeouts, io);
+            io.action = Action::Close;
+            return self.connection_lost(Count::Timeouts, io);
         }
-        if self.up && self.tick <= io.now {
-            let due = self.tick;
-            while self.tick <= io.now {
-                self.tick = self.tick + self.plan(io).ping;
+        if self.running && self.next_heartbeat <= io.now {
+            let due = self.next_heartbeat;
+            while self.next_heartbeat <= io.now {
+                self.next_heartbeat = self.next_heartbeat + self.plan(io).ping;
             }
             return self.heartbeat(due, io);
         }
@@ -139,62 +145,62 @@ impl Nsqd {
         }
     }
 
-    fn take_turn(&mut self, due: Timestamp, io: &mut Io<'_>) {
-        let first = self.tick == Timestamp::NEVER && self.plan(io).setup.is_some();
-        let up = first || self.plan(io).turns[self.turn as usize].up;
-        self.turn += u32::from(!first);
-        if up && !self.up {
-            self.up = true;
-            io.world.gauges.wanted.fetch_add(1, Relaxed);
-            self.tick = due + self.plan(io).ping.mul_f64(self.plan(io).phase.max(0.01));
+    fn apply_transition(&mut self, due: Timestamp, io: &mut Io<'_>) {
+        let first = self.next_heartbeat == Timestamp::NEVER && self.plan(io).setup.is_some();
+        let start = first || self.plan(io).transitions[self.transition as usize].start;
+        self.transition += u32::from(!first);
+        if start && !self.running {
+            self.running = true;
+            io.shared.gauges.expected.fetch_add(1, Relaxed);
+            self.next_heartbeat = due + self.plan(io).ping.mul_f64(self.plan(io).phase.max(0.01));
             self.connect(due, io);
-        } else if !up && self.up {
-            self.up = false;
-            io.world.gauges.wanted.fetch_sub(1, Relaxed);
+        } else if !start && self.running {
+            self.running = false;
+            io.shared.gauges.expected.fetch_sub(1, Relaxed);
             self.kill(io);
         }
     }
 
-    /// Its process ends: the socket is closed by the system, and the consumers notice.
+    /// Its process is killed: the system closes the socket, and its consumers are disconnected.
     fn kill(&mut self, io: &mut Io<'_>) {
         if self.state != State::Off {
             for topic in &self.plan(io).topics {
-                io.world.truth.killed(*topic, self.id, io.now);
-                io.world.changed(*topic, io.now, true);
+                io.shared.oracle.killed(*topic, self.id, io.now);
+                io.shared.topic_changed(*topic, io.now, true);
             }
-            io.order = Order::Close;
-            self.off(io);
+            io.action = Action::Close;
+            self.reset(io);
         }
     }
 
-    fn off(&mut self, io: &Io<'_>) {
+    fn reset(&mut self, io: &Io<'_>) {
         self.state = State::Off;
-        self.owed = None;
+        self.overdue_heartbeat = None;
         self.recreate = Timestamp::NEVER;
         self.deleted = false;
-        self.partial = Vec::new();
+        self.unparsed = Vec::new();
         if std::mem::take(&mut self.complete) {
-            io.world.gauges.complete.fetch_sub(1, Relaxed);
+            io.shared.gauges.complete.fetch_sub(1, Relaxed);
         }
     }
 
     fn connect(&mut self, intended: Timestamp, io: &mut Io<'_>) {
-        io.order = Order::Connect(Port::Tcp);
-        self.served = io.now;
+        io.action = Action::Connect(Port::Tcp);
+        self.last_answered = io.now;
         self.wait(Op::Connect, 0, intended, io);
     }
 
     fn wait(&mut self, op: Op, step: u32, intended: Timestamp, io: &Io<'_>) {
-        self.state = State::Waiting { op, asked: Asked { intended, sent: io.now }, step };
+        self.state = State::Waiting { op, times: RequestTimes { intended, sent: io.now }, step };
     }
 
     fn heartbeat(&mut self, due: Timestamp, io: &mut Io<'_>) {
         match self.state {
-            _ if io.world.draining() => {}
+            _ if io.shared.draining() => {}
             State::Off => self.connect(due, io),
             State::Waiting { .. } => {
-                io.stats.count(Count::Late, u64::from(self.owed.is_none()));
-                self.owed.get_or_insert(due);
+                io.stats.count(Count::Late, u64::from(self.overdue_heartbeat.is_none()));
+                self.overdue_heartbeat.get_or_insert(due);
             }
             State::Idle => self.ping(due, io),
         }
@@ -206,23 +212,23 @@ impl Nsqd {
         self.wait(Op::Ping, 0, intended, io);
     }
 
-    /// Magic and IDENTIFY, in the pieces in which nsqd writes them.
+    /// Sends the magic bytes and IDENTIFY, in the same separate writes as nsqd.
     fn connected(&mut self, io: &mut Io<'_>) {
-        let State::Waiting { op: Op::Connect, asked, .. } = self.state else { return };
-        io.stats.answered(Op::Connect, asked, io.now);
+        let State::Waiting { op: Op::Connect, times, .. } = self.state else { return };
+        io.stats.record_answer(Op::Connect, times, io.now);
         let host = Plan::host(self.id);
         io.out.extend_from_slice(wire::MAGIC);
-        io.cut();
+        io.split();
         let start = io.out.len();
         wire::identify(&wire::peer_info(&host, &host), io.out);
         let line = start + b"IDENTIFY\n".len();
-        io.cuts.extend([line, line + 4]);
+        io.splits.extend([line, line + 4]);
         self.wait(Op::Identify, 0, io.now, io);
     }
 
     fn data(&mut self, bytes: &[u8], io: &mut Io<'_>) {
-        let held = std::mem::take(&mut self.partial);
-        let mut all = if held.is_empty() { bytes.into() } else { [&held, bytes].concat() };
+        let earlier = std::mem::take(&mut self.unparsed);
+        let mut all = if earlier.is_empty() { bytes.into() } else { [&earlier, bytes].concat() };
         while let Some((reply, length)) = wire::take_frame(&all) {
             self.reply(reply, io);
             if self.state == State::Off {
@@ -230,19 +236,19 @@ impl Nsqd {
             }
             all.drain(..length);
         }
-        self.partial = all;
+        self.unparsed = all;
     }
 
     fn reply(&mut self, reply: &[u8], io: &mut Io<'_>) {
-        let State::Waiting { op, asked, step } = self.state else {
-            return self.refuse(io);
+        let State::Waiting { op, times, step } = self.state else {
+            return self.unexpected_reply(io);
         };
-        let good = if op == Op::Identify { reply.starts_with(b"{") } else { reply == b"OK" };
-        if !good {
-            return self.refuse(io);
+        let expected = if op == Op::Identify { reply.starts_with(b"{") } else { reply == b"OK" };
+        if !expected {
+            return self.unexpected_reply(io);
         }
-        io.stats.answered(op, asked, io.now);
-        self.served = asked.sent;
+        io.stats.record_answer(op, times, io.now);
+        self.last_answered = times.sent;
         match op {
             Op::Identify => self.register(0, io),
             Op::Register => self.registered(step, io),
@@ -251,14 +257,14 @@ impl Nsqd {
         }
     }
 
-    /// An error reply, or one to nothing: the target is wrong, the link is given up.
-    fn refuse(&mut self, io: &mut Io<'_>) {
-        io.order = Order::Close;
-        self.down(Count::Wrong, io);
+    /// An error reply, or a reply without a command: closes the connection.
+    fn unexpected_reply(&mut self, io: &mut Io<'_>) {
+        io.action = Action::Close;
+        self.connection_lost(Count::Wrong, io);
     }
 
     fn per_topic(io: &Io<'_>) -> u32 {
-        crate::num::index(io.world.plan.scenario.topics.channels.max(1))
+        crate::num::index(io.shared.plan.scenario.topics.channels.max(1))
     }
 
     /// Sends REGISTER number `step`: topic after topic, channel after channel.
@@ -268,10 +274,10 @@ impl Nsqd {
             return self.all_registered(io);
         };
         if step.is_multiple_of(per_topic) {
-            io.world.truth.registering(topic, self.id, io.now);
-            io.world.changed(topic, io.now, false);
+            io.shared.oracle.registering(topic, self.id, io.now);
+            io.shared.topic_changed(topic, io.now, false);
         }
-        let channels = io.world.plan.scenario.topics.channels > 0;
+        let channels = io.shared.plan.scenario.topics.channels > 0;
         let channel = channels.then(|| Plan::channel((step % per_topic) as usize));
         wire::register(&Plan::topic(topic), channel.as_deref(), io.out);
         split_line(io);
@@ -282,7 +288,7 @@ impl Nsqd {
         let per_topic = Self::per_topic(io);
         if step.is_multiple_of(per_topic) {
             let topic = self.plan(io).topics[(step / per_topic) as usize];
-            io.world.truth.registered(topic, self.id, io.now);
+            io.shared.oracle.registered(topic, self.id, io.now);
         }
         if self.complete && (step + 1).is_multiple_of(per_topic) {
             return self.idle(io);
@@ -292,8 +298,8 @@ impl Nsqd {
 
     fn all_registered(&mut self, io: &mut Io<'_>) {
         self.complete = true;
-        let gauges = &io.world.gauges;
-        if gauges.complete.fetch_add(1, Relaxed) + 1 == gauges.wanted.load(Relaxed) {
+        let gauges = &io.shared.gauges;
+        if gauges.complete.fetch_add(1, Relaxed) + 1 == gauges.expected.load(Relaxed) {
             gauges.completed_at.store(io.now.unix_nanos(), Relaxed);
         }
         self.schedule_recreate(io);
@@ -302,7 +308,7 @@ impl Nsqd {
 
     fn idle(&mut self, io: &mut Io<'_>) {
         self.state = State::Idle;
-        if let Some(due) = self.owed.take() {
+        if let Some(due) = self.overdue_heartbeat.take() {
             self.ping(due, io);
         }
     }
@@ -313,66 +319,66 @@ impl Nsqd {
         }
     }
 
-    /// Deletes the topic whose turn it is, or creates the one deleted last.
+    /// Deletes the next topic, or registers the one deleted last.
     fn begin_recreate(&mut self, io: &mut Io<'_>) {
         let topics = &self.plan(io).topics;
-        let place = self.recreated as usize % topics.len().max(1);
-        let Some(topic) = topics.get(place).copied() else { return };
+        let position = self.recreated as usize % topics.len().max(1);
+        let Some(topic) = topics.get(position).copied() else { return };
         let due = self.recreate;
         self.schedule_recreate(io);
-        if io.world.draining() {
+        if io.shared.draining() {
             return;
         }
         if std::mem::take(&mut self.deleted) {
             self.recreated += 1;
-            return self.register(crate::num::index(place) * Self::per_topic(io), io);
+            return self.register(crate::num::index(position) * Self::per_topic(io), io);
         }
-        io.world.truth.unregistering(topic, self.id, io.now);
-        io.world.changed(topic, io.now, true);
+        io.shared.oracle.unregistering(topic, self.id, io.now);
+        io.shared.topic_changed(topic, io.now, true);
         wire::unregister(&Plan::topic(topic), None, io.out);
         split_line(io);
-        self.wait(Op::Unregister, crate::num::index(place), due, io);
+        self.wait(Op::Unregister, crate::num::index(position), due, io);
     }
 
     fn unregistered(&mut self, io: &mut Io<'_>) {
         let topics = &self.plan(io).topics;
         let topic = topics[self.recreated as usize % topics.len()];
-        io.world.truth.unregistered(topic, self.id, io.now);
+        io.shared.oracle.unregistered(topic, self.id, io.now);
         self.deleted = true;
         self.idle(io);
     }
 
-    /// The link is gone and nobody asked for it: it comes back at the next heartbeat.
-    fn down(&mut self, why: Count, io: &mut Io<'_>) {
+    /// The connection broke; it connects again at the next heartbeat.
+    fn connection_lost(&mut self, why: Count, io: &mut Io<'_>) {
         if self.state == State::Off {
             return;
         }
         io.stats.count(why, 1);
-        if let State::Waiting { op, asked, .. } = self.state {
-            io.stats.took(op, asked, io.now);
+        if let State::Waiting { op, times, .. } = self.state {
+            io.stats.record_latency(op, times, io.now);
         }
         let mut excused = 0;
         for topic in &self.plan(io).topics {
-            excused += io.world.truth.broken(*topic, self.id, self.served, io.now);
+            excused += io.shared.oracle.broken(*topic, self.id, self.last_answered, io.now);
         }
         io.stats.count(Count::Excused, excused);
-        self.off(io);
+        self.reset(io);
     }
 
     fn end(&mut self, io: &mut Io<'_>) {
-        // A command in flight is younger than its deadline; a target that hangs has shown it before.
-        io.order = Order::Close;
+        // A command in flight is within its timeout; earlier ones have shown a target that hangs.
+        io.action = Action::Close;
         self.state = State::Off;
     }
 }
 
-/// Cuts the one line in the output as go-nsq's `Command.WriteTo` does: the verb, each space, each
-/// parameter and the newline are written for themselves, on a socket without Nagle's delay.
+/// Splits the line in the output as go-nsq's `Command.WriteTo` does: the verb, each space, each
+/// parameter and the newline are separate writes, on a socket with TCP_NODELAY.
 fn split_line(io: &mut Io<'_>) {
     for (at, byte) in io.out.iter().enumerate() {
         match byte {
-            b' ' => io.cuts.extend([at, at + 1]),
-            b'\n' => io.cuts.push(at),
+            b' ' => io.splits.extend([at, at + 1]),
+            b'\n' => io.splits.push(at),
             _ => {}
         }
     }

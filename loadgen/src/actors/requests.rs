@@ -1,27 +1,28 @@
-//! The requests of NSQ's HTTP clients, as go-nsq and nsqadmin write them.
+//! The HTTP requests of NSQ's clients, as go-nsq and nsqadmin write them.
 //!
-//! Must not: decide what is asked.
+//! Must not: choose a request.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-/// What an HTTP client asks for.
+/// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// The producers of a topic of the plan.
     Lookup(u32),
-    /// The producers of a topic that nobody registers.
+    /// The producers of a topic that no nsqd registers.
     Miss(u32),
     Topics,
     Nodes,
     Channels(u32),
-    /// A topic that only nsqadmin knows, by number.
+    /// Create the nsqadmin's own topic of that number.
     Create(u32),
+    /// Delete the nsqadmin's own topic of that number.
     Delete(u32),
 }
 
 impl Request {
-    /// Appends the request. `fresh`: the connection is for this request only.
+    /// Appends the request. `fresh`: the connection serves this request only.
     pub(crate) fn write(&self, host: SocketAddr, fresh: bool, out: &mut Vec<u8>) {
         let connection = if fresh { "Connection: close\r\n" } else { "" };
         let rest = format_args!(
@@ -62,7 +63,7 @@ mod tests {
     use crate::model::plan::Plan;
 
     #[test]
-    fn a_lookup_asks_for_the_name_that_nsqds_register() {
+    fn lookup_uses_the_topic_name_that_nsqds_register() {
         let mut out = Vec::new();
         let host = SocketAddr::from(([127, 0, 0, 1], 4161));
         Request::Lookup(7).write(host, true, &mut out);

@@ -1,38 +1,39 @@
-//! Reads HTTP/1 responses from bytes as they come: with a length, in chunks, or until the close.
+//! Parses HTTP/1 responses incrementally: with Content-Length, chunked, or until the close.
 //!
-//! Must not: touch a socket. What is no response is an error; the connection is then given up.
+//! Must not: touch a socket. After an error the caller closes the connection.
 
 /// Header lines of one response; nsqlookupd sends five.
-const HEADERS: usize = 32;
+const MAX_HEADERS: usize = 32;
 /// The longest head, in bytes.
-const HEAD: usize = 16 * 1024;
+const MAX_HEAD: usize = 16 * 1024;
 /// The longest body, in bytes: 100,000 producers are 20 MB.
-const BODY: usize = 256 * 1024 * 1024;
+const MAX_BODY: usize = 256 * 1024 * 1024;
 
-/// How far the body is.
+/// The part of the response that is expected next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Head,
-    /// This many bytes are to come.
+    /// This many bytes of the body.
     Length(usize),
-    /// A chunk's size line comes next.
+    /// A chunk's size line.
     ChunkSize,
-    /// This many bytes of the chunk and its line end are to come.
+    /// This many bytes of the chunk and its line end.
     Chunk(usize),
-    /// After the last chunk: lines until an empty one.
+    /// Lines after the last chunk, until an empty one.
     Trailer,
     UntilClose,
     Done,
 }
 
-/// Bytes that are no response, or too many.
+/// The bytes are no HTTP/1 response, or it exceeds a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoResponse;
+pub(crate) struct InvalidResponse;
 
-/// One response in the making.
+/// One response, parsed as its bytes arrive.
 #[derive(Debug)]
 pub(crate) struct Response {
     phase: Phase,
+    /// An incomplete head or line.
     pending: Vec<u8>,
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
@@ -41,32 +42,35 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// Nothing yet.
+    /// A response of which nothing has arrived.
     pub(crate) const fn new() -> Self {
         Self { phase: Phase::Head, pending: Vec::new(), status: 0, body: Vec::new(), closes: false }
     }
 
-    /// Takes bytes; once the response is complete, the bytes after its end, which belong to the
-    /// next one.
+    /// Consumes bytes. Returns `None` until the response is complete, then the bytes after its end,
+    /// which belong to the next one.
     ///
     /// # Errors
-    /// When it is no HTTP/1 response, or larger than any lookupd's.
-    pub(crate) fn feed<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, NoResponse> {
+    /// When it is no HTTP/1 response, or exceeds a limit.
+    pub(crate) fn feed<'a>(
+        &mut self,
+        bytes: &'a [u8],
+    ) -> Result<Option<&'a [u8]>, InvalidResponse> {
         let mut rest = bytes;
         while self.phase != Phase::Done {
             let before = (self.phase, rest.len());
             rest = self.step(rest)?;
-            if (self.phase, rest.len()) == before || (rest.is_empty() && self.waits()) {
+            if (self.phase, rest.len()) == before || (rest.is_empty() && self.needs_bytes()) {
                 break;
             }
         }
-        if self.body.len() > BODY {
-            return Err(NoResponse);
+        if self.body.len() > MAX_BODY {
+            return Err(InvalidResponse);
         }
         Ok((self.phase == Phase::Done).then_some(rest))
     }
 
-    /// The connection has closed; true when that completes the response.
+    /// The connection was closed; true when the response is complete.
     pub(crate) fn close(&mut self) -> bool {
         if self.phase == Phase::UntilClose {
             self.phase = Phase::Done;
@@ -75,15 +79,15 @@ impl Response {
     }
 
     /// Nothing of it has arrived.
-    pub(crate) fn untouched(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.phase == Phase::Head && self.pending.is_empty()
     }
 
-    fn waits(&self) -> bool {
+    fn needs_bytes(&self) -> bool {
         !matches!(self.phase, Phase::Length(0) | Phase::Chunk(0))
     }
 
-    fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], NoResponse> {
+    fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], InvalidResponse> {
         match self.phase {
             Phase::Head => self.head(bytes),
             Phase::Length(0) => self.next(Phase::Done, bytes),
@@ -96,7 +100,7 @@ impl Response {
             Phase::Chunk(0) => self.next(Phase::ChunkSize, bytes),
             Phase::Chunk(left) => {
                 let (taken, rest) = bytes.split_at(left.min(bytes.len()));
-                // The chunk's line end is no part of the body.
+                // The chunk's line end is not part of the body.
                 let content = left.saturating_sub(2).min(taken.len());
                 self.body.extend_from_slice(&taken[..content]);
                 self.next(Phase::Chunk(left - taken.len()), rest)
@@ -111,20 +115,20 @@ impl Response {
         }
     }
 
-    fn next<'a>(&mut self, phase: Phase, rest: &'a [u8]) -> Result<&'a [u8], NoResponse> {
+    fn next<'a>(&mut self, phase: Phase, rest: &'a [u8]) -> Result<&'a [u8], InvalidResponse> {
         self.phase = phase;
         Ok(rest)
     }
 
-    /// Takes a line, which may arrive in parts, and the phase that follows from it.
+    /// Consumes a line, which may arrive in parts; `read` returns the phase that follows it.
     fn line<'a>(
         &mut self,
         bytes: &'a [u8],
-        read: impl FnOnce(&[u8]) -> Result<Phase, NoResponse>,
-    ) -> Result<&'a [u8], NoResponse> {
+        read: impl FnOnce(&[u8]) -> Result<Phase, InvalidResponse>,
+    ) -> Result<&'a [u8], InvalidResponse> {
         let Some(end) = memchr::memchr(b'\n', bytes) else {
             self.pending.extend_from_slice(bytes);
-            return if self.pending.len() > HEAD { Err(NoResponse) } else { Ok(&[]) };
+            return if self.pending.len() > MAX_HEAD { Err(InvalidResponse) } else { Ok(&[]) };
         };
         self.pending.extend_from_slice(&bytes[..end]);
         let line = std::mem::take(&mut self.pending);
@@ -132,19 +136,19 @@ impl Response {
         Ok(&bytes[end + 1..])
     }
 
-    fn chunk_size(line: &[u8]) -> Result<Phase, NoResponse> {
+    fn chunk_size(line: &[u8]) -> Result<Phase, InvalidResponse> {
         let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-        let text = std::str::from_utf8(digits).map_err(|_| NoResponse)?;
-        match usize::from_str_radix(text.trim(), 16).map_err(|_| NoResponse)? {
+        let text = std::str::from_utf8(digits).map_err(|_| InvalidResponse)?;
+        match usize::from_str_radix(text.trim(), 16).map_err(|_| InvalidResponse)? {
             0 => Ok(Phase::Trailer),
-            size if size > BODY => Err(NoResponse),
+            size if size > MAX_BODY => Err(InvalidResponse),
             size => Ok(Phase::Chunk(size + 2)),
         }
     }
 
-    fn head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], NoResponse> {
-        let held = self.pending.len();
-        if held == 0 {
+    fn head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], InvalidResponse> {
+        let earlier = self.pending.len();
+        if earlier == 0 {
             return match self.parse_head(bytes)? {
                 Some(length) => Ok(&bytes[length..]),
                 None => {
@@ -156,7 +160,7 @@ impl Response {
         self.pending.extend_from_slice(bytes);
         let all = std::mem::take(&mut self.pending);
         match self.parse_head(&all)? {
-            Some(length) => Ok(&bytes[length - held..]),
+            Some(length) => Ok(&bytes[length - earlier..]),
             None => {
                 self.pending = all;
                 Ok(&[])
@@ -164,11 +168,11 @@ impl Response {
         }
     }
 
-    fn parse_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, NoResponse> {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    fn parse_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, InvalidResponse> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
-        let length = match response.parse(bytes).map_err(|_| NoResponse)? {
-            httparse::Status::Partial if bytes.len() > HEAD => return Err(NoResponse),
+        let length = match response.parse(bytes).map_err(|_| InvalidResponse)? {
+            httparse::Status::Partial if bytes.len() > MAX_HEAD => return Err(InvalidResponse),
             httparse::Status::Partial => return Ok(None),
             httparse::Status::Complete(length) => length,
         };
@@ -177,9 +181,9 @@ impl Response {
         self.phase =
             if matches!(self.status, 204 | 304) { Phase::Length(0) } else { Phase::UntilClose };
         for header in response.headers.iter() {
-            let value = std::str::from_utf8(header.value).map_err(|_| NoResponse)?;
+            let value = std::str::from_utf8(header.value).map_err(|_| InvalidResponse)?;
             if header.name.eq_ignore_ascii_case("content-length") {
-                self.phase = Phase::Length(value.trim().parse().map_err(|_| NoResponse)?);
+                self.phase = Phase::Length(value.trim().parse().map_err(|_| InvalidResponse)?);
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
                 self.phase = Phase::ChunkSize;
             } else if header.name.eq_ignore_ascii_case("connection") {
@@ -195,10 +199,10 @@ impl Response {
 mod tests {
     use super::*;
 
-    /// The response arrives whole, and in every pair of parts, and byte by byte.
+    /// Parses the response whole, in every pair of parts, and byte by byte.
     fn check(bytes: &[u8], status: u16, body: &[u8]) {
-        let cuts = (1..bytes.len()).map(|at| vec![&bytes[..at], &bytes[at..]]);
-        let all = cuts.chain([vec![bytes], bytes.chunks(1).collect()]);
+        let splits = (1..bytes.len()).map(|at| vec![&bytes[..at], &bytes[at..]]);
+        let all = splits.chain([vec![bytes], bytes.chunks(1).collect()]);
         for parts in all {
             let mut response = Response::new();
             let done: Vec<_> = parts.iter().map(|part| response.feed(part)).collect();
@@ -210,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn responses() {
+    fn responses_with_a_length_and_in_chunks_are_parsed() {
         check(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK", 200, b"OK");
         check(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, b"");
         check(
@@ -226,13 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_belongs_to_the_next() {
+    fn bytes_after_the_end_belong_to_the_next_response() {
         let two = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOKHTTP/1.1 404";
         assert_eq!(Response::new().feed(two), Ok(Some(&b"HTTP/1.1 404"[..])));
     }
 
     #[test]
-    fn a_body_without_a_length_ends_with_the_connection() {
+    fn body_without_a_length_ends_with_the_connection() {
         let mut response = Response::new();
         assert_eq!(response.feed(b"HTTP/1.0 200 OK\r\n\r\nhello"), Ok(None));
         assert!(response.closes && response.close());
@@ -240,13 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_response_is_refused() {
+    fn invalid_responses_are_errors() {
         for bytes in [
             &b"NOT HTTP AT ALL\r\n\r\n"[..],
             b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         ] {
-            assert_eq!(Response::new().feed(bytes), Err(NoResponse));
+            assert_eq!(Response::new().feed(bytes), Err(InvalidResponse));
         }
     }
 }

@@ -1,8 +1,9 @@
-//! What moves the actors: one thread per core, each with one epoll, its share of the actors, a heap
-//! of their next moments and a connection per actor.
+//! Runs the actors: one thread per core, each with one epoll, its share of the actors, a timer heap
+//! and one connection per actor. Modules: `timers`, `connection` (one socket), `worker` (the event
+//! loop).
 //!
-//! Must not: know what actors say. Rooms: `timers`, `link` (one socket), `worker` (the loop).
+//! Must not: know what actors send.
 
-pub(crate) mod link;
+pub(crate) mod connection;
 pub(crate) mod timers;
 pub(crate) mod worker;

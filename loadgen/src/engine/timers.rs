@@ -1,57 +1,59 @@
-//! When each actor wants to be woken: one moment per actor, earliest first.
+//! Timers: one deadline per actor, earliest first.
 //!
-//! Must not: read a clock. A moment that moves later costs nothing until it is reached: the heap
-//! keeps at most a few entries per actor and checks them against the actor's own moment.
+//! A deadline that moves later costs nothing until the earlier one is reached: the heap holds at
+//! most a few entries per actor and checks each against the actor's current deadline.
+//!
+//! Must not: read a clock.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use musterd::clock::Timestamp;
 
-/// The moments of one thread's actors.
+/// The deadlines of one thread's actors.
 #[derive(Debug)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Timestamp, u32)>>,
-    /// What the actor asked for, and the earliest entry that stands for it in the heap.
-    wanted: Vec<(Timestamp, Timestamp)>,
+    /// By actor, its deadline and its earliest entry in the heap.
+    deadlines: Vec<(Timestamp, Timestamp)>,
 }
 
 impl Timers {
-    /// No moments, for actors `0..actors`.
+    /// No deadlines, for actors `0..actors`.
     pub(crate) fn new(actors: usize) -> Self {
         let heap = BinaryHeap::with_capacity(actors);
-        Self { heap, wanted: vec![(Timestamp::NEVER, Timestamp::NEVER); actors] }
+        Self { heap, deadlines: vec![(Timestamp::NEVER, Timestamp::NEVER); actors] }
     }
 
-    /// The actor wants to be woken at `at` and no longer at any other moment.
+    /// Replaces the actor's deadline.
     pub(crate) fn set(&mut self, actor: u32, at: Timestamp) {
-        let (wanted, entry) = &mut self.wanted[actor as usize];
-        *wanted = at;
+        let (deadline, entry) = &mut self.deadlines[actor as usize];
+        *deadline = at;
         if at < *entry {
             *entry = at;
             self.heap.push(Reverse((at, actor)));
         }
     }
 
-    /// The next moment, or one before it that has been given up.
+    /// The next deadline, or an earlier one that was replaced.
     pub(crate) fn next(&self) -> Timestamp {
         self.heap.peek().map_or(Timestamp::NEVER, |Reverse((at, _))| *at)
     }
 
-    /// Takes an actor whose moment has come, with that moment.
+    /// Takes an actor whose deadline has come, with that deadline.
     pub(crate) fn due(&mut self, now: Timestamp) -> Option<(u32, Timestamp)> {
         while self.next() <= now {
             let Reverse((at, actor)) = self.heap.pop()?;
-            let (wanted, entry) = &mut self.wanted[actor as usize];
+            let (deadline, entry) = &mut self.deadlines[actor as usize];
             if *entry != at {
                 continue;
             }
             *entry = Timestamp::NEVER;
-            let wanted = *wanted;
-            if wanted <= now {
-                return Some((actor, wanted));
+            let deadline = *deadline;
+            if deadline <= now {
+                return Some((actor, deadline));
             }
-            self.set(actor, wanted);
+            self.set(actor, deadline);
         }
         None
     }
@@ -66,13 +68,13 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_comes_first_and_only_the_last_wish_counts() {
+    fn earliest_deadline_comes_first_and_the_last_set_counts() {
         let mut timers = Timers::new(3);
         timers.set(0, at(30));
         timers.set(1, at(10));
         timers.set(2, at(20));
-        timers.set(1, at(40)); // later than first said
-        timers.set(2, at(5)); // earlier than first said
+        timers.set(1, at(40)); // later than before
+        timers.set(2, at(5)); // earlier than before
         assert_eq!(timers.due(at(4)), None);
         assert_eq!(timers.due(at(50)), Some((2, at(5))));
         assert_eq!(timers.due(at(35)), Some((0, at(30))));

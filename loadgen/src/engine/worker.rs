@@ -1,8 +1,8 @@
-//! One thread's loop: wakes its actors when their moments come, moves the bytes of their
-//! connections, and hands over what it measured once a second.
+//! The event loop of one thread: wakes its actors when their timers expire, reads and writes their
+//! connections, and reports its measurements once a second.
 //!
-//! Must not: wait for anything but its one epoll. It never reads a moment before the thing it
-//! dates: a sending is dated before, an arrival after, so that the oracle's windows are exact.
+//! Must not: wait for anything but its one epoll. The time of a write is taken before it, the time of
+//! a read after it: the oracle's bounds rest on this order.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,56 +18,57 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
-use super::link::{Link, Read, State};
+use super::connection::{Connection, Read, State};
 use super::timers::Timers;
-use crate::actors::asker::Asker;
+use crate::actors::Actor;
+use crate::actors::closed_loop::ClosedLoop;
+use crate::actors::http_client::HttpClient;
+use crate::actors::io::{Action, Event, Io, Port};
+use crate::actors::misbehaving::MisbehavingClient;
 use crate::actors::nsqd::Nsqd;
-use crate::actors::pump::Pump;
-use crate::actors::rogue::Rogue;
-use crate::actors::world::{World, listens_to, thread_of};
-use crate::actors::{Actor, Event, Io, Order, Port};
+use crate::actors::shared::{Shared, subscribed_topic, thread_of};
 use crate::measure::interval::Interval;
-use crate::measure::ops::{Count, Span};
-use crate::model::truth::Shown;
+use crate::measure::ops::{Count, Delay};
+use crate::model::oracle::ListedProducers;
 use crate::num::index;
 
-/// Bytes read at once.
-const SCRATCH: usize = 256 * 1024;
-/// Socket events taken at once, and actors woken between two looks at the sockets.
+/// The size of the read buffer, in bytes.
+const READ_BUFFER: usize = 256 * 1024;
+/// Socket events taken from one wait, and actors woken between two waits.
 const BATCH: usize = 256;
-/// A wake-up later than this looks at the actor's socket first.
-const BEHIND: Duration = Duration::from_millis(5);
-/// The longest sleep, so that the second's measurements are handed over in time.
-const NAP: Duration = Duration::from_millis(100);
-/// The marks of the mailbox and of the alarm among the socket events.
-const BELL: u64 = u64::MAX;
-const ALARM: u64 = u64::MAX - 1;
+/// If a timer expired longer ago than this, the actor's socket is read before the timer is handled.
+const LATE_WAKE: Duration = Duration::from_millis(5);
+/// The longest wait, so that each second's measurements are reported in time.
+const MAX_WAIT: Duration = Duration::from_millis(100);
+/// The epoll data of the waker and of the timer; other values are sockets.
+const WAKER: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
 
-/// What a thread measured in a second, counted from the start of the run.
+/// A second, counted from the start of the run, and what a thread measured in it.
 pub(crate) type Report = (usize, Interval);
 
-/// One thread's share of the run.
+/// One thread of a run, with its share of the actors.
 pub(crate) struct Worker {
-    world: Arc<World>,
+    shared: Arc<Shared>,
     number: usize,
     reports: Sender<Report>,
     epoll: OwnedFd,
-    /// Ends a sleep to the nanosecond; epoll's own timeout counts whole milliseconds.
-    alarm: OwnedFd,
+    /// A timerfd, which ends a wait to the nanosecond; epoll's own timeout is in milliseconds.
+    timer: OwnedFd,
     actors: Vec<Actor>,
-    links: Vec<Link>,
-    /// The actor's number in the whole run, which gives it its address.
+    connections: Vec<Connection>,
+    /// By actor, its number in the run, which gives it its source address.
     numbers: Vec<u32>,
-    /// By topic, whom a notice concerns, in order.
-    listeners: Vec<(u32, u32)>,
+    /// Topics and the actors that subscribe to them, in order.
+    subscribers: Vec<(u32, u32)>,
     timers: Timers,
-    shown: Shown,
+    listed: ListedProducers,
     stats: Interval,
     second: usize,
     cpu: Duration,
-    scratch: Vec<u8>,
+    read_buffer: Vec<u8>,
     out: Vec<u8>,
-    cuts: Vec<usize>,
+    splits: Vec<usize>,
     started: bool,
     drained: bool,
 }
@@ -76,40 +77,40 @@ impl Worker {
     /// The thread number `number` with its share of the plan's actors.
     ///
     /// # Errors
-    /// When the system gives no epoll.
+    /// When epoll or the timer cannot be created.
     pub(crate) fn new(
-        world: Arc<World>,
+        shared: Arc<Shared>,
         number: usize,
         reports: Sender<Report>,
     ) -> std::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let bell = &world.mailboxes[number].bell;
-        epoll::add(&epoll, bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
+        let waker = &shared.queues[number].waker;
+        epoll::add(&epoll, waker, epoll::EventData::new_u64(WAKER), epoll::EventFlags::IN)?;
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let alarm = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        // Edge-triggered, and set anew before each sleep, it need not be read.
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        // It is edge-triggered and set again before each wait, so it need not be read.
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, &alarm, epoll::EventData::new_u64(ALARM), edge)?;
-        let (actors, numbers, mut listeners) = cast(&world, number);
-        listeners.sort_unstable();
+        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), edge)?;
+        let (actors, numbers, mut subscribers) = build_actors(&shared, number);
+        subscribers.sort_unstable();
         let mut worker = Self {
-            shown: Shown::new(world.plan.nsqds.len()),
-            world,
+            listed: ListedProducers::new(shared.plan.nsqds.len()),
+            shared,
             number,
             reports,
             epoll,
-            alarm,
-            links: actors.iter().map(|_| Link::default()).collect(),
+            timer,
+            connections: actors.iter().map(|_| Connection::default()).collect(),
             timers: Timers::new(actors.len()),
             actors,
             numbers,
-            listeners,
+            subscribers,
             stats: Interval::default(),
             second: 0,
             cpu: cpu_time(),
-            scratch: vec![0; SCRATCH],
+            read_buffer: vec![0; READ_BUFFER],
             out: Vec::new(),
-            cuts: Vec::new(),
+            splits: Vec::new(),
             started: false,
             drained: false,
         };
@@ -117,21 +118,21 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Plays until the world is over.
+    /// Runs until [`Shared::stopped`].
     ///
     /// # Errors
     /// When epoll fails.
     pub(crate) fn run(mut self) -> std::io::Result<()> {
         let mut events = Vec::with_capacity(BATCH);
         self.cpu = cpu_time();
-        while !self.world.over() {
-            self.hand_over(false);
-            self.milestones();
+        while !self.shared.stopped() {
+            self.report_second(false);
+            self.announce_phases();
             let more = self.wake_due();
-            let nap = if more { Duration::ZERO } else { self.nap() };
-            self.set_alarm(nap)?;
-            let timeout = if nap.is_zero() { nap } else { NAP };
-            let timeout = Timespec::try_from(timeout).expect("a nap is short");
+            let wait = if more { Duration::ZERO } else { self.next_wait() };
+            self.set_timer(wait)?;
+            let timeout = if wait.is_zero() { wait } else { MAX_WAIT };
+            let timeout = Timespec::try_from(timeout).expect("a wait is short");
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -142,71 +143,71 @@ impl Worker {
             }
         }
         (0..index(self.actors.len())).for_each(|actor| self.event(actor, Event::End));
-        self.hand_over(true);
+        self.report_second(true);
         Ok(())
     }
 
-    fn set_alarm(&self, nap: Duration) -> std::io::Result<()> {
-        if nap.is_zero() {
+    fn set_timer(&self, wait: Duration) -> std::io::Result<()> {
+        if wait.is_zero() {
             return Ok(());
         }
         let once = Itimerspec {
             it_interval: Timespec::default(),
-            it_value: Timespec::try_from(nap).expect("a nap is short"),
+            it_value: Timespec::try_from(wait).expect("a wait is short"),
         };
-        timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &once)?;
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         Ok(())
     }
 
-    fn nap(&self) -> Duration {
-        let now = self.world.clock.now();
-        let second_ends = self.world.began + Duration::from_secs(self.second as u64 + 1);
-        self.timers.next().min(second_ends).since(now).min(NAP)
+    fn next_wait(&self) -> Duration {
+        let now = self.shared.clock.now();
+        let second_ends = self.shared.started + Duration::from_secs(self.second as u64 + 1);
+        self.timers.next().min(second_ends).since(now).min(MAX_WAIT)
     }
 
-    /// Tells the actors when the main part begins and when it ends.
-    fn milestones(&mut self) {
-        let main = self.world.main();
+    /// Informs the actors when the main part begins and when it ends.
+    fn announce_phases(&mut self) {
+        let main = self.shared.main();
         if !self.started && main != Timestamp::NEVER {
             self.started = true;
             (0..index(self.actors.len())).for_each(|actor| self.event(actor, Event::Start(main)));
         }
-        if !self.drained && self.world.draining() {
+        if !self.drained && self.shared.draining() {
             self.drained = true;
             (0..index(self.actors.len())).for_each(|actor| self.event(actor, Event::Drain));
         }
     }
 
-    /// Wakes actors whose moment has come; true when more may be due.
+    /// Wakes actors whose timers have expired; true when more may have.
     fn wake_due(&mut self) -> bool {
         for _ in 0..BATCH {
-            let now = self.world.clock.now();
+            let now = self.shared.clock.now();
             let Some((actor, due)) = self.timers.due(now) else { return false };
-            self.stats.span(Span::Lag, now.since(due));
-            if now.since(due) > BEHIND {
-                self.look_first(actor);
+            self.stats.delay(Delay::Lag, now.since(due));
+            if now.since(due) > LATE_WAKE {
+                self.poll_connection(actor);
             }
             self.event(actor, Event::Wake);
         }
         true
     }
 
-    /// The answer may lie in the socket: a deadline must not pass for want of looking.
-    fn look_first(&mut self, actor: u32) {
-        let link = &mut self.links[actor as usize];
-        match link.state {
+    /// Handles what the socket already has, so that this thread's delay does not time a request out.
+    fn poll_connection(&mut self, actor: u32) {
+        let connection = &mut self.connections[actor as usize];
+        match connection.state {
             State::Open => self.readable(actor, epoll::EventFlags::empty()),
-            State::Connecting if link.stands() => {
-                link.state = State::Open;
+            State::Connecting if connection.is_connected() => {
+                connection.state = State::Open;
                 self.event(actor, Event::Connected);
             }
             _ => {}
         }
     }
 
-    /// Hands over the measurements of a second that is past.
-    fn hand_over(&mut self, last: bool) {
-        let second = usize::try_from(self.world.clock.now().since(self.world.began).as_secs());
+    /// Reports the measurements of a second that has ended.
+    fn report_second(&mut self, last: bool) {
+        let second = usize::try_from(self.shared.clock.now().since(self.shared.started).as_secs());
         let second = second.unwrap_or(usize::MAX);
         if second == self.second && !last {
             return;
@@ -216,35 +217,35 @@ impl Worker {
         self.stats.busy = (cpu - self.cpu).as_secs_f64() / seconds;
         self.cpu = cpu;
         let done = std::mem::take(&mut self.stats);
-        // The run's end may have closed the other side already.
+        // The receiver may be gone at the end of the run.
         let _ = self.reports.send((self.second, done));
         self.second = second;
     }
 
     fn socket_event(&mut self, data: u64, flags: epoll::EventFlags) {
-        if data == BELL {
-            return self.open_mailbox();
+        if data == WAKER {
+            return self.handle_topic_changes();
         }
-        if data == ALARM {
+        if data == TIMER {
             return;
         }
         let actor = index(usize::try_from(data & 0xffff_ffff).unwrap_or(usize::MAX));
-        let link = &mut self.links[actor as usize];
-        if u64::from(link.generation) != data >> 32 || link.socket.is_none() {
+        let connection = &mut self.connections[actor as usize];
+        if u64::from(connection.generation) != data >> 32 || connection.socket.is_none() {
             return;
         }
-        if link.state == State::Connecting {
+        if connection.state == State::Connecting {
             if !flags.intersects(
                 epoll::EventFlags::OUT | epoll::EventFlags::ERR | epoll::EventFlags::HUP,
             ) {
                 return;
             }
-            let good = link.established();
-            self.event(actor, if good { Event::Connected } else { Event::Refused });
+            let connected = connection.finish_connect();
+            self.event(actor, if connected { Event::Connected } else { Event::ConnectFailed });
             return;
         }
-        if flags.contains(epoll::EventFlags::OUT) && !link.flush() {
-            return self.broken(actor);
+        if flags.contains(epoll::EventFlags::OUT) && !connection.flush() {
+            return self.disconnected(actor);
         }
         let readable = epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         if flags.intersects(readable) {
@@ -253,162 +254,168 @@ impl Worker {
     }
 
     fn readable(&mut self, actor: u32, flags: epoll::EventFlags) {
-        let generation = self.links[actor as usize].generation;
+        let generation = self.connections[actor as usize].generation;
         loop {
-            let link = &self.links[actor as usize];
-            if link.generation != generation || link.state == State::Closed {
+            let connection = &self.connections[actor as usize];
+            if connection.generation != generation || connection.state == State::Closed {
                 return;
             }
-            if link.state == State::Deaf {
+            if connection.state == State::NotReading {
                 if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
-                    self.broken(actor);
+                    self.disconnected(actor);
                 }
                 return;
             }
-            let mut scratch = std::mem::take(&mut self.scratch);
-            let read = link.read(&mut scratch);
+            let mut buffer = std::mem::take(&mut self.read_buffer);
+            let read = connection.read(&mut buffer);
             if let Read::Bytes(count) = read {
                 self.stats.count(Count::BytesIn, count as u64);
-                self.event(actor, Event::Data(&scratch[..count]));
+                self.event(actor, Event::Data(&buffer[..count]));
             }
-            let full = read == Read::Bytes(scratch.len());
-            self.scratch = scratch;
+            let full = read == Read::Bytes(buffer.len());
+            self.read_buffer = buffer;
             match read {
-                Read::End => return self.broken(actor),
-                Read::Later => return,
-                // A short read has emptied the socket; a closing peer makes an event of its own.
+                Read::Closed => return self.disconnected(actor),
+                Read::WouldBlock => return,
+                // A short read has emptied the socket; a close makes another event.
                 Read::Bytes(_) if !full && !flags.contains(epoll::EventFlags::RDHUP) => return,
                 Read::Bytes(_) => {}
             }
         }
     }
 
-    fn broken(&mut self, actor: u32) {
+    fn disconnected(&mut self, actor: u32) {
         self.close(actor);
-        self.event(actor, Event::Lost);
+        self.event(actor, Event::Disconnected);
     }
 
-    fn open_mailbox(&mut self) {
-        let mailbox = &self.world.mailboxes[self.number];
+    fn handle_topic_changes(&mut self) {
+        let queue = &self.shared.queues[self.number];
         let mut count = [0; 8];
-        // The bell may have been rung for an earlier look.
-        let _ = rustix::io::read(&mailbox.bell, &mut count);
-        for (topic, at) in mailbox.take() {
-            let mut place = self.listeners.partition_point(|(other, _)| *other < topic);
-            while let Some((other, actor)) = self.listeners.get(place).copied()
+        // It fails when an earlier call has read the counter already.
+        let _ = rustix::io::read(&queue.waker, &mut count);
+        for (topic, at) in queue.take() {
+            let mut position = self.subscribers.partition_point(|(other, _)| *other < topic);
+            while let Some((other, actor)) = self.subscribers.get(position).copied()
                 && other == topic
             {
-                self.event(actor, Event::Notice(at));
-                place += 1;
+                self.event(actor, Event::TopicChanged(at));
+                position += 1;
             }
         }
     }
 
-    /// Hands an event to an actor and does what it orders.
+    /// Delivers an event to an actor and performs its action.
     fn event(&mut self, actor: u32, event: Event<'_>) {
         let mut out = std::mem::take(&mut self.out);
-        let mut cuts = std::mem::take(&mut self.cuts);
+        let mut splits = std::mem::take(&mut self.splits);
         let mut io = Io {
-            now: self.world.clock.now(),
-            world: &self.world,
+            now: self.shared.clock.now(),
+            shared: &self.shared,
             stats: &mut self.stats,
-            shown: &mut self.shown,
+            listed: &mut self.listed,
             out: &mut out,
-            cuts: &mut cuts,
-            order: Order::Go,
+            splits: &mut splits,
+            action: Action::Continue,
             wake: Timestamp::NEVER,
         };
         self.actors[actor as usize].event(event, &mut io);
-        let (order, wake) = (io.order, io.wake);
+        let (action, wake) = (io.action, io.wake);
         self.timers.set(actor, wake);
-        self.obey(actor, order, &out, &cuts);
+        self.perform(actor, action, &out, &splits);
         out.clear();
-        cuts.clear();
-        (self.out, self.cuts) = (out, cuts);
+        splits.clear();
+        (self.out, self.splits) = (out, splits);
     }
 
-    fn obey(&mut self, actor: u32, order: Order, out: &[u8], cuts: &[usize]) {
-        match order {
-            Order::Close => return self.close(actor),
-            Order::Connect(port) => return self.connect(actor, port),
-            Order::Deafen => self.links[actor as usize].state = State::Deaf,
-            Order::Go => {}
+    fn perform(&mut self, actor: u32, action: Action, out: &[u8], splits: &[usize]) {
+        match action {
+            Action::Close => return self.close(actor),
+            Action::Connect(port) => return self.connect(actor, port),
+            Action::StopReading => self.connections[actor as usize].state = State::NotReading,
+            Action::Continue => {}
         }
-        let link = &mut self.links[actor as usize];
-        if out.is_empty() || link.state == State::Closed {
+        let connection = &mut self.connections[actor as usize];
+        if out.is_empty() || connection.state == State::Closed {
             return;
         }
         self.stats.count(Count::BytesOut, out.len() as u64);
-        // A broken connection also makes a socket event, which tells the actor.
-        link.write(out, cuts);
+        // A broken connection also makes a socket event, which the actor is informed of.
+        connection.write(out, splits);
     }
 
     fn gauge(&self, actor: u32) -> &std::sync::atomic::AtomicU64 {
         match self.actors[actor as usize] {
-            Actor::Nsqd(_) => &self.world.gauges.tcp,
-            Actor::Asker(_) | Actor::Rogue(_) | Actor::Pump(_) => &self.world.gauges.http,
+            Actor::Nsqd(_) => &self.shared.gauges.tcp,
+            Actor::HttpClient(_) | Actor::Misbehaving(_) | Actor::ClosedLoop(_) => {
+                &self.shared.gauges.http
+            }
         }
     }
 
     fn close(&mut self, actor: u32) {
-        if self.links[actor as usize].socket.is_some() {
+        if self.connections[actor as usize].socket.is_some() {
             self.gauge(actor).fetch_sub(1, Relaxed);
         }
-        self.links[actor as usize].close();
+        self.connections[actor as usize].close();
     }
 
     fn connect(&mut self, actor: u32, port: Port) {
         self.close(actor);
-        let target = self.world.target;
+        let target = self.shared.target;
         let to = if port == Port::Tcp { target.tcp } else { target.http };
-        let link = &mut self.links[actor as usize];
-        let opened = link.open(to, target.source(self.numbers[actor as usize]));
-        let (Ok(()), Some(socket)) = (opened, &link.socket) else {
-            return self.event(actor, Event::Refused);
+        let connection = &mut self.connections[actor as usize];
+        let opened = connection.open(to, target.source(self.numbers[actor as usize]));
+        let (Ok(()), Some(socket)) = (opened, &connection.socket) else {
+            return self.event(actor, Event::ConnectFailed);
         };
         let flags = epoll::EventFlags::IN
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
             | epoll::EventFlags::ET;
-        let data = epoll::EventData::new_u64(u64::from(link.generation) << 32 | u64::from(actor));
+        let data =
+            epoll::EventData::new_u64(u64::from(connection.generation) << 32 | u64::from(actor));
         if epoll::add(&self.epoll, socket, data, flags).is_err() {
-            link.close();
-            return self.event(actor, Event::Refused);
+            connection.close();
+            return self.event(actor, Event::ConnectFailed);
         }
         self.gauge(actor).fetch_add(1, Relaxed);
     }
 }
 
-/// The actors of a thread, their numbers in the run, and who listens to which topic.
-fn cast(world: &World, thread: usize) -> (Vec<Actor>, Vec<u32>, Vec<(u32, u32)>) {
-    let (plan, threads) = (&world.plan, world.mailboxes.len());
+/// The actors of a thread, their numbers in the run, and the actors that subscribe to each topic.
+fn build_actors(shared: &Shared, thread: usize) -> (Vec<Actor>, Vec<u32>, Vec<(u32, u32)>) {
+    let (plan, threads) = (&shared.plan, shared.queues.len());
     let seed = plan.scenario.seed;
-    let mine = |number: &usize| thread_of(*number, threads) == thread;
-    let (mut actors, mut numbers, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
-    for number in (0..plan.nsqds.len()).filter(mine) {
+    let of_thread = |number: &usize| thread_of(*number, threads) == thread;
+    let (mut actors, mut numbers, mut subscribers) = (Vec::new(), Vec::new(), Vec::new());
+    for number in (0..plan.nsqds.len()).filter(of_thread) {
         actors.push(Actor::Nsqd(Nsqd::new(index(number), seed)));
         numbers.push(index(number));
     }
-    for number in (0..plan.askers.len()).filter(mine) {
-        let asker = &plan.askers[number];
-        if let Some(topic) = listens_to(&asker.asking, asker.missing) {
-            listeners.push((topic, index(actors.len())));
+    for number in (0..plan.http_clients.len()).filter(of_thread) {
+        let client = &plan.http_clients[number];
+        if let Some(topic) = subscribed_topic(&client.workload, client.missing) {
+            subscribers.push((topic, index(actors.len())));
         }
-        actors.push(Actor::Asker(Box::new(Asker::new(asker.clone(), index(number), seed))));
+        let client = HttpClient::new(client.clone(), index(number), seed);
+        actors.push(Actor::HttpClient(Box::new(client)));
         numbers.push(index(plan.nsqds.len() + number));
     }
-    for number in (0..plan.rogues.len()).filter(mine) {
-        actors.push(Actor::Rogue(Rogue::new(plan.rogues[number], index(number), seed)));
-        numbers.push(index(plan.nsqds.len() + plan.askers.len() + number));
+    for number in (0..plan.misbehaving.len()).filter(of_thread) {
+        let client = MisbehavingClient::new(plan.misbehaving[number], index(number), seed);
+        actors.push(Actor::Misbehaving(client));
+        numbers.push(index(plan.nsqds.len() + plan.http_clients.len() + number));
     }
-    for number in (0..plan.pumps).filter(mine) {
-        actors.push(Actor::Pump(Box::new(Pump::new(index(number), seed))));
-        numbers.push(index(plan.nsqds.len() + plan.askers.len() + plan.rogues.len() + number));
+    for number in (0..plan.closed_loops).filter(of_thread) {
+        actors.push(Actor::ClosedLoop(Box::new(ClosedLoop::new(index(number), seed))));
+        let earlier = plan.nsqds.len() + plan.http_clients.len() + plan.misbehaving.len();
+        numbers.push(index(earlier + number));
     }
-    (actors, numbers, listeners)
+    (actors, numbers, subscribers)
 }
 
-/// What this thread has used of its CPU.
+/// The CPU time that this thread has used.
 fn cpu_time() -> Duration {
     let spent = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(spent.tv_sec).unwrap_or(0);

@@ -1,24 +1,24 @@
-//! What the operator hands in: scenarios, spans of time, targets. All of it is checked here once,
-//! and every refusal is one line that names the remedy.
+//! The operator's input: scenarios, durations, target addresses. It is validated here once; every
+//! error is one line that says what to do.
 
+pub(crate) mod builtin;
+pub(crate) mod human_duration;
 pub(crate) mod scenario;
-pub(crate) mod shipped;
-pub(crate) mod span;
 pub(crate) mod target;
 
-/// Why the run cannot begin: one line, with the remedy in it.
+/// Why a command cannot run: one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused(pub(crate) String);
+pub(crate) struct Error(pub(crate) String);
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for Error {}
 
-/// A refusal from anything that prints.
-pub(crate) fn refuse<T>(line: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused(line.into()))
+/// An [`Error`] with that line.
+pub(crate) fn fail<T>(line: impl Into<String>) -> Result<T, Error> {
+    Err(Error(line.into()))
 }

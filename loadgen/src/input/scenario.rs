@@ -1,52 +1,52 @@
-//! A scenario: what the fleet does and when, as its TOML file says it.
+//! A scenario: what the fleet does and when, parsed from TOML.
 //!
-//! Must not: draw anything at random (that is `model::plan`) or know a target.
+//! Must not: choose anything at random (that is `model::plan`) or know a target.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::span::Span;
-use super::{Refused, refuse};
+use super::human_duration::HumanDuration;
+use super::{Error, fail};
 use crate::num::whole;
 
-/// Bounds on what one run may do to a machine, whatever its file says.
-const MOST_ACTORS: usize = 200_000;
-const MOST_TOPICS: usize = 2_000_000;
-const LONGEST: Duration = Duration::from_secs(3600);
+/// Limits on the load of one run, whatever its file says.
+const MAX_ACTORS: usize = 200_000;
+const MAX_TOPICS: usize = 2_000_000;
+const MAX_DURATION: Duration = Duration::from_secs(3600);
 
-/// One scenario. Times count from the start of the main part, unless they say otherwise.
+/// One scenario. Times count from the start of the main part, unless stated otherwise.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
-    /// One line for `loadgen list` and the report's head.
+    /// One line for `loadgen list` and the report's title.
     pub(crate) about: String,
     /// How long the main part lasts.
-    pub(crate) duration: Span,
-    /// What makes the run repeatable.
+    pub(crate) duration: HumanDuration,
+    /// The seed of all random choices; the same seed gives the same run.
     #[serde(default = "one")]
     pub(crate) seed: u64,
-    /// How long the fleet may take to arrive before the main part begins.
-    #[serde(default = "minute")]
-    pub(crate) setup_limit: Span,
-    /// How long a producer whose socket was killed may still be shown.
-    #[serde(default = "five_seconds")]
-    pub(crate) staleness: Span,
-    /// Scheduling lag, 99th percentile, past which the generator was the bottleneck.
+    /// How long the fleet may take to start before the main part begins.
+    #[serde(default = "seconds::<60>")]
+    pub(crate) setup_limit: HumanDuration,
+    /// How long a killed producer may still be listed.
+    #[serde(default = "seconds::<5>")]
+    pub(crate) staleness: HumanDuration,
+    /// The 99th percentile of scheduling lag above which the generator was the bottleneck.
     #[serde(default = "ten_millis")]
-    pub(crate) max_lag: Span,
-    /// How long a consumer waits for an answer.
-    #[serde(default = "minute")]
-    pub(crate) timeout: Span,
-    /// How long the end of the run waits for answers in flight.
-    #[serde(default = "two_seconds")]
-    pub(crate) drain: Span,
+    pub(crate) max_lag: HumanDuration,
+    /// How long a client waits for a response.
+    #[serde(default = "seconds::<60>")]
+    pub(crate) timeout: HumanDuration,
+    /// How long the end of the run waits for requests in flight.
+    #[serde(default = "seconds::<2>")]
+    pub(crate) drain: HumanDuration,
     /// Thresholds that set the exit code.
     #[serde(default)]
     pub(crate) slo: Vec<String>,
-    /// The corrected lookup p99 that a `ramp` may not exceed below its knee.
-    pub(crate) knee: Option<Span>,
-    /// The topics that nsqds of no names of their own share.
+    /// The corrected lookup p99 above which the target is overloaded: the rate before is the knee.
+    pub(crate) knee: Option<HumanDuration>,
+    /// The topics that nsqds share.
     #[serde(default)]
     pub(crate) topics: Topics,
     /// Groups of nsqds.
@@ -55,22 +55,23 @@ pub(crate) struct Scenario {
     /// Groups of polling consumers.
     #[serde(default)]
     pub(crate) consumers: Vec<Consumers>,
-    /// Lookups at a rate of their own, however long the answers take.
+    /// Lookups at a given rate, independent of response times (an open loop).
     #[serde(default)]
     pub(crate) arrivals: Vec<Arrivals>,
-    /// Lone nsqds that come and go on a topic each, watched closely: the propagation measure.
+    /// nsqds that start and are killed in turn, each with one watched topic: they measure
+    /// propagation.
     pub(crate) probes: Option<Probes>,
-    /// Topics polled until they show what is true.
-    pub(crate) watch: Option<Watch>,
+    /// Topics that are polled until the response matches the oracle.
+    pub(crate) watch: Option<WatchedTopics>,
     /// An nsqadmin.
     pub(crate) admin: Option<Admin>,
-    /// Peers that do not play by the rules.
-    pub(crate) hostile: Option<Hostile>,
-    /// The daemon is killed and started again.
+    /// Misbehaving peers.
+    pub(crate) hostile: Option<Misbehaving>,
+    /// The target is killed and started again.
     pub(crate) restart: Option<Restart>,
-    /// Connections that ask again as soon as they are answered.
+    /// Connections that send the next request as soon as one is answered.
     pub(crate) closed: Option<Closed>,
-    /// The target is no lookupd and its answers mean nothing: for `calibrate`.
+    /// Responses are not checked: for `calibrate`, whose target is no lookupd.
     #[serde(default)]
     pub(crate) unchecked: bool,
 }
@@ -84,7 +85,7 @@ pub(crate) struct Closed {
     pub(crate) op: ClosedOp,
 }
 
-/// What a closed loop asks for.
+/// The request of a closed loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ClosedOp {
@@ -106,41 +107,41 @@ pub(crate) struct Topics {
     pub(crate) skew: f64,
 }
 
-/// A group of nsqds that live the same way.
+/// A group of nsqds that behave alike.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nsqds {
     pub(crate) count: usize,
     /// Topics each one registers.
     pub(crate) topics: usize,
-    /// Their topics are theirs alone, instead of shared ones.
+    /// Each has topics of its own instead of shared ones.
     #[serde(default)]
     pub(crate) own: bool,
-    /// When they arrive; absent: before the main part begins.
-    pub(crate) arrive: Option<Span>,
-    /// Over how long they arrive.
+    /// When they start; absent: before the main part begins.
+    pub(crate) arrive: Option<HumanDuration>,
+    /// The time over which they start.
     #[serde(default)]
-    pub(crate) over: Span,
+    pub(crate) over: HumanDuration,
     /// When they are killed.
-    pub(crate) leave: Option<Span>,
-    /// Over how long they are killed.
+    pub(crate) leave: Option<HumanDuration>,
+    /// The time over which they are killed.
     #[serde(default)]
-    pub(crate) leave_over: Span,
-    /// A rolling deploy: each is killed in turn and returns after `down`.
-    pub(crate) roll: Option<Roll>,
-    /// Each deletes one of its topics (UNREGISTER) and registers it again, about this often.
-    pub(crate) recreate: Option<Span>,
-    /// The heartbeat.
-    #[serde(default = "fifteen_seconds")]
-    pub(crate) ping: Span,
+    pub(crate) leave_over: HumanDuration,
+    /// A rolling deploy: each is killed in turn and started again after `down`.
+    pub(crate) roll: Option<RollingDeploy>,
+    /// Each deletes one of its topics (UNREGISTER) or registers it again, about this often.
+    pub(crate) recreate: Option<HumanDuration>,
+    /// The interval of heartbeats.
+    #[serde(default = "seconds::<15>")]
+    pub(crate) ping: HumanDuration,
 }
 
 /// A rolling deploy.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Roll {
-    pub(crate) every: Span,
-    pub(crate) down: Span,
+pub(crate) struct RollingDeploy {
+    pub(crate) every: HumanDuration,
+    pub(crate) down: HumanDuration,
 }
 
 /// A group of consumers.
@@ -148,15 +149,15 @@ pub(crate) struct Roll {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Consumers {
     pub(crate) count: usize,
-    #[serde(default = "minute")]
-    pub(crate) poll: Span,
+    #[serde(default = "seconds::<60>")]
+    pub(crate) poll: HumanDuration,
     /// Each interval is `poll` ± this share of it.
     #[serde(default = "third")]
     pub(crate) jitter: f64,
     /// The share of them that opens a new connection for each request.
     #[serde(default)]
     pub(crate) fresh: f64,
-    /// They ask for topics that nobody registers.
+    /// They ask for topics that no nsqd registers.
     #[serde(default)]
     pub(crate) missing: bool,
 }
@@ -166,104 +167,112 @@ pub(crate) struct Consumers {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Arrivals {
     pub(crate) connections: usize,
-    /// Points of the rate over all connections, in lookups a second; straight lines between.
-    pub(crate) rate: Vec<(Span, f64)>,
-    /// Intended requests that may wait on one connection; what exceeds it is dropped and counted.
+    /// Points of the rate over all connections, in lookups per second; linear between them.
+    pub(crate) rate: Vec<(HumanDuration, f64)>,
+    /// Requests that may be due on one connection; more are dropped and counted.
     #[serde(default = "hundred")]
     pub(crate) queue: u32,
     #[serde(default)]
     pub(crate) missing: bool,
 }
 
-/// Probes of propagation.
+/// The probes of propagation.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Probes {
     pub(crate) count: usize,
     /// How long each one stays, and stays away.
-    pub(crate) stay: Span,
-    /// How often the topic is asked for while a change is awaited: the measure's resolution.
-    pub(crate) every: Span,
+    pub(crate) stay: HumanDuration,
+    /// How often the topic is polled after a change: the resolution of the measurement.
+    pub(crate) every: HumanDuration,
 }
 
-/// Topics watched until they show what is true.
+/// The watched topics.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Watch {
+pub(crate) struct WatchedTopics {
     pub(crate) topics: usize,
-    pub(crate) every: Span,
+    pub(crate) every: HumanDuration,
 }
 
 /// An nsqadmin's traffic.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admin {
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) rate: f64,
 }
 
-/// Peers that do not play by the rules, by kind.
+/// The number of misbehaving peers, by kind.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Hostile {
-    /// Send bytes that are no protocol, on both ports.
+pub(crate) struct Misbehaving {
+    /// Send random bytes, on both ports.
     pub(crate) garbage: usize,
-    /// Send one byte of a command a second.
-    pub(crate) dripping: usize,
-    /// Ask for answers and never read them.
-    pub(crate) deaf: usize,
+    /// Send one byte per second.
+    #[serde(alias = "dripping")]
+    pub(crate) slowloris: usize,
+    /// Send requests and never read the responses.
+    #[serde(alias = "deaf")]
+    pub(crate) never_reading: usize,
 }
 
 /// The daemon is killed and started again.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Restart {
-    pub(crate) at: Span,
-    pub(crate) down: Span,
+    pub(crate) at: HumanDuration,
+    pub(crate) down: HumanDuration,
 }
 
-/// What the command line changes of a scenario.
-#[derive(Clone, Debug, Default)]
+/// The flags that change a scenario. Their comments are the help texts.
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Overrides {
-    /// Multiplies every count and rate.
+    /// Multiply every count and rate
+    #[arg(long)]
     pub(crate) scale: Option<f64>,
-    /// Replaces the duration; the times of events shrink or grow with it.
+    /// Duration of the main part; the times of its events are scaled with it
+    #[arg(long, value_parser = super::human_duration::parse)]
     pub(crate) duration: Option<Duration>,
+    /// Seed of all random choices; the same seed gives the same run
+    #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// A threshold, such as 'lookup.p99<5ms' or 'missing<1'; may be repeated
+    #[arg(long = "slo")]
     pub(crate) slo: Vec<String>,
 }
 
 impl Scenario {
-    /// Reads a scenario's text; `name` is for the error.
+    /// Parses a scenario; `name` is for the error.
     ///
     /// # Errors
-    /// One line: the place in the TOML, or the bound that is broken.
-    pub(crate) fn parse(name: &str, text: &str) -> Result<Self, Refused> {
+    /// One line: the position in the TOML, or the limit that is exceeded.
+    pub(crate) fn parse(name: &str, text: &str) -> Result<Self, Error> {
         let scenario: Self = toml::from_str(text).map_err(|error| {
             let place = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             let what = error.message().replace('\n', " ");
-            Refused(format!(
-                "scenario {name}, line {place}: {what}; see loadgen/scenarios/ for the form"
+            Error(format!(
+                "scenario {name}, line {place}: {what}; see loadgen/scenarios/ for examples"
             ))
         })?;
         scenario.check(name)?;
         Ok(scenario)
     }
 
-    /// Applies the command line's changes and checks the bounds again.
+    /// Applies the command line's changes and checks the limits again.
     ///
     /// # Errors
-    /// When a bound is broken.
-    pub(crate) fn with(mut self, name: &str, changes: &Overrides) -> Result<Self, Refused> {
+    /// When a limit is exceeded.
+    pub(crate) fn with_overrides(mut self, name: &str, changes: &Overrides) -> Result<Self, Error> {
         if let Some(scale) = changes.scale {
             if !(scale > 0.0 && scale <= 100.0) {
-                return refuse(format!("--scale {scale}: give a factor above 0, at most 100"));
+                return fail(format!("--scale {scale}: give a factor above 0, at most 100"));
             }
             self.scale(scale);
             self.about.push_str(&format!(" (at scale {scale})"));
         }
         if let Some(duration) = changes.duration {
-            self.stretch(duration);
+            self.set_duration(duration);
         }
         if let Some(seed) = changes.seed {
             self.seed = seed;
@@ -279,10 +288,10 @@ impl Scenario {
             + self.probes.as_ref().map_or(0, |probes| probes.count)
     }
 
-    fn check(&self, name: &str) -> Result<(), Refused> {
+    fn check(&self, name: &str) -> Result<(), Error> {
         let own: usize =
             self.nsqds.iter().filter(|g| g.own).map(|g| g.count.saturating_mul(g.topics)).sum();
-        let askers: usize = self.consumers.iter().map(|group| group.count).sum::<usize>()
+        let http_clients: usize = self.consumers.iter().map(|group| group.count).sum::<usize>()
             + self.arrivals.iter().map(|group| group.connections).sum::<usize>();
         let shares = self.nsqds.iter().any(|group| !group.own && group.topics > self.topics.count);
         let bad_rate = self.arrivals.iter().any(|group| {
@@ -293,14 +302,14 @@ impl Scenario {
         });
         let wrong = [
             (
-                self.duration.0 > LONGEST || self.duration.0.is_zero(),
+                self.duration.0 > MAX_DURATION || self.duration.0.is_zero(),
                 "duration: above 0, at most 1h",
             ),
             (
-                self.producers() + askers > MOST_ACTORS,
+                self.producers() + http_clients > MAX_ACTORS,
                 "at most 200,000 actors; lower a count or --scale",
             ),
-            (own + self.topics.count > MOST_TOPICS, "at most 2,000,000 topics; lower topics.count"),
+            (own + self.topics.count > MAX_TOPICS, "at most 2,000,000 topics; lower topics.count"),
             (self.topics.count + own == 0, "topics.count: at least one topic"),
             (shares, "nsqds.topics is more than topics.count; raise topics.count"),
             (
@@ -323,7 +332,7 @@ impl Scenario {
             ),
         ];
         match wrong.iter().find(|(broken, _)| *broken) {
-            Some((_, remedy)) => refuse(format!("scenario {name}: {remedy}")),
+            Some((_, remedy)) => fail(format!("scenario {name}: {remedy}")),
             None => Ok(()),
         }
     }
@@ -345,27 +354,27 @@ impl Scenario {
             group.rate.iter_mut().for_each(|(_, rate)| *rate *= factor);
         }
         if let Some(hostile) = &mut self.hostile {
-            [&mut hostile.garbage, &mut hostile.dripping, &mut hostile.deaf]
+            [&mut hostile.garbage, &mut hostile.slowloris, &mut hostile.never_reading]
                 .into_iter()
                 .for_each(scaled);
         }
     }
 
-    fn stretch(&mut self, duration: Duration) {
+    fn set_duration(&mut self, duration: Duration) {
         let factor = duration.as_secs_f64() / self.duration.0.as_secs_f64();
-        let stretched = |span: &mut Span| span.0 = span.0.mul_f64(factor);
-        self.duration = Span(duration);
+        let scaled_time = |span: &mut HumanDuration| span.0 = span.0.mul_f64(factor);
+        self.duration = HumanDuration(duration);
         for group in &mut self.nsqds {
-            [&mut group.arrive, &mut group.leave].into_iter().flatten().for_each(stretched);
-            [&mut group.over, &mut group.leave_over].into_iter().for_each(stretched);
+            [&mut group.arrive, &mut group.leave].into_iter().flatten().for_each(scaled_time);
+            [&mut group.over, &mut group.leave_over].into_iter().for_each(scaled_time);
             if let Some(roll) = &mut group.roll {
-                [&mut roll.every, &mut roll.down].into_iter().for_each(stretched);
+                [&mut roll.every, &mut roll.down].into_iter().for_each(scaled_time);
             }
         }
         let rates = self.arrivals.iter_mut().flat_map(|group| &mut group.rate);
-        rates.for_each(|(at, _)| stretched(at));
+        rates.for_each(|(at, _)| scaled_time(at));
         if let Some(restart) = &mut self.restart {
-            [&mut restart.at, &mut restart.down].into_iter().for_each(stretched);
+            [&mut restart.at, &mut restart.down].into_iter().for_each(scaled_time);
         }
     }
 }
@@ -379,18 +388,9 @@ fn hundred() -> u32 {
 fn third() -> f64 {
     0.3
 }
-fn minute() -> Span {
-    Span(Duration::from_secs(60))
+fn seconds<const N: u64>() -> HumanDuration {
+    HumanDuration(Duration::from_secs(N))
 }
-fn fifteen_seconds() -> Span {
-    Span(Duration::from_secs(15))
-}
-fn five_seconds() -> Span {
-    Span(Duration::from_secs(5))
-}
-fn two_seconds() -> Span {
-    Span(Duration::from_secs(2))
-}
-fn ten_millis() -> Span {
-    Span(Duration::from_millis(10))
+fn ten_millis() -> HumanDuration {
+    HumanDuration(Duration::from_millis(10))
 }

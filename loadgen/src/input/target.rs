@@ -1,12 +1,12 @@
-//! Whom the load is for: two addresses, on loopback unless the operator owns up to more.
+//! The target: the two addresses of a lookupd, on loopback unless the operator allows others.
 //!
-//! Must not: connect anywhere.
+//! Must not: connect.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-use super::{Refused, refuse};
+use super::{Error, fail};
 
-/// Both ports of one lookupd.
+/// The addresses of one lookupd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) tcp: SocketAddr,
@@ -14,16 +14,16 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads `--tcp` and `--http`.
+    /// Parses `--tcp` and `--http`.
     ///
     /// # Errors
-    /// When one does not resolve, or lies beyond this machine and `owned` was not said.
-    pub(crate) fn new(tcp: &str, http: &str, owned: bool) -> Result<Self, Refused> {
+    /// When one does not resolve, or is not on this machine and `owned` is false.
+    pub(crate) fn new(tcp: &str, http: &str, owned: bool) -> Result<Self, Error> {
         Ok(Self { tcp: resolve("--tcp", tcp, owned)?, http: resolve("--http", http, owned)? })
     }
 
-    /// Where actor number `actor` calls from: a loopback address of its own for every 64 actors,
-    /// so that no address runs out of ports. `None` leaves it to the system.
+    /// The source address of actor number `actor`: another loopback address for every 64 actors, so
+    /// that none runs out of ports. `None`: the system chooses.
     pub(crate) fn source(&self, actor: u32) -> Option<Ipv4Addr> {
         let loopback = |address: &SocketAddr| address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST);
         let [_, high, middle, low] = (actor / 64 + 1).to_be_bytes();
@@ -31,15 +31,13 @@ impl Target {
     }
 }
 
-fn resolve(flag: &str, text: &str, owned: bool) -> Result<SocketAddr, Refused> {
+fn resolve(flag: &str, text: &str, owned: bool) -> Result<SocketAddr, Error> {
     let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
     let Some(address) = found else {
-        return refuse(format!(
-            "{flag} {text}: no such address; give host:port, as 127.0.0.1:4160"
-        ));
+        return fail(format!("{flag} {text}: no such address; give host:port, as 127.0.0.1:4160"));
     };
     if !address.ip().is_loopback() && !owned {
-        return refuse(format!(
+        return fail(format!(
             "{flag} {text} is not on this machine; add --i-own-this-target if it is yours to load"
         ));
     }
@@ -51,19 +49,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_unless_it_is_owned() {
+    fn only_loopback_unless_owned() {
         let target = |tcp, owned| Target::new(tcp, "127.0.0.1:4161", owned);
         assert!(target("127.0.0.1:4160", false).is_ok());
         assert!(target("127.9.9.9:1", false).is_ok());
         assert!(target("[::1]:4160", false).is_ok());
-        let refused = target("192.0.2.1:4160", false).expect_err("far away").to_string();
-        assert!(refused.contains("--i-own-this-target"), "{refused}");
+        let error = target("192.0.2.1:4160", false).expect_err("far away").to_string();
+        assert!(error.contains("--i-own-this-target"), "{error}");
         assert!(target("192.0.2.1:4160", true).is_ok());
         assert!(target("nonsense", false).expect_err("no port").to_string().contains("host:port"));
     }
 
     #[test]
-    fn sources_spread_over_loopback() {
+    fn source_addresses_spread_over_loopback() {
         let target = Target::new("127.0.0.1:4160", "127.0.0.1:4161", false).expect("loopback");
         assert_eq!(target.source(0), Some(Ipv4Addr::new(127, 0, 0, 1)));
         assert_eq!(target.source(64 * 300), Some(Ipv4Addr::new(127, 0, 1, 45)));

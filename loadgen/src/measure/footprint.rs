@@ -1,34 +1,34 @@
-//! What a musterd holds at a moment: memory and descriptors as /proc has them, the rest as its own
-//! /metrics page says.
+//! The resources that a musterd holds at one time: memory, descriptors and threads from /proc, the
+//! rest from its /metrics page.
 //!
-//! Must not: know how the page is got; that is handed in.
+//! Must not: fetch the page; the caller passes a function.
 
-/// What a process holds.
+/// The resources of one process at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Footprint {
     /// Resident memory in bytes.
     pub(crate) resident: u64,
     pub(crate) descriptors: u64,
     pub(crate) threads: u64,
-    /// Open connections; whoever asked for the page is one of the HTTP side's.
+    /// Open connections; the request for the page is one of the HTTP connections.
     pub(crate) tcp: u64,
     pub(crate) http: u64,
-    /// Topics and channels that nsqds carry, counted for each nsqd.
+    /// Registrations: topics and channels, counted once for each nsqd.
     pub(crate) registrations: u64,
     /// Topics and channels.
     pub(crate) names: u64,
-    /// Published values that were replaced and are not freed.
+    /// Published values that were replaced and are not freed yet.
     pub(crate) waiting: u64,
-    /// Output that peers have not taken, in bytes.
+    /// Output that peers have not read, in bytes.
     pub(crate) queued: u64,
-    /// Conversations that a panic ended, since the start.
+    /// Connections closed by a panic, since the start.
     pub(crate) panicked: u64,
 }
 
 impl Footprint {
-    /// The footprint of process `pid`, whose /metrics page `page` gets; `None` when the process is
-    /// gone or not ours to see, or the page lacks a figure. Descriptors are counted before the page
-    /// is got, which takes one.
+    /// The footprint of process `pid`, whose /metrics page `page` fetches; `None` when the process has
+    /// ended or may not be read, or the page lacks a figure. Descriptors are counted before the page
+    /// is fetched, which uses one.
     pub(crate) fn of(pid: u32, page: impl FnOnce() -> Option<String>) -> Option<Self> {
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -64,8 +64,8 @@ impl Footprint {
         })
     }
 
-    /// What is held here that was not held at the beginning: one text for each figure. Memory and
-    /// what waits to be freed move a little; they are judged over time.
+    /// Differences from `before`, one text for each figure. Memory and values that wait to be freed
+    /// vary a little, so their growth is checked over time instead.
     pub(crate) fn left_since(&self, before: &Self) -> Vec<String> {
         let figures = [
             ("descriptors", self.descriptors, before.descriptors),
@@ -95,8 +95,8 @@ mod tests {
         musterd_connections_closed_total{port=\"http\",reason=\"panic\"} 0\n";
 
     #[test]
-    fn a_page_and_a_status_are_read() {
-        let got = Footprint::parse(STATUS, 12, PAGE).expect("whole");
+    fn page_and_status_are_parsed() {
+        let got = Footprint::parse(STATUS, 12, PAGE).expect("complete");
         let want = Footprint {
             resident: 2 << 20,
             descriptors: 12,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_named() {
+    fn every_difference_is_reported() {
         let before = Footprint { descriptors: 12, resident: 1, ..Footprint::default() };
         let later = Footprint { resident: 9, waiting: 9, ..before };
         assert!(later.left_since(&before).is_empty());

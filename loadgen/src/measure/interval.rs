@@ -1,17 +1,17 @@
-//! What one second of the run measured, on one thread or on all.
+//! The measurements of one second of the run, on one thread or on all.
 //!
-//! Must not: keep more than its own second; the run's totals are sums of these.
+//! Must not: hold more than its own second; the run's totals are sums of these.
 
 use hdrhistogram::Histogram;
 use musterd::clock::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::ops::{Count, Op, Span};
+use super::ops::{Count, Delay, Op};
 use crate::num::micros;
 
-/// The longest latency that is told apart, in microseconds: what takes longer counts as this.
-const LONGEST: u64 = 600_000_000;
+/// The longest latency, in microseconds; longer ones are recorded as this.
+const MAX_LATENCY: u64 = 600_000_000;
 /// Significant digits.
 const DIGITS: u8 = 3;
 
@@ -20,15 +20,15 @@ pub(crate) type Micros = Histogram<u64>;
 
 /// An empty histogram of microseconds.
 pub(crate) fn histogram() -> Micros {
-    Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("constant bounds are valid")
+    Histogram::new_with_bounds(1, MAX_LATENCY, DIGITS).expect("constant bounds are valid")
 }
 
 /// Both latencies of one operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Latency {
-    /// From the intended moment.
+    /// From the intended time.
     pub(crate) corrected: Micros,
-    /// From the sending.
+    /// From the time of sending.
     pub(crate) raw: Micros,
 }
 
@@ -40,7 +40,7 @@ impl Default for Latency {
 
 /// When a request was due and when it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct RequestTimes {
     pub(crate) intended: Timestamp,
     pub(crate) sent: Timestamp,
 }
@@ -49,29 +49,29 @@ pub(crate) struct Asked {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interval {
     pub(crate) latencies: BTreeMap<Op, Latency>,
-    pub(crate) spans: BTreeMap<Span, Micros>,
+    pub(crate) delays: BTreeMap<Delay, Micros>,
     pub(crate) counts: [u64; Count::ALL.len()],
     /// The largest share of its time that a thread of the generator was on a CPU.
     pub(crate) busy: f64,
 }
 
 impl Interval {
-    /// A request got its answer.
-    pub(crate) fn answered(&mut self, op: Op, asked: Asked, now: Timestamp) {
-        self.took(op, asked, now);
+    /// Records a request that was answered.
+    pub(crate) fn record_answer(&mut self, op: Op, times: RequestTimes, now: Timestamp) {
+        self.record_latency(op, times, now);
         self.count(Count::Answered, 1);
     }
 
-    /// A request took this long, answered or not.
-    pub(crate) fn took(&mut self, op: Op, asked: Asked, now: Timestamp) {
+    /// Records how long a request took, answered or not.
+    pub(crate) fn record_latency(&mut self, op: Op, times: RequestTimes, now: Timestamp) {
         let latency = self.latencies.entry(op).or_default();
-        latency.corrected.saturating_record(micros(now.since(asked.intended)).max(1));
-        latency.raw.saturating_record(micros(now.since(asked.sent)).max(1));
+        latency.corrected.saturating_record(micros(now.since(times.intended)).max(1));
+        latency.raw.saturating_record(micros(now.since(times.sent)).max(1));
     }
 
-    /// Records a span.
-    pub(crate) fn span(&mut self, span: Span, length: Duration) {
-        self.spans.entry(span).or_insert_with(histogram).saturating_record(micros(length).max(1));
+    /// Records a delay.
+    pub(crate) fn delay(&mut self, delay: Delay, length: Duration) {
+        self.delays.entry(delay).or_insert_with(histogram).saturating_record(micros(length).max(1));
     }
 
     /// Adds to a count.
@@ -84,6 +84,11 @@ impl Interval {
         self.counts[count as usize]
     }
 
+    /// The sum of several counts.
+    pub(crate) fn sum(&self, counts: &[Count]) -> u64 {
+        counts.iter().map(|count| self.counted(*count)).sum()
+    }
+
     /// Adds another interval to this one.
     pub(crate) fn add(&mut self, other: &Self) {
         for (op, latency) in &other.latencies {
@@ -91,8 +96,8 @@ impl Interval {
             sum.corrected += &latency.corrected;
             sum.raw += &latency.raw;
         }
-        for (span, lengths) in &other.spans {
-            *self.spans.entry(*span).or_insert_with(histogram) += lengths;
+        for (delay, lengths) in &other.delays {
+            *self.delays.entry(*delay).or_insert_with(histogram) += lengths;
         }
         self.counts.iter_mut().zip(other.counts).for_each(|(sum, number)| *sum += number);
         self.busy = self.busy.max(other.busy);

@@ -1,14 +1,15 @@
-//! What was measured, and what it means: latencies by operation, counts, the processes' cost, the
-//! thresholds and the verdict.
+//! Measurements and their evaluation: latencies by operation, counts, the CPU and memory of both
+//! processes, thresholds, and whether the generator was the bottleneck.
 //!
 //! Must not: touch a socket.
 
 pub(crate) mod footprint;
+pub(crate) mod generator_health;
 pub(crate) mod growth;
 pub(crate) mod interval;
 pub(crate) mod ops;
 pub(crate) mod ratio;
+pub(crate) mod recovery;
 pub(crate) mod results;
 pub(crate) mod slo;
 pub(crate) mod usage;
-pub(crate) mod verdict;

@@ -1,8 +1,8 @@
-//! The operations whose latency is measured, and the things that are counted.
+//! The names of all measurements: operations with a latency, counts, delays.
 //!
-//! Must not: hold a number.
+//! Must not: hold a value.
 
-macro_rules! named {
+macro_rules! named_enum {
     ($(#[$about:meta])* $kind:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)* }) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,8 +20,8 @@ macro_rules! named {
     };
 }
 
-named! {
-    /// An operation with a latency: from its intended moment, and from its sending.
+named_enum! {
+    /// An operation with a latency, counted from its intended time and from its sending.
     Op {
         /// A TCP connection of an nsqd.
         Connect = "connect",
@@ -29,9 +29,9 @@ named! {
         Register = "register",
         Unregister = "unregister",
         Ping = "ping",
-        /// GET /lookup of a topic that somebody may register, whatever the status.
+        /// GET /lookup of a topic that an nsqd may register, whatever the status.
         Lookup = "lookup",
-        /// GET /lookup of a topic that nobody registers.
+        /// GET /lookup of a topic that no nsqd registers.
         Miss = "miss",
         /// GET /topics, /channels, /nodes.
         Listing = "listing",
@@ -40,8 +40,8 @@ named! {
     }
 }
 
-named! {
-    /// Something that is counted.
+named_enum! {
+    /// An event that is counted.
     Count {
         /// Requests whose answer was read.
         Answered = "answered",
@@ -49,46 +49,57 @@ named! {
         Lookups = "lookups",
         /// Lookups that were due: the offered rate.
         Due = "due",
-        /// Requests sent later than intended since their actor still waited for an answer.
+        /// Requests sent later than intended because their actor still waited for a response.
         Late = "late",
-        /// Requests never sent since too many waited before them.
+        /// Requests never sent because too many waited before them.
         Dropped = "dropped",
         /// Requests without an answer when the run ended.
         Unanswered = "unanswered",
         /// No answer in time.
         Timeouts = "timeouts",
-        /// Connections that could not be made.
+        /// Connections that could not be established.
         Refused = "refused",
-        /// Connections that the target ended.
+        /// Connections that the target closed.
         Lost = "lost",
-        /// Error replies, unexpected statuses, bytes that are no reply.
+        /// Error replies, unexpected statuses, invalid responses.
         Wrong = "wrong",
         /// 404 to a lookup.
         NotFound = "not_found",
-        /// Lookup answers that the oracle checked.
+        /// Responses to lookups that the oracle checked.
         Checked = "checked",
+        /// Findings of the oracle: producers that are not listed and must be.
         Missing = "missing",
+        /// Producers that are listed and must be gone.
         Stale = "stale",
+        /// Producers that never registered the topic, or are listed twice.
         Extra = "extra",
-        /// Answers whose fields or channels are not what was registered.
+        /// Responses whose fields or channels differ from what was registered.
         Garbled = "garbled",
-        /// Missing findings taken back since the producer's link had broken.
+        /// Missing findings taken back because the producer's connection had broken.
         Excused = "excused",
         BytesIn = "bytes_in",
         BytesOut = "bytes_out",
     }
 }
 
-named! {
-    /// A span that is no request's latency.
-    Span {
-        /// How much later than due the generator itself was.
+impl Count {
+    /// The findings of the oracle.
+    pub(crate) const WRONG_ANSWERS: [Self; 4] =
+        [Self::Missing, Self::Stale, Self::Extra, Self::Garbled];
+    /// Requests and connections that failed.
+    pub(crate) const ERRORS: [Self; 4] = [Self::Timeouts, Self::Refused, Self::Lost, Self::Wrong];
+}
+
+named_enum! {
+    /// A measured time that is not the latency of a request.
+    Delay {
+        /// How much later than its timer an actor was woken: the generator's scheduling lag.
         Lag = "lag",
-        /// REGISTER sent → first lookup that shows it.
+        /// REGISTER sent → first lookup that lists it.
         Appeared = "appeared",
         /// Socket killed → first lookup without it.
         Vanished = "vanished",
-        /// How long the producers that an answer shows had been gone.
+        /// How long the producers that a response lists had been gone.
         Staleness = "staleness",
     }
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::model::rng::Rng;
 use crate::num::position;
 
-/// How often the rounds are drawn again.
-const DRAWS: usize = 4000;
+/// Bootstrap samples.
+const SAMPLES: usize = 4000;
 
 /// B's figure divided by A's: the geometric mean over the rounds and its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -18,8 +18,8 @@ pub(crate) struct Ratio {
     pub(crate) high: f64,
 }
 
-/// The ratio of paired figures; `None` when there is no pair of positive ones. With one pair the
-/// interval is as wide as the pair: no width at all, which says nothing.
+/// The ratio of paired figures; `None` when there is no pair of positive ones. With a single pair the
+/// interval has no width and no meaning.
 pub(crate) fn ratio(pairs: &[(f64, f64)], seed: u64) -> Option<Ratio> {
     let positive = pairs.iter().filter(|(a, b)| *a > 0.0 && *b > 0.0);
     let logs: Vec<f64> = positive.map(|(a, b)| (b / a).ln()).collect();
@@ -28,17 +28,17 @@ pub(crate) fn ratio(pairs: &[(f64, f64)], seed: u64) -> Option<Ratio> {
     }
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let mut rng = Rng::new(seed, 0);
-    let mut draw = || {
-        let again: Vec<f64> = logs.iter().map(|_| logs[rng.below(logs.len())]).collect();
-        mean(&again)
+    let mut resample = || {
+        let sample: Vec<f64> = logs.iter().map(|_| logs[rng.below(logs.len())]).collect();
+        mean(&sample)
     };
-    let mut means: Vec<f64> = (0..DRAWS).map(|_| draw()).collect();
+    let mut means: Vec<f64> = (0..SAMPLES).map(|_| resample()).collect();
     means.sort_by(f64::total_cmp);
-    let at = |share: f64| means[position(share * (DRAWS - 1) as f64)].exp();
+    let at = |share: f64| means[position(share * (SAMPLES - 1) as f64)].exp();
     Some(Ratio { mean: mean(&logs).exp(), low: at(0.025), high: at(0.975) })
 }
 
-/// The median, for the tables; zero of nothing.
+/// The median; zero for no values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratio_lies_inside_its_interval_which_holds_the_truth() {
+    fn ratio_is_inside_its_interval_which_contains_the_true_value() {
         let pairs = [(10.0, 5.2), (11.0, 5.4), (9.0, 4.4), (10.5, 5.3), (10.0, 4.9)];
         let got = ratio(&pairs, 1).expect("positive pairs");
         assert!(got.low <= got.mean && got.mean <= got.high, "{got:?}");

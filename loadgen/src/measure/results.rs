@@ -1,4 +1,4 @@
-//! A run's results, as the table, the JSON file and the HTML report show them.
+//! The results of a run, from which the table, the JSON file and the HTML report are made.
 //!
 //! Must not: print.
 
@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::generator_health::GeneratorHealth;
 use super::interval::{Interval, Micros};
-use super::ops::{Count, Op, Span};
+use super::ops::{Count, Delay, Op};
+use super::recovery::Recovery;
 use super::slo::Outcome;
 use super::usage::Usage;
-use super::verdict::Verdict;
 
-/// The version of the JSON form; a change that breaks a reader counts it up.
-pub(crate) const FORM: u32 = 1;
+/// The version of the JSON format (its key `form`); increased by a change that breaks readers.
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
-/// The percentiles that are written down.
+/// The percentiles that are reported.
 pub(crate) const PERCENTILES: [(&str, f64); 6] =
     [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99_9", 0.999), ("max", 1.0)];
 
-/// A distribution of microseconds in a few numbers.
+/// A distribution of microseconds: count, mean and percentiles.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Summary {
     pub(crate) count: u64,
@@ -30,7 +31,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// The numbers of a histogram.
+    /// The summary of a histogram.
     pub(crate) fn of(histogram: &Micros) -> Self {
         let at = |quantile| match quantile {
             1.0 => histogram.max(),
@@ -52,9 +53,9 @@ impl Summary {
 /// One second in the time series.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Second {
-    /// Seconds since the main part began; negative before.
+    /// Seconds since the start of the main part; negative before.
     pub(crate) at: i64,
-    /// Lookups that were due, and that were answered.
+    /// Lookups that were due, and lookups that were answered.
     pub(crate) offered: u64,
     pub(crate) lookups: u64,
     /// Commands of nsqds answered.
@@ -67,31 +68,18 @@ pub(crate) struct Second {
     /// Open connections and complete nsqds at its end.
     pub(crate) connections: u64,
     pub(crate) complete: u64,
-    /// The target's memory in bytes and the cores it used; absent without a process.
+    /// The target's memory in bytes and the cores it used; absent when its process is unknown.
     pub(crate) server_memory: Option<u64>,
     pub(crate) server_cores: Option<f64>,
-    /// The busiest thread of the generator.
+    /// The share of its time that the busiest thread of the generator was on a CPU.
     pub(crate) generator_busy: f64,
 }
 
-/// How the fleet came back: after its arrival at once, or after the daemon's restart.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Recovery {
-    /// What set it off.
-    pub(crate) event: &'static str,
-    /// Until the last nsqd had registered all it has, in seconds; `None`: not by the end.
-    pub(crate) registered: Option<f64>,
-    /// Until the last watched topic showed it, in seconds; `None`: not by the end.
-    pub(crate) shown: Option<f64>,
-    /// How many topics were watched.
-    pub(crate) watched: usize,
-}
-
-/// Where and with what it was measured.
+/// The machine, the programs and the arguments of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Environment {
     pub(crate) loadgen: &'static str,
-    /// What the target says of itself at `/info`.
+    /// The target's response to `/info`.
     pub(crate) target: String,
     pub(crate) tcp: String,
     pub(crate) http: String,
@@ -100,13 +88,13 @@ pub(crate) struct Environment {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
     pub(crate) threads: usize,
-    /// The program's own arguments.
+    /// loadgen's own arguments.
     pub(crate) arguments: Vec<String>,
-    /// When it began, in Unix seconds.
+    /// When the run started, in Unix seconds.
     pub(crate) began: f64,
 }
 
-/// One run.
+/// The results of one run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Results {
     pub(crate) scenario: String,
@@ -114,40 +102,38 @@ pub(crate) struct Results {
     pub(crate) seed: u64,
     pub(crate) duration: Duration,
     pub(crate) environment: Environment,
-    /// How long the fleet took to arrive before the main part.
+    /// How long the fleet took to start before the main part.
     pub(crate) setup: Duration,
-    /// Sums over the main part and over what came before it.
+    /// Sums over the main part and over the time before it.
     pub(crate) total: Interval,
     pub(crate) before: Interval,
-    /// The intervals themselves, by second of the run, for the `.hlog`.
+    /// By second of the run, for the `.hlog`.
     pub(crate) intervals: Vec<Interval>,
     pub(crate) series: Vec<Second>,
     pub(crate) recovery: Option<Recovery>,
-    /// The highest rate of answered lookups before the knee.
+    /// The highest rate of answered lookups before the latency limit was exceeded.
     pub(crate) knee: Option<f64>,
     pub(crate) server: Option<Usage>,
     pub(crate) generator: Usage,
     pub(crate) actors: usize,
     pub(crate) slo: Vec<Outcome>,
-    pub(crate) verdict: Verdict,
+    pub(crate) generator_health: GeneratorHealth,
 }
 
 impl Results {
-    /// A wrong answer was seen.
+    /// The number of wrong answers.
     pub(crate) fn wrong_answers(&self) -> u64 {
-        let faults = [Count::Missing, Count::Stale, Count::Extra, Count::Garbled];
-        let both = |count: &Count| self.total.counted(*count) + self.before.counted(*count);
-        faults.iter().map(both).sum()
+        self.total.sum(&Count::WRONG_ANSWERS) + self.before.sum(&Count::WRONG_ANSWERS)
     }
 
-    /// A corrected latency's numbers.
+    /// The corrected latency of an operation.
     pub(crate) fn corrected(&self, op: Op) -> Summary {
         self.total.latencies.get(&op).map(|l| Summary::of(&l.corrected)).unwrap_or_default()
     }
 
-    /// A span's numbers.
-    pub(crate) fn span(&self, span: Span) -> Option<Summary> {
-        self.total.spans.get(&span).map(Summary::of)
+    /// The measured values of a delay.
+    pub(crate) fn delay(&self, delay: Delay) -> Option<Summary> {
+        self.total.delays.get(&delay).map(Summary::of)
     }
 
     /// Answered lookups a second.
@@ -155,12 +141,12 @@ impl Results {
         self.total.counted(Count::Lookups) as f64 / self.duration.as_secs_f64().max(1e-9)
     }
 
-    /// What the exit code says: 0 good, 3 the generator was the bottleneck, 4 a threshold was
-    /// missed, 5 a wrong answer.
+    /// The exit code: 0 passed, 3 the generator was the bottleneck, 4 a threshold was missed, 5 wrong
+    /// answers.
     pub(crate) fn exit(&self) -> u8 {
         if self.wrong_answers() > 0 {
             5
-        } else if self.verdict.bottleneck {
+        } else if self.generator_health.bottleneck {
             3
         } else if self.slo.iter().any(|outcome| !outcome.met) {
             4

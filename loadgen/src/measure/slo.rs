@@ -1,5 +1,5 @@
-//! Thresholds as k6 has them: `lookup.p99<5ms`, `missing<1`, `vanished.max<3s`; and `complete<30s`,
-//! within which a fleet that arrives or comes back must have registered all it has.
+//! Thresholds in the style of k6: `lookup.p99<5ms`, `missing<1`, `vanished.max<3s`; and `complete<30s`,
+//! the time within which a fleet that starts or reconnects must have registered all its topics.
 //!
 //! Must not: decide an exit code.
 
@@ -8,30 +8,30 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::interval::{Interval, Micros};
-use super::ops::{Count, Op, Span};
-use super::results::Recovery;
-use crate::input::span;
-use crate::input::{Refused, refuse};
+use super::ops::{Count, Delay, Op};
+use super::recovery::Recovery;
+use crate::input::human_duration;
+use crate::input::{Error, fail};
 
-/// One threshold: the value must stay below the bound.
+/// One threshold: the value must be below the bound.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Slo {
     text: String,
-    what: What,
+    measure: Measure,
     bound: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum What {
+enum Measure {
     /// A latency in microseconds, corrected unless `raw`.
     Latency(Op, Stat, bool),
-    Length(Span, Stat),
-    Number(Count),
-    /// Until the fleet had registered all it has.
+    Delay(Delay, Stat),
+    Count(Count),
+    /// The time until the fleet had registered all its topics.
     Complete,
 }
 
-/// The name of [`What::Complete`].
+/// The name of [`Measure::Complete`].
 const COMPLETE: &str = "complete";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,29 +40,29 @@ enum Stat {
     Quantile(f64),
 }
 
-/// A threshold with what became of it.
+/// A threshold, the measured value, and whether it was met.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) slo: String,
-    /// Microseconds, or a count; no number for what did not happen by the end.
+    /// Microseconds, or a count; infinite for what did not happen by the end.
     pub(crate) value: f64,
     pub(crate) met: bool,
 }
 
 impl Slo {
-    /// Reads `OP.STAT<SPAN` (`lookup.p99<5ms`, `raw.lookup.max<1s`) or `COUNT<NUMBER`.
+    /// Parses `OP.STAT<DURATION` (`lookup.p99<5ms`, `raw.lookup.max<1s`) or `COUNT<NUMBER`.
     ///
     /// # Errors
-    /// One line with the names there are.
-    pub(crate) fn parse(text: &str) -> Result<Self, Refused> {
+    /// One line with all valid names.
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let wrong = || {
             let ops = Op::ALL.iter().map(|op| op.name());
-            let spans = Span::ALL.iter().map(|span| span.name());
+            let delays = Delay::ALL.iter().map(|delay| delay.name());
             let counts = Count::ALL.iter().map(|count| count.name());
             let join = |names: Vec<&str>| names.join(" ");
-            refuse(format!(
+            fail(format!(
                 "slo `{text}`: write lookup.p99<5ms (p50 … p99.9, mean, max; raw.lookup.p99 for the service time) or missing<1, or complete<30s; operations: {}; counts: {}",
-                join(ops.chain(spans).collect()),
+                join(ops.chain(delays).collect()),
                 join(counts.collect())
             ))
         };
@@ -70,37 +70,37 @@ impl Slo {
         let (left, right) = (left.trim(), right.trim());
         if let Some(count) = Count::ALL.iter().find(|count| count.name() == left) {
             let Ok(bound) = right.parse() else { return wrong() };
-            return Ok(Self { text: text.to_owned(), what: What::Number(*count), bound });
+            return Ok(Self { text: text.to_owned(), measure: Measure::Count(*count), bound });
         }
-        if let (COMPLETE, Ok(bound)) = (left, span::parse(right)) {
+        if let (COMPLETE, Ok(bound)) = (left, human_duration::parse(right)) {
             let bound = bound.as_secs_f64() * 1e6;
-            return Ok(Self { text: text.to_owned(), what: What::Complete, bound });
+            return Ok(Self { text: text.to_owned(), measure: Measure::Complete, bound });
         }
         let raw = left.strip_prefix("raw.");
         let (name, stat) = raw.unwrap_or(left).split_once('.').unwrap_or_default();
         let op = Op::ALL.iter().find(|op| op.name() == name);
-        let length = Span::ALL.iter().find(|span| span.name() == name);
-        let (Some(stat), Ok(bound)) = (Stat::parse(stat), span::parse(right)) else {
+        let delay = Delay::ALL.iter().find(|delay| delay.name() == name);
+        let (Some(stat), Ok(bound)) = (Stat::parse(stat), human_duration::parse(right)) else {
             return wrong();
         };
-        let what = match (op, length) {
-            (Some(op), _) => What::Latency(*op, stat, raw.is_some()),
-            (_, Some(length)) if raw.is_none() => What::Length(*length, stat),
+        let measure = match (op, delay) {
+            (Some(op), _) => Measure::Latency(*op, stat, raw.is_some()),
+            (_, Some(delay)) if raw.is_none() => Measure::Delay(*delay, stat),
             _ => return wrong(),
         };
-        Ok(Self { text: text.to_owned(), what, bound: bound.as_secs_f64() * 1e6 })
+        Ok(Self { text: text.to_owned(), measure, bound: bound.as_secs_f64() * 1e6 })
     }
 
-    /// Holds it against what was measured; what never happened is below every bound, but for a
-    /// fleet that was to be complete again and is not.
+    /// Compares it with what was measured. What never happened meets every threshold, except that a
+    /// fleet that had to become complete and did not misses it.
     pub(crate) fn check(&self, total: &Interval, recovery: Option<&Recovery>) -> Outcome {
-        let value = match self.what {
-            What::Latency(op, stat, raw) => total.latencies.get(&op).map_or(0.0, |latency| {
+        let value = match self.measure {
+            Measure::Latency(op, stat, raw) => total.latencies.get(&op).map_or(0.0, |latency| {
                 stat.of(if raw { &latency.raw } else { &latency.corrected })
             }),
-            What::Length(length, stat) => total.spans.get(&length).map_or(0.0, |got| stat.of(got)),
-            What::Number(count) => total.counted(count) as f64,
-            What::Complete => recovery
+            Measure::Delay(delay, stat) => total.delays.get(&delay).map_or(0.0, |got| stat.of(got)),
+            Measure::Count(count) => total.counted(count) as f64,
+            Measure::Complete => recovery
                 .map_or(0.0, |recovery| recovery.registered.map_or(f64::INFINITY, |s| s * 1e6)),
         };
         Outcome { slo: self.text.clone(), value, met: value < self.bound }
@@ -128,10 +128,10 @@ impl Stat {
     }
 }
 
-/// How a quantile is taken of lengths in a row of numbers, for those who have no histogram.
-pub(crate) fn as_span(micros: f64) -> String {
+/// Microseconds as a person reads them; infinite means that it did not happen.
+pub(crate) fn show_micros(micros: f64) -> String {
     match Duration::try_from_secs_f64(micros.max(0.0) / 1e6) {
-        Ok(span) => span::show(span),
+        Ok(duration) => human_duration::show(duration),
         Err(_) => "not by the end".to_owned(),
     }
 }
@@ -139,17 +139,17 @@ pub(crate) fn as_span(micros: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::interval::Asked;
+    use crate::measure::interval::RequestTimes;
     use musterd::clock::Timestamp;
 
     #[test]
-    fn thresholds_are_held_against_what_was_measured() {
+    fn thresholds_are_compared_with_the_measurements() {
         let mut total = Interval::default();
         let at = |millis: i64| Timestamp::from_unix_nanos(millis * 1_000_000);
-        let asked = Asked { intended: at(0), sent: at(6) };
-        total.answered(Op::Lookup, asked, at(8));
+        let times = RequestTimes { intended: at(0), sent: at(6) };
+        total.record_answer(Op::Lookup, times, at(8));
         total.count(Count::Missing, 1);
-        total.span(Span::Vanished, Duration::from_secs(2));
+        total.delay(Delay::Vanished, Duration::from_secs(2));
         let cases = [
             ("lookup.p99<5ms", false),
             ("lookup.p99<9ms", true),
@@ -169,11 +169,11 @@ mod tests {
             let recovery = Recovery { registered, ..Recovery::default() };
             assert_eq!(slo.check(&total, Some(&recovery)).met, met, "{registered:?}");
         }
-        assert_eq!(as_span(f64::INFINITY), "not by the end");
+        assert_eq!(show_micros(f64::INFINITY), "not by the end");
     }
 
     #[test]
-    fn nonsense_is_refused_with_the_form() {
+    fn invalid_threshold_is_one_line_with_the_syntax() {
         for text in [
             "",
             "lookup<5ms",
@@ -184,11 +184,8 @@ mod tests {
             "missing<x",
             "raw.lag.p50<1s",
         ] {
-            let refused = Slo::parse(text).expect_err(text).to_string();
-            assert!(
-                refused.contains("write lookup.p99<5ms") && !refused.contains('\n'),
-                "{refused}"
-            );
+            let error = Slo::parse(text).expect_err(text).to_string();
+            assert!(error.contains("write lookup.p99<5ms") && !error.contains('\n'), "{error}");
         }
     }
 }

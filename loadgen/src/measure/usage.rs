@@ -1,65 +1,65 @@
-//! What a process has used of the machine, read from /proc.
+//! CPU time and memory of a process, read from /proc.
 //!
-//! Must not: keep state beyond the last sample.
+//! Must not: hold state.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// A process at a moment.
+/// The usage of a process so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Sample {
+pub(crate) struct ProcessSample {
     /// CPU time used so far, user and system, in seconds.
     pub(crate) cpu: f64,
     /// Resident memory now, in bytes.
     pub(crate) resident: u64,
-    /// The most it has been, in bytes.
+    /// The most resident memory so far, in bytes.
     pub(crate) peak: u64,
 }
 
-/// Samples the process; `None` when it is gone or not ours to see.
-pub(crate) fn sample(pid: u32) -> Option<Sample> {
+/// The usage of a process; `None` when it has ended or may not be read.
+pub(crate) fn sample(pid: u32) -> Option<ProcessSample> {
     let read = |file| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
     parse(&read("stat")?, &read("status")?)
 }
 
-fn parse(stat: &str, status: &str) -> Option<Sample> {
-    // The command's name, which may hold anything, stands in parentheses; utime and stime are the
-    // 12th and 13th fields behind it (proc(5)).
-    let behind = &stat[stat.rfind(')')? + 1..];
-    let mut fields = behind.split_whitespace().skip(11).map(str::parse::<u64>);
+fn parse(stat: &str, status: &str) -> Option<ProcessSample> {
+    // The command's name is in parentheses and may contain any character; utime and stime are the
+    // 12th and 13th fields after it (proc(5)).
+    let after_name = &stat[stat.rfind(')')? + 1..];
+    let mut fields = after_name.split_whitespace().skip(11).map(str::parse::<u64>);
     let ticks = fields.next()?.ok()? + fields.next()?.ok()?;
     let kilobytes = |key: &str| {
         let line = status.lines().find(|line| line.starts_with(key))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok()
     };
-    Some(Sample {
+    Some(ProcessSample {
         cpu: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
         resident: kilobytes("VmRSS:")? * 1024,
         peak: kilobytes("VmHWM:")? * 1024,
     })
 }
 
-/// What a process used between two samples.
+/// The usage of a process between two samples.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Usage {
     /// CPU seconds.
     pub(crate) cpu: f64,
-    /// The share of one core.
+    /// CPU seconds per second.
     pub(crate) cores: f64,
-    /// The most memory it ever had, in bytes.
+    /// The most resident memory ever, in bytes.
     pub(crate) peak: u64,
-    /// Memory at the end, in bytes.
+    /// Resident memory at the end, in bytes.
     pub(crate) resident: u64,
 }
 
 impl Usage {
-    /// What was used from `first` to `last`, which lie `span` apart.
-    pub(crate) fn between(first: Sample, last: Sample, span: Duration) -> Self {
+    /// The usage from `first` to `last`, which are `duration` apart.
+    pub(crate) fn between(first: ProcessSample, last: ProcessSample, duration: Duration) -> Self {
         let cpu = (last.cpu - first.cpu).max(0.0);
         Self {
             cpu,
-            cores: cpu / span.as_secs_f64().max(1e-9),
+            cores: cpu / duration.as_secs_f64().max(1e-9),
             peak: last.peak,
             resident: last.resident,
         }
@@ -71,12 +71,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_spaces_and_parentheses_is_no_field() {
+    fn name_with_spaces_and_parentheses_is_skipped() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 4 0 100 0 0";
         let status = "Name:\ta) b\nVmHWM:\t  2048 kB\nVmRSS:\t  1024 kB\n";
-        let got = parse(stat, status).expect("a whole sample");
+        let got = parse(stat, status).expect("a complete sample");
         let ticks = rustix::param::clock_ticks_per_second() as f64;
-        assert_eq!(got, Sample { cpu: 200.0 / ticks, resident: 1 << 20, peak: 2 << 20 });
+        assert_eq!(got, ProcessSample { cpu: 200.0 / ticks, resident: 1 << 20, peak: 2 << 20 });
         assert_eq!(parse("7 (gone", ""), None);
     }
 

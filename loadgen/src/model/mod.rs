@@ -1,8 +1,8 @@
-//! What is played and what is true: the plan drawn from a scenario and a seed, and the record of
-//! what the actors know they registered.
+//! The plan of a run, generated from a scenario and a seed, and the oracle, which records what the
+//! actors have registered and checks responses against it.
 //!
 //! Must not: touch a socket or a clock.
 
+pub(crate) mod oracle;
 pub(crate) mod plan;
 pub(crate) mod rng;
-pub(crate) mod truth;

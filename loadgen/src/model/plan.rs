@@ -1,5 +1,6 @@
-//! A run drawn from a scenario and its seed: who registers what, who asks for what, and when.
-//! The same scenario and seed give the same plan, whatever the machine.
+//! The plan of a run, generated from a scenario and its seed: which nsqd registers which topics,
+//! which client sends which requests, and when. The same scenario and seed give the same plan on
+//! every machine.
 //!
 //! Must not: read a clock; times are offsets from the start of the run or of its main part.
 
@@ -9,12 +10,13 @@ use super::rng::{Popularity, Rng};
 use crate::input::scenario::{Consumers, Nsqds, Scenario};
 use crate::num::index;
 
-/// What one nsqd does at a moment of the main part.
+/// A start or a kill of one nsqd in the main part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Turn {
+pub(crate) struct Transition {
+    /// After the start of the main part.
     pub(crate) at: Duration,
-    /// It comes, or its socket is killed.
-    pub(crate) up: bool,
+    /// It starts; otherwise it is killed.
+    pub(crate) start: bool,
 }
 
 /// One nsqd.
@@ -22,24 +24,27 @@ pub(crate) struct Turn {
 pub(crate) struct NsqdPlan {
     /// Topics by index, each once.
     pub(crate) topics: Vec<u32>,
-    /// Arrives before the main part, this long after the start of the run.
+    /// Starts before the main part, this long after the start of the run.
     pub(crate) setup: Option<Duration>,
-    /// What it does in the main part, in order.
-    pub(crate) turns: Vec<Turn>,
+    /// Its starts and kills in the main part, in order.
+    pub(crate) transitions: Vec<Transition>,
+    /// The interval of its heartbeats.
     pub(crate) ping: Duration,
-    /// The first heartbeat after an arrival: a share of `ping`.
+    /// The first heartbeat after a start, as a share of `ping`.
     pub(crate) phase: f64,
+    /// How often it deletes a topic or registers it again.
     pub(crate) recreate: Option<Duration>,
 }
 
-/// What an HTTP client asks for, and how often.
+/// The requests of an HTTP client, and how often it sends them.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Asking {
+pub(crate) enum Workload {
     /// A consumer of one topic.
     Poll { topic: u32, every: Duration, jitter: f64, first: Duration },
-    /// One connection's share of the group `arrivals[group]`; `phase` is its place in the round.
+    /// One connection of the group `arrivals[group]`; `phase` is its share of the interval by which
+    /// it starts later than the first one.
     Rate { group: usize, phase: f64 },
-    /// Asks while what it sees is not what is true.
+    /// Polls a topic until the response matches the oracle, after every change.
     Watch { topic: u32, every: Duration },
     /// nsqadmin.
     Admin { every: Duration },
@@ -47,67 +52,71 @@ pub(crate) enum Asking {
 
 /// One HTTP client.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct AskerPlan {
-    pub(crate) asking: Asking,
+pub(crate) struct HttpClientPlan {
+    pub(crate) workload: Workload,
     /// Opens a connection for each request.
     pub(crate) fresh: bool,
-    /// Asks for topics that nobody registers.
+    /// Asks for topics that no nsqd registers.
     pub(crate) missing: bool,
 }
 
-/// A peer that does not play by the rules.
+/// How a misbehaving peer behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rogue {
+pub(crate) enum Misbehaviour {
+    /// Sends random bytes.
     GarbageTcp,
     GarbageHttp,
-    DrippingTcp,
-    DrippingHttp,
-    Deaf,
+    /// Sends one byte a second.
+    SlowlorisTcp,
+    SlowlorisHttp,
+    /// Sends requests and never reads the responses.
+    NeverReads,
 }
 
-/// Everything a run plays.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) scenario: Scenario,
-    /// Who ever registers each topic, by producer id, in order.
-    pub(crate) members: Vec<Vec<u32>>,
+    /// By topic, the producers that ever register it, by id, in order.
+    pub(crate) producers: Vec<Vec<u32>>,
+    /// By topic, whether it is watched.
     pub(crate) watched: Vec<bool>,
     pub(crate) nsqds: Vec<NsqdPlan>,
-    pub(crate) askers: Vec<AskerPlan>,
-    pub(crate) rogues: Vec<Rogue>,
+    pub(crate) http_clients: Vec<HttpClientPlan>,
+    pub(crate) misbehaving: Vec<Misbehaviour>,
     /// Connections of a closed loop.
-    pub(crate) pumps: usize,
+    pub(crate) closed_loops: usize,
     pub(crate) popularity: Popularity,
 }
 
 impl Plan {
-    /// Draws the plan of a checked scenario.
-    pub(crate) fn draw(scenario: &Scenario) -> Self {
+    /// Generates the plan of a checked scenario.
+    pub(crate) fn generate(scenario: &Scenario) -> Self {
         let shared = scenario.topics.count;
         let mut plan = Self {
             scenario: scenario.clone(),
-            members: vec![Vec::new(); shared],
+            producers: vec![Vec::new(); shared],
             watched: Vec::new(),
             nsqds: Vec::new(),
-            askers: Vec::new(),
-            rogues: Vec::new(),
-            pumps: scenario.closed.as_ref().map_or(0, |closed| closed.connections),
+            http_clients: Vec::new(),
+            misbehaving: Vec::new(),
+            closed_loops: scenario.closed.as_ref().map_or(0, |closed| closed.connections),
             popularity: Popularity::new(shared.max(1), scenario.topics.skew),
         };
         let mut rng = Rng::new(scenario.seed, u64::MAX);
         for group in &scenario.nsqds {
-            plan.draw_nsqds(group, &mut rng);
+            plan.add_nsqds(group, &mut rng);
         }
-        let fleet_topics = plan.members.len();
-        plan.draw_probes();
-        plan.watched = vec![false; plan.members.len()];
-        plan.draw_watchers(fleet_topics, &mut rng);
+        let fleet_topics = plan.producers.len();
+        plan.add_probes();
+        plan.watched = vec![false; plan.producers.len()];
+        plan.add_watchers(fleet_topics, &mut rng);
         for group in &scenario.consumers {
-            plan.draw_consumers(group, &mut rng);
+            plan.add_consumers(group, &mut rng);
         }
-        plan.draw_arrivals();
-        plan.draw_admin();
-        plan.draw_rogues();
+        plan.add_arrivals();
+        plan.add_admin();
+        plan.add_misbehaving();
         plan
     }
 
@@ -132,36 +141,37 @@ impl Plan {
         std::str::from_utf8(digits).ok()?.parse().ok()
     }
 
-    /// Nsqds that have to be complete before the main part begins.
+    /// How many nsqds must be complete before the main part begins.
     pub(crate) fn setup_nsqds(&self) -> usize {
         self.nsqds.iter().filter(|nsqd| nsqd.setup.is_some()).count()
     }
 
     /// Sockets that may be open at once.
     pub(crate) fn sockets(&self) -> usize {
-        let held = self.askers.iter().filter(|asker| !asker.fresh).count();
-        // Those who open a connection per poll are rarely open together, unless a producer goes.
-        let fresh = (self.askers.len() - held) / 8;
-        self.nsqds.len() + held + fresh + self.rogues.len() + self.pumps
+        let keep_alive = self.http_clients.iter().filter(|client| !client.fresh).count();
+        // Clients that open a connection for each request rarely do so together, unless a producer
+        // is removed.
+        let fresh = (self.http_clients.len() - keep_alive) / 8;
+        self.nsqds.len() + keep_alive + fresh + self.misbehaving.len() + self.closed_loops
     }
 
-    fn draw_nsqds(&mut self, group: &Nsqds, rng: &mut Rng) {
+    fn add_nsqds(&mut self, group: &Nsqds, rng: &mut Rng) {
         for number in 0..group.count {
             let id = index(self.nsqds.len());
             let topics = if group.own {
                 self.own_topics(group.topics)
             } else {
-                self.shared(group.topics, rng)
+                self.shared_topics(group.topics, rng)
             };
             for topic in &topics {
-                self.members[*topic as usize].push(id);
+                self.producers[*topic as usize].push(id);
             }
             let share = number as f64 / group.count as f64;
             let arrival = group.over.0.mul_f64(share);
             self.nsqds.push(NsqdPlan {
                 topics,
                 setup: group.arrive.is_none().then_some(arrival),
-                turns: turns(group, number, share, self.scenario.duration.0),
+                transitions: transitions(group, number, share, self.scenario.duration.0),
                 ping: group.ping.0,
                 phase: rng.unit(),
                 recreate: group.recreate.map(|span| span.0),
@@ -170,13 +180,13 @@ impl Plan {
     }
 
     fn own_topics(&mut self, count: usize) -> Vec<u32> {
-        let first = self.members.len();
-        self.members.resize(first + count, Vec::new());
+        let first = self.producers.len();
+        self.producers.resize(first + count, Vec::new());
         (first..first + count).map(index).collect()
     }
 
-    /// Distinct shared topics by popularity; when luck repeats itself, the next free one.
-    fn shared(&self, count: usize, rng: &mut Rng) -> Vec<u32> {
+    /// Distinct shared topics by popularity; when the same one is picked again, the next free one.
+    fn shared_topics(&self, count: usize, rng: &mut Rng) -> Vec<u32> {
         let all = self.scenario.topics.count;
         let mut topics = Vec::with_capacity(count);
         while topics.len() < count {
@@ -189,136 +199,153 @@ impl Plan {
         topics
     }
 
-    /// Probes stay and stay away by turns; each starts at another moment of that round.
-    fn draw_probes(&mut self) {
+    /// Each probe is started and killed in turn, every `stay`; the first starts of the probes are
+    /// spread evenly over that time.
+    fn add_probes(&mut self) {
         let Some(probes) = self.scenario.probes.clone() else { return };
         for number in 0..probes.count {
             let id = index(self.nsqds.len());
             let topics = self.own_topics(1);
-            self.members[topics[0] as usize].push(id);
+            self.producers[topics[0] as usize].push(id);
             let first = probes.stay.0.mul_f64(number as f64 / probes.count as f64);
-            let moments = (0..).map(|round| first + probes.stay.0 * round);
-            let turns = moments
+            let times = (0..).map(|round| first + probes.stay.0 * round);
+            let transitions = times
                 .take_while(|at| *at < self.scenario.duration.0)
                 .zip([true, false].into_iter().cycle())
-                .map(|(at, up)| Turn { at, up })
+                .map(|(at, start)| Transition { at, start })
                 .collect();
-            let (ping, phase) = (Duration::from_secs(15), 1.0);
-            self.nsqds.push(NsqdPlan { topics, setup: None, turns, ping, phase, recreate: None });
+            let (ping, phase, setup, recreate) = (Duration::from_secs(15), 1.0, None, None);
+            self.nsqds.push(NsqdPlan { topics, setup, transitions, ping, phase, recreate });
         }
     }
 
-    fn draw_watchers(&mut self, fleet_topics: usize, rng: &mut Rng) {
+    fn add_watchers(&mut self, fleet_topics: usize, rng: &mut Rng) {
         if let Some(watch) = self.scenario.watch.clone() {
             let count = watch.topics.min(fleet_topics);
-            let (step, first) =
-                (fleet_topics / count.max(1), rng.below(fleet_topics / count.max(1)));
+            let step = fleet_topics / count.max(1);
+            let first = rng.below(step);
             (0..count).for_each(|number| self.watch(first + number * step, watch.every.0));
         }
         if let Some(probes) = self.scenario.probes.clone() {
-            (fleet_topics..self.members.len()).for_each(|topic| self.watch(topic, probes.every.0));
+            let probed = fleet_topics..self.producers.len();
+            probed.for_each(|topic| self.watch(topic, probes.every.0));
         }
     }
 
     fn watch(&mut self, topic: usize, every: Duration) {
         self.watched[topic] = true;
-        let asking = Asking::Watch { topic: index(topic), every };
-        self.askers.push(AskerPlan { asking, fresh: false, missing: false });
+        let workload = Workload::Watch { topic: index(topic), every };
+        self.add_client(workload, false, false);
     }
 
-    fn draw_consumers(&mut self, group: &Consumers, rng: &mut Rng) {
+    fn add_client(&mut self, workload: Workload, fresh: bool, missing: bool) {
+        self.http_clients.push(HttpClientPlan { workload, fresh, missing });
+    }
+
+    fn add_consumers(&mut self, group: &Consumers, rng: &mut Rng) {
         for number in 0..group.count {
-            let asking = Asking::Poll {
+            let workload = Workload::Poll {
                 topic: index(self.popularity.pick(rng)),
                 every: group.poll.0,
                 jitter: group.jitter.clamp(0.0, 1.0),
                 first: group.poll.0.mul_f64(rng.unit()),
             };
             let fresh = (number as f64 + 0.5) / (group.count as f64) < group.fresh;
-            self.askers.push(AskerPlan { asking, fresh, missing: group.missing });
+            self.add_client(workload, fresh, group.missing);
         }
     }
 
-    fn draw_arrivals(&mut self) {
-        for (number, group) in self.scenario.arrivals.iter().enumerate() {
-            for lane in 0..group.connections {
-                let phase = lane as f64 / group.connections as f64;
-                let asking = Asking::Rate { group: number, phase };
-                self.askers.push(AskerPlan { asking, fresh: false, missing: group.missing });
+    fn add_arrivals(&mut self) {
+        for (number, group) in self.scenario.arrivals.clone().iter().enumerate() {
+            for connection in 0..group.connections {
+                let phase = connection as f64 / group.connections as f64;
+                self.add_client(Workload::Rate { group: number, phase }, false, group.missing);
             }
         }
     }
 
-    fn draw_admin(&mut self) {
+    fn add_admin(&mut self) {
         let Some(admin) = &self.scenario.admin else { return };
         if admin.rate > 0.0 {
-            let asking = Asking::Admin { every: Duration::from_secs_f64(1.0 / admin.rate) };
-            self.askers.push(AskerPlan { asking, fresh: false, missing: false });
+            let workload = Workload::Admin { every: Duration::from_secs_f64(1.0 / admin.rate) };
+            self.add_client(workload, false, false);
         }
     }
 
-    fn draw_rogues(&mut self) {
+    fn add_misbehaving(&mut self) {
         let Some(hostile) = &self.scenario.hostile else { return };
-        let pair = |count: usize, tcp, http| {
-            (0..count).map(move |number| if number % 2 == 0 { tcp } else { http })
-        };
-        self.rogues.extend(pair(hostile.garbage, Rogue::GarbageTcp, Rogue::GarbageHttp));
-        self.rogues.extend(pair(hostile.dripping, Rogue::DrippingTcp, Rogue::DrippingHttp));
-        self.rogues.extend(pair(hostile.deaf, Rogue::Deaf, Rogue::Deaf));
+        for (count, kinds) in [
+            (hostile.garbage, [Misbehaviour::GarbageTcp, Misbehaviour::GarbageHttp]),
+            (hostile.slowloris, [Misbehaviour::SlowlorisTcp, Misbehaviour::SlowlorisHttp]),
+            (hostile.never_reading, [Misbehaviour::NeverReads; 2]),
+        ] {
+            self.misbehaving.extend(kinds.into_iter().cycle().take(count));
+        }
     }
 }
 
-/// What nsqd number `number` of a group does in the main part.
-fn turns(group: &Nsqds, number: usize, share: f64, end: Duration) -> Vec<Turn> {
-    let mut turns = Vec::new();
+/// The starts and kills of nsqd number `number` of a group in the main part.
+fn transitions(group: &Nsqds, number: usize, share: f64, end: Duration) -> Vec<Transition> {
+    let mut transitions = Vec::new();
     if let Some(arrive) = group.arrive {
-        turns.push(Turn { at: arrive.0 + group.over.0.mul_f64(share), up: true });
+        transitions.push(Transition { at: arrive.0 + group.over.0.mul_f64(share), start: true });
     }
     if let Some(roll) = &group.roll {
         let at = roll.every.0.saturating_mul(index(number));
-        turns.push(Turn { at, up: false });
-        turns.push(Turn { at: at + roll.down.0, up: true });
+        transitions.push(Transition { at, start: false });
+        transitions.push(Transition { at: at + roll.down.0, start: true });
     }
     if let Some(leave) = group.leave {
-        turns.push(Turn { at: leave.0 + group.leave_over.0.mul_f64(share), up: false });
+        let at = leave.0 + group.leave_over.0.mul_f64(share);
+        transitions.push(Transition { at, start: false });
     }
-    turns.retain(|turn| turn.at < end);
-    turns.sort_by_key(|turn| turn.at);
-    turns
+    transitions.retain(|transition| transition.at < end);
+    transitions.sort_by_key(|transition| transition.at);
+    transitions
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::builtin;
     use crate::input::scenario::Overrides;
-    use crate::input::shipped;
 
     #[test]
-    fn the_same_seed_gives_the_same_plan_and_another_seed_another() {
-        for (name, _) in shipped::ALL {
-            let draw = |seed| {
+    fn same_seed_gives_the_same_plan_and_another_seed_another() {
+        for (name, _) in builtin::ALL {
+            let generate = |seed| {
                 let changes =
                     Overrides { scale: Some(0.02), seed: Some(seed), ..Overrides::default() };
-                Plan::draw(&shipped::load(name).expect(name).with(name, &changes).expect(name))
+                Plan::generate(
+                    &builtin::load(name).expect(name).with_overrides(name, &changes).expect(name),
+                )
             };
-            let (one, same, other) = (draw(1), draw(1), draw(2));
-            assert_eq!((&one.nsqds, &one.askers), (&same.nsqds, &same.askers), "{name}");
-            assert_ne!((&one.nsqds, &one.askers), (&other.nsqds, &other.askers), "{name}");
+            let (one, same, other) = (generate(1), generate(1), generate(2));
+            assert_eq!(
+                (&one.nsqds, &one.http_clients),
+                (&same.nsqds, &same.http_clients),
+                "{name}"
+            );
+            assert_ne!(
+                (&one.nsqds, &one.http_clients),
+                (&other.nsqds, &other.http_clients),
+                "{name}"
+            );
         }
     }
 
     #[test]
-    fn a_host_names_its_producer() {
+    fn host_name_gives_the_producer() {
         assert_eq!(Plan::producer(Plan::host(70_123).as_bytes()), Some(70_123));
         assert_eq!(Plan::producer(b"nsqd-1.elsewhere"), None);
         assert_eq!(Plan::producer(b"nsqd--1.fleet"), None);
     }
 
     #[test]
-    fn members_are_in_order_and_pick_each_topic_once() {
-        let plan = Plan::draw(&shipped::load("steady").expect("shipped"));
-        assert!(plan.members.iter().all(|members| members.is_sorted_by(|a, b| a < b)));
-        let registrations: usize = plan.members.iter().map(Vec::len).sum();
+    fn producers_are_in_order_and_register_each_topic_once() {
+        let plan = Plan::generate(&builtin::load("steady").expect("shipped"));
+        assert!(plan.producers.iter().all(|producers| producers.is_sorted_by(|a, b| a < b)));
+        let registrations: usize = plan.producers.iter().map(Vec::len).sum();
         assert_eq!(registrations, plan.nsqds.iter().map(|nsqd| nsqd.topics.len()).sum::<usize>());
     }
 }

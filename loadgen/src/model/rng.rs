@@ -1,6 +1,6 @@
-//! Seeded randomness: the same seed gives the same run.
+//! Seeded random numbers: the same seed gives the same run.
 //!
-//! Must not: ask the system for entropy.
+//! Must not: read the system's entropy.
 
 /// A SplitMix64 generator (Steele, Lea, Flood 2014): 8 bytes of state, one per actor.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_numbers_and_actors_differ() {
+    fn same_seed_gives_the_same_numbers_and_actors_differ() {
         let draw = |seed, actor| {
             let mut rng = Rng::new(seed, actor);
             [rng.next(), rng.next()]

@@ -1,6 +1,6 @@
 //! The result files of a run: NAME.json, NAME.hlog, NAME.html in one directory.
 //!
-//! Must not: decide what stands in them, but for the `.hlog`.
+//! Must not: define the content of the JSON and HTML files (`json` and `html` do).
 
 use std::fmt::Display;
 use std::path::Path;
@@ -10,31 +10,31 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use super::{html, json};
-use crate::input::Refused;
+use crate::input::Error;
 use crate::measure::results::Results;
 
-/// Writes all three and returns the line that names them.
+/// Writes all three and returns a line that names them.
 ///
 /// # Errors
 /// When the directory cannot be written.
-pub(crate) fn write(results: &Results, directory: &Path) -> Result<String, Refused> {
-    let refused = |error: &dyn Display| {
-        Refused(format!("{}: {error}; name another --out", directory.display()))
+pub(crate) fn write(results: &Results, directory: &Path) -> Result<String, Error> {
+    let failed = |error: &dyn Display| {
+        Error(format!("{}: {error}; name another --out", directory.display()))
     };
-    std::fs::create_dir_all(directory).map_err(|error| refused(&error))?;
-    // A scenario of one's own is named by its path; the files by its stem.
+    std::fs::create_dir_all(directory).map_err(|error| failed(&error))?;
+    // The name of a scenario file is its path; the results are named after its stem.
     let name = Path::new(&results.scenario).file_stem().unwrap_or_default().to_string_lossy();
     let path = |ending: &str| directory.join(format!("{name}.{ending}"));
     let text =
-        serde_json::to_string_pretty(&json::json(results)).map_err(|error| refused(&error))?;
-    std::fs::write(path("json"), text).map_err(|error| refused(&error))?;
-    std::fs::write(path("hlog"), hlog(results).map_err(|error| refused(&error))?)
-        .map_err(|error| refused(&error))?;
-    std::fs::write(path("html"), html::html(results)).map_err(|error| refused(&error))?;
+        serde_json::to_string_pretty(&json::json(results)).map_err(|error| failed(&error))?;
+    std::fs::write(path("json"), text).map_err(|error| failed(&error))?;
+    std::fs::write(path("hlog"), hlog(results).map_err(|error| failed(&error))?)
+        .map_err(|error| failed(&error))?;
+    std::fs::write(path("html"), html::html(results)).map_err(|error| failed(&error))?;
     Ok(format!("report: {} (and .json, .hlog beside it)", path("html").display()))
 }
 
-/// Every second's histograms, tagged `lookup.corrected` and so on, for HdrHistogram's tools.
+/// The histograms of every second, tagged `lookup.corrected` and so on, for HdrHistogram's tools.
 fn hlog(results: &Results) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let began = UNIX_EPOCH + Duration::from_secs_f64(results.environment.began.max(0.0));
     let mut out = Vec::new();

@@ -8,7 +8,7 @@ use crate::measure::interval::{Latency, Micros};
 use crate::measure::ops::Op;
 use crate::measure::results::{Results, Second};
 
-/// The looks of every report, beside those of its charts.
+/// The style of every report, except that of its charts.
 pub(crate) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1320px;margin:2em auto;padding:0 1em;color:#1b1f24}\
 h1{font-size:1.5em;margin-bottom:.2em}h2{font-size:1.15em;margin-top:2em}pre{background:#f5f6f8;padding:1em;overflow-x:auto;font-size:12.5px;line-height:1.4}\
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(520px,1fr));gap:1.2em}svg{width:100%;background:#fff;border:1px solid #e3e6ea;border-radius:6px}\
@@ -17,9 +17,9 @@ td,th{padding:.25em .8em;border-bottom:1px solid #e3e6ea;text-align:right}td:fir
 
 /// The report of one run.
 pub(crate) fn html(results: &Results) -> String {
-    let (class, ending) = ending(results);
+    let (class, outcome) = outcome(results);
     let body = format!(
-        "<h1>loadgen: {} <span class=\"{class}\">{ending}</span></h1><p>{}</p><div class=\"charts\">{}</div><h2>Figures</h2><pre>{}</pre><h2>Environment</h2>{}",
+        "<h1>loadgen: {} <span class=\"{class}\">{outcome}</span></h1><p>{}</p><div class=\"charts\">{}</div><h2>Figures</h2><pre>{}</pre><h2>Environment</h2>{}",
         escape(&results.scenario),
         escape(&results.about),
         charts(results),
@@ -38,7 +38,7 @@ pub(crate) fn page(title: &str, body: &str) -> String {
     )
 }
 
-fn ending(results: &Results) -> (&'static str, &'static str) {
+fn outcome(results: &Results) -> (&'static str, &'static str) {
     match results.exit() {
         0 => ("good", "passed"),
         3 => ("bad", "the generator was the bottleneck"),
@@ -81,7 +81,7 @@ fn charts(results: &Results) -> String {
     ];
     let over_time = Chart {
         title: "corrected lookup latency over time",
-        x: Scale::Even,
+        x: Scale::Linear,
         x_name: "seconds since the main part began",
         y: Scale::Log,
         y_name: "ms",
@@ -97,7 +97,7 @@ fn charts(results: &Results) -> String {
             .into(),
     };
     let charts = rows.into_iter().map(|(title, y_name, lines)| {
-        draw(&Chart { title, x: Scale::Even, x_name: "seconds", y: Scale::Even, y_name, lines })
+        draw(&Chart { title, x: Scale::Linear, x_name: "seconds", y: Scale::Linear, y_name, lines })
     });
     [spectrum, draw(&over_time)].into_iter().chain(charts).collect()
 }
@@ -124,7 +124,7 @@ fn line_where(
     Line { name: name.to_owned(), points: points.map(|s| (s.at as f64, value(s))).collect() }
 }
 
-/// The latency spectra: percentiles of what matters most.
+/// The latency percentiles of the main operations.
 fn spectra(results: &Results) -> String {
     let with = |op: Op, what: &str, of: fn(&Latency) -> &Micros| {
         let latency = results.total.latencies.get(&op)?;
@@ -147,7 +147,7 @@ fn spectra(results: &Results) -> String {
     })
 }
 
-/// One histogram's percentiles, as far as its count bears them.
+/// The percentiles of a histogram, as far as its count allows.
 pub(crate) fn spectrum(name: String, histogram: &Micros) -> Line {
     let most = histogram.len().max(1) as f64;
     let steps = (0..=60).map(|step| 10_f64.powf(f64::from(step) / 10.0)).take_while(|x| *x <= most);

@@ -1,4 +1,4 @@
-//! The results as versioned JSON. Latencies are microseconds, times seconds, memory bytes.
+//! The results as versioned JSON: latencies in microseconds, times in seconds, memory in bytes.
 //!
 //! Must not: write a file.
 
@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 
 use crate::measure::interval::Interval;
 use crate::measure::ops::Count;
-use crate::measure::results::{FORM, Results, Summary};
+use crate::measure::results::{FORMAT_VERSION, Results, Summary};
 
-/// The whole of a run but its histograms.
+/// A run without its histograms.
 pub(crate) fn json(results: &Results) -> Value {
     json!({
-        "form": FORM,
+        "form": FORMAT_VERSION,
         "scenario": results.scenario,
         "about": results.about,
         "seed": results.seed,
@@ -21,7 +21,7 @@ pub(crate) fn json(results: &Results) -> Value {
         "environment": results.environment,
         "lookups_per_second": results.lookup_rate(),
         "latency": latencies(&results.total),
-        "spans": spans(&results.total),
+        "spans": delays(&results.total),
         "counts": counts(&results.total),
         "before_main": { "latency": latencies(&results.before), "counts": counts(&results.before) },
         "recovery": results.recovery,
@@ -29,7 +29,7 @@ pub(crate) fn json(results: &Results) -> Value {
         "server": results.server,
         "generator": results.generator,
         "slo": results.slo,
-        "verdict": results.verdict,
+        "verdict": results.generator_health,
         "wrong_answers": results.wrong_answers(),
         "exit": results.exit(),
         "series": results.series,
@@ -42,9 +42,9 @@ fn latencies(interval: &Interval) -> Value {
     Value::Object(all.collect())
 }
 
-fn spans(interval: &Interval) -> Value {
-    let all = interval.spans.iter();
-    let named = all.map(|(span, lengths)| (span.name().to_owned(), json!(Summary::of(lengths))));
+fn delays(interval: &Interval) -> Value {
+    let all = interval.delays.iter();
+    let named = all.map(|(delay, lengths)| (delay.name().to_owned(), json!(Summary::of(lengths))));
     Value::Object(named.collect())
 }
 

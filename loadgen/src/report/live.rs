@@ -1,7 +1,7 @@
-//! The live view: a few lines that are drawn again each second; one plain line a second when the
-//! output is not a terminal.
+//! The live view: a few lines that are redrawn each second, or one plain line per second when the
+//! output is not a terminal. It is called once a second on the main thread.
 //!
-//! Must not: slow the run down; it is told once a second on the main thread.
+//! Must not: block for long.
 
 use std::io::{IsTerminal as _, Stdout, Write as _, stdout};
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 
-use crate::actors::world::World;
-use crate::input::span::show;
+use crate::actors::shared::{Gauges, Shared};
+use crate::commands::collector::Collector;
+use crate::commands::run::{Phase, ProgressView};
+use crate::input::human_duration::show;
 use crate::measure::interval::Interval;
-use crate::measure::ops::{Count, Op, Span};
-use crate::modes::collect::Collected;
-use crate::modes::play::{Phase, View};
+use crate::measure::ops::{Count, Delay, Op};
 
 const BAR: usize = 30;
 
@@ -22,14 +22,15 @@ const BAR: usize = 30;
 pub(crate) struct Live {
     out: Stdout,
     terminal: bool,
-    /// Without a terminal, print a line a second.
+    /// Without a terminal, print a line per second.
     plain: bool,
-    /// Lines drawn last, to be drawn over.
+    /// The number of lines to redraw.
     drawn: usize,
     head: String,
-    /// Faults and errors since the start of the run.
+    /// Wrong answers and errors since the start of the run.
     faults: [u64; 2],
-    read: usize,
+    /// The number of seconds that are counted in `faults`.
+    counted_seconds: usize,
 }
 
 impl Live {
@@ -43,11 +44,11 @@ impl Live {
             drawn: 0,
             head,
             faults: [0; 2],
-            read: 0,
+            counted_seconds: 0,
         }
     }
 
-    /// The same without plain lines: for what plays many runs and prints a line for each.
+    /// The same without plain lines, for commands that print a line for each of many runs.
     pub(crate) fn quiet(mut self) -> Self {
         self.plain = false;
         self
@@ -55,7 +56,7 @@ impl Live {
 
     fn erase(&mut self) {
         if self.drawn > 0 {
-            // A terminal that is gone is no reason to end the run, here and below.
+            // A closed terminal must not end the run, here and below.
             let _ = write!(self.out, "\x1b[{}A\x1b[J", self.drawn);
             self.drawn = 0;
         }
@@ -72,27 +73,25 @@ impl Live {
         let _ = self.out.flush();
     }
 
-    fn note_faults(&mut self, intervals: &[Interval]) {
-        for interval in intervals.get(self.read..).unwrap_or_default() {
-            let count =
-                |kinds: &[Count]| kinds.iter().map(|kind| interval.counted(*kind)).sum::<u64>();
-            self.faults[0] += count(&[Count::Missing, Count::Stale, Count::Extra, Count::Garbled]);
+    fn count_faults(&mut self, intervals: &[Interval]) {
+        for interval in intervals.get(self.counted_seconds..).unwrap_or_default() {
+            self.faults[0] += interval.sum(&Count::WRONG_ANSWERS);
             self.faults[0] = self.faults[0].saturating_sub(interval.counted(Count::Excused));
-            self.faults[1] += count(&[Count::Timeouts, Count::Refused, Count::Lost, Count::Wrong]);
+            self.faults[1] += interval.sum(&Count::ERRORS);
         }
-        self.read = intervals.len().max(self.read);
+        self.counted_seconds = intervals.len().max(self.counted_seconds);
     }
 }
 
-impl View for Live {
-    fn second(&mut self, world: &World, collected: &Collected, phase: Phase, done: f64) {
-        // The last second may still be filled by a slower thread: the one before it is whole.
-        let intervals = &collected.intervals;
-        let whole = intervals.len().saturating_sub(1);
-        self.note_faults(&intervals[..whole]);
+impl ProgressView for Live {
+    fn second(&mut self, shared: &Shared, collector: &Collector, phase: Phase, done: f64) {
+        // A slow thread may still report the last second; the one before it is complete.
+        let intervals = &collector.intervals;
+        let complete = intervals.len().saturating_sub(1);
+        self.count_faults(&intervals[..complete]);
         let empty = Interval::default();
-        let last = whole.checked_sub(1).map_or(&empty, |second| &intervals[second]);
-        let lines = lines(world, last, phase, done, self.faults);
+        let last = complete.checked_sub(1).map_or(&empty, |second| &intervals[second]);
+        let lines = lines(shared, last, phase, done, self.faults);
         if self.terminal {
             let mut all = vec![self.head.clone()];
             all.extend(lines);
@@ -102,9 +101,9 @@ impl View for Live {
         }
     }
 
-    fn over(&mut self) {
-        // The view may be shown another run.
-        (self.faults, self.read) = ([0; 2], 0);
+    fn finished(&mut self) {
+        // The view may show another run.
+        (self.faults, self.counted_seconds) = ([0; 2], 0);
         if self.terminal {
             self.erase();
             let _ = self.out.flush();
@@ -112,39 +111,35 @@ impl View for Live {
     }
 }
 
-fn lines(world: &World, last: &Interval, phase: Phase, done: f64, faults: [u64; 2]) -> Vec<String> {
-    let gauges = &world.gauges;
-    let load = |gauge: &std::sync::atomic::AtomicU64| gauge.load(Relaxed);
+fn lines(
+    shared: &Shared,
+    last: &Interval,
+    phase: Phase,
+    done: f64,
+    [wrong, errors]: [u64; 2],
+) -> Vec<String> {
+    let Gauges { complete, expected, tcp, http, in_flight, .. } = &shared.gauges;
+    let [complete, expected, tcp, http, in_flight] =
+        [complete, expected, tcp, http, in_flight].map(|gauge| gauge.load(Relaxed));
+    let [late, dropped] = [Count::Late, Count::Dropped].map(|count| last.counted(count));
+    let lag = last.delays.get(&Delay::Lag).map_or(0, |lag| lag.value_at_quantile(0.99));
     let progress = match phase {
-        Phase::Arriving => format!(
-            "the fleet arrives: {} of {} nsqds",
-            load(&gauges.complete),
-            world.plan.setup_nsqds()
-        ),
+        Phase::Starting => {
+            format!("the fleet starts: {complete} of {} nsqds", shared.plan.setup_nsqds())
+        }
         Phase::Main => format!("{} {:3.0} %", bar(done), done * 100.0),
-        Phase::Draining => "reading what is in flight".to_owned(),
+        Phase::Draining => "waiting for requests in flight".to_owned(),
     };
     vec![
         progress,
         latency("lookup", last, &[Op::Lookup, Op::Miss]),
         latency("nsqd", last, &[Op::Ping, Op::Register, Op::Unregister, Op::Identify]),
         format!(
-            "nsqds {} complete of {}, {} TCP and {} HTTP connections, {} in flight",
-            load(&gauges.complete),
-            load(&gauges.wanted),
-            load(&gauges.tcp),
-            load(&gauges.http),
-            load(&gauges.in_flight)
+            "nsqds {complete} complete of {expected}, {tcp} TCP and {http} HTTP connections, {in_flight} in flight"
         ),
         format!(
-            "wrong answers {}, errors {}, late {}, dropped {}; own lag p99 {}, busy {:.0} %",
-            faults[0],
-            faults[1],
-            last.counted(Count::Late),
-            last.counted(Count::Dropped),
-            show(Duration::from_micros(
-                last.spans.get(&Span::Lag).map_or(0, |lag| lag.value_at_quantile(0.99))
-            )),
+            "wrong answers {wrong}, errors {errors}, late {late}, dropped {dropped}; own lag p99 {}, busy {:.0} %",
+            show(Duration::from_micros(lag)),
             last.busy * 100.0
         ),
     ]
@@ -175,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bar_fills() {
+    fn bar_fills_with_progress() {
         for (done, full) in [(0.0, 0), (0.5, 15), (1.0, 30), (7.0, 30)] {
             let got = bar(done);
             assert_eq!(got.matches('█').count(), full);

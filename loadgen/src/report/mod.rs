@@ -1,7 +1,8 @@
-//! What people are shown: the live view, the table, the files.
+//! The output for people and programs: the live view, the final table, the result files.
 //!
 //! Must not: measure.
 
+pub(crate) mod comparison;
 pub(crate) mod files;
 pub(crate) mod html;
 pub(crate) mod json;
@@ -9,4 +10,3 @@ pub(crate) mod live;
 pub(crate) mod soak;
 pub(crate) mod svg;
 pub(crate) mod table;
-pub(crate) mod versus;

@@ -1,151 +1,150 @@
-//! A soak's files: soak.tsv (every look), soak.svg (the graph) and soak.md (what it came to).
+//! The result files of a soak: soak.tsv (every sample), soak.svg (the graph), soak.md (the summary).
 //!
-//! Must not: judge.
+//! Must not: decide whether the soak passed.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use super::svg::{Chart, Line, Scale, draw, stack};
-use crate::input::Refused;
-use crate::input::span::show;
+use crate::commands::soak::{FootprintSample, SoakResult};
+use crate::input::Error;
+use crate::input::human_duration::show;
 use crate::measure::footprint::Footprint;
-use crate::modes::soak::{Course, Sample};
 
 const MIB: f64 = 1_048_576.0;
 
-/// The columns of the TSV that are figures.
+/// The numeric columns of the TSV.
 type Column = (&'static str, fn(&Footprint) -> u64);
 const COLUMNS: [Column; 9] = [
-    ("resident_bytes", |held| held.resident),
-    ("descriptors", |held| held.descriptors),
-    ("threads", |held| held.threads),
-    ("tcp_connections", |held| held.tcp),
-    ("http_connections", |held| held.http),
-    ("registrations", |held| held.registrations),
-    ("names", |held| held.names),
-    ("published_waiting", |held| held.waiting),
-    ("queued_bytes", |held| held.queued),
+    ("resident_bytes", |footprint| footprint.resident),
+    ("descriptors", |footprint| footprint.descriptors),
+    ("threads", |footprint| footprint.threads),
+    ("tcp_connections", |footprint| footprint.tcp),
+    ("http_connections", |footprint| footprint.http),
+    ("registrations", |footprint| footprint.registrations),
+    ("names", |footprint| footprint.names),
+    ("published_waiting", |footprint| footprint.waiting),
+    ("queued_bytes", |footprint| footprint.queued),
 ];
 
-/// Writes all three and returns the line that names them.
+/// Writes all three and returns a line that names them.
 ///
 /// # Errors
 /// When the directory cannot be written.
-pub(crate) fn write(course: &Course, directory: &Path) -> Result<String, Refused> {
-    let refused = |error: std::io::Error| {
-        Refused(format!("{}: {error}; name another --out", directory.display()))
+pub(crate) fn write(result: &SoakResult, directory: &Path) -> Result<String, Error> {
+    let failed = |error: std::io::Error| {
+        Error(format!("{}: {error}; name another --out", directory.display()))
     };
-    std::fs::create_dir_all(directory).map_err(refused)?;
-    for (ending, text) in [("tsv", tsv(course)), ("svg", graph(course)), ("md", page(course))] {
-        std::fs::write(directory.join(format!("soak.{ending}")), text).map_err(refused)?;
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    for (ending, text) in [("tsv", tsv(result)), ("svg", graph(result)), ("md", page(result))] {
+        std::fs::write(directory.join(format!("soak.{ending}")), text).map_err(failed)?;
     }
     let md = directory.join("soak.md");
     Ok(format!("report: {} (and .svg, .tsv beside it)", md.display()))
 }
 
-fn tsv(course: &Course) -> String {
+fn tsv(result: &SoakResult) -> String {
     let mut out = "seconds\tcycle\tstage".to_owned();
     COLUMNS.iter().for_each(|(name, _)| out.extend(["\t", name]));
-    for Sample { at, cycle, stage, held } in &course.samples {
+    for FootprintSample { at, cycle, stage, footprint } in &result.samples {
         // Writing to a String cannot fail, here and below.
         let _ = write!(out, "\n{at:.1}\t{cycle}\t{stage}");
         COLUMNS.iter().for_each(|(_, figure)| {
-            let _ = write!(out, "\t{}", figure(held));
+            let _ = write!(out, "\t{}", figure(footprint));
         });
     }
     out.push('\n');
     out
 }
 
-fn graph(course: &Course) -> String {
-    let line = |name: &str, samples: &[Sample], value: &dyn Fn(&Footprint) -> f64| Line {
+fn graph(result: &SoakResult) -> String {
+    let line = |name: &str, samples: &[FootprintSample], value: &dyn Fn(&Footprint) -> f64| Line {
         name: name.to_owned(),
-        points: samples.iter().map(|sample| (sample.at / 60.0, value(&sample.held))).collect(),
+        points: samples.iter().map(|sample| (sample.at / 60.0, value(&sample.footprint))).collect(),
     };
-    let all = |name: &str, value: &dyn Fn(&Footprint) -> f64| line(name, &course.samples, value);
-    let rests = |name: &str, value: &dyn Fn(&Footprint) -> f64| line(name, &course.rests, value);
-    let resident = |held: &Footprint| held.resident as f64 / MIB;
-    let descriptors = |held: &Footprint| held.descriptors as f64;
-    let waiting = |held: &Footprint| held.waiting as f64;
+    let all = |name: &str, value: &dyn Fn(&Footprint) -> f64| line(name, &result.samples, value);
+    let rests = |name: &str, value: &dyn Fn(&Footprint) -> f64| line(name, &result.rests, value);
+    let resident = |footprint: &Footprint| footprint.resident as f64 / MIB;
+    let descriptors = |footprint: &Footprint| footprint.descriptors as f64;
+    let waiting = |footprint: &Footprint| footprint.waiting as f64;
     let charts = [
-        ("resident memory", "MiB", vec![all("all looks", &resident), rests("at rest", &resident)]),
+        (
+            "resident memory",
+            "MiB",
+            vec![all("all samples", &resident), rests("at rest", &resident)],
+        ),
         (
             "descriptors and connections",
             "",
             vec![
                 all("descriptors", &descriptors),
                 rests("descriptors at rest", &descriptors),
-                all("connections", &|held| (held.tcp + held.http) as f64),
+                all("connections", &|footprint| (footprint.tcp + footprint.http) as f64),
             ],
         ),
         (
             "registrations and names",
             "",
             vec![
-                all("registrations", &|held| held.registrations as f64),
-                all("names", &|held| held.names as f64),
+                all("registrations", &|footprint| footprint.registrations as f64),
+                all("names", &|footprint| footprint.names as f64),
             ],
         ),
         (
             "published values that wait to be freed",
             "",
-            vec![all("all looks", &waiting), rests("at rest", &waiting)],
+            vec![all("all samples", &waiting), rests("at rest", &waiting)],
         ),
     ];
     stack(charts.into_iter().map(|(title, y_name, lines)| {
-        draw(&Chart { title, x: Scale::Even, x_name: "minutes", y: Scale::Even, y_name, lines })
+        draw(&Chart { title, x: Scale::Linear, x_name: "minutes", y: Scale::Linear, y_name, lines })
     }))
 }
 
-fn page(course: &Course) -> String {
+fn page(result: &SoakResult) -> String {
     let mut out = format!(
         "# A soak of {}: {}\n\n",
-        show(course.length),
-        if course.exit() == 0 { "good" } else { "FAILED" }
+        show(result.length),
+        if result.exit() == 0 { "passed" } else { "FAILED" }
     );
     let quoted = |word: &String| {
         if word.contains(' ') { format!("'{word}'") } else { word.clone() }
     };
-    let arguments: Vec<_> = course.arguments.iter().map(quoted).collect();
+    let arguments: Vec<_> = result.arguments.iter().map(quoted).collect();
     let _ = writeln!(out, "    loadgen {}\n", arguments.join(" "));
-    for finding in &course.findings {
-        let _ = writeln!(out, "- {finding}\n");
+    for failure in &result.failures {
+        let _ = writeln!(out, "- {failure}\n");
     }
+    let SoakResult { answered, checked, wrong, refused, lost, late, .. } = result;
     let _ = writeln!(
         out,
-        "{} cycles of load and rest, {} looks. {} requests answered, {} lookups checked: {} wrong answers, {} refused, {} links ended by the target, {} answers too late.\n",
-        course.rests.len(),
-        course.samples.len(),
-        course.answered,
-        course.checked,
-        course.wrong,
-        course.refused,
-        course.lost,
-        course.late
+        "{} cycles of load and rest, {} samples. {answered} requests answered, {checked} lookups checked: {wrong} wrong answers, {refused} refused, {lost} connections closed by the target, {late} timeouts.\n",
+        result.rests.len(),
+        result.samples.len()
     );
     out.push_str("| at rest | before the load | after the first cycle | after the last | most, under load too |\n|---|---|---|---|---|\n");
-    let (first, last) = (course.rests.first(), course.rests.last());
+    let (first, last) = (result.rests.first(), result.rests.last());
     for (name, figure) in COLUMNS {
-        let at = |rest: Option<&Sample>| {
-            rest.map_or_else(|| "-".to_owned(), |rest| figure(&rest.held).to_string())
+        let at = |rest: Option<&FootprintSample>| {
+            rest.map_or_else(|| "-".to_owned(), |rest| figure(&rest.footprint).to_string())
         };
-        let most = course.samples.iter().map(|sample| figure(&sample.held)).max().unwrap_or(0);
+        let most = result.samples.iter().map(|sample| figure(&sample.footprint)).max().unwrap_or(0);
         let _ = writeln!(
             out,
             "| {name} | {} | {} | {} | {most} |",
-            figure(&course.before),
+            figure(&result.before),
             at(first),
             at(last)
         );
     }
-    out.push_str("\n| behind the warm-up, at rest | median of the first quarter | of the last | trend | allowed |\n|---|---|---|---|---|\n");
-    for judged in &course.judged {
-        let growth = &judged.growth;
+    out.push_str("\n| after the warm-up, at rest | median of the first quarter | of the last | trend | allowed |\n|---|---|---|---|---|\n");
+    for check in &result.growth_checks {
+        let growth = &check.growth;
         let _ = writeln!(
             out,
             "| {} | {:.0} | {:.0} | {:+.0} | {:.0} |",
-            judged.name, growth.first, growth.last, growth.trend, judged.allowed
+            check.name, growth.first, growth.last, growth.trend, check.allowed
         );
     }
     out.push_str("\n![the graph](soak.svg)\n");
@@ -153,24 +152,24 @@ fn page(course: &Course) -> String {
 }
 
 /// The last lines on standard output.
-pub(crate) fn ending(course: &Course) -> String {
+pub(crate) fn summary(result: &SoakResult) -> String {
     let mut out = String::new();
-    for judged in &course.judged {
-        let growth = &judged.growth;
+    for check in &result.growth_checks {
+        let growth = &check.growth;
         let _ = writeln!(
             out,
             "{}: {:.0} in the first quarter, {:.0} in the last, trend {:+.0}, allowed {:.0}",
-            judged.name, growth.first, growth.last, growth.trend, judged.allowed
+            check.name, growth.first, growth.last, growth.trend, check.allowed
         );
     }
-    for finding in &course.findings {
-        let _ = writeln!(out, "FAILED: {finding}");
+    for failure in &result.failures {
+        let _ = writeln!(out, "FAILED: {failure}");
     }
     let _ = write!(
         out,
         "soak of {}: {}",
-        show(Duration::from_secs(course.length.as_secs())),
-        if course.exit() == 0 { "good" } else { "failed" }
+        show(Duration::from_secs(result.length.as_secs())),
+        if result.exit() == 0 { "passed" } else { "failed" }
     );
     out
 }

@@ -1,4 +1,4 @@
-//! Line charts as inline SVG.
+//! Line charts as SVG elements.
 //!
 //! Must not: know what the lines mean.
 
@@ -10,7 +10,7 @@ const HEIGHT: f64 = 260.0;
 const MARGIN: [f64; 4] = [62.0, 24.0, 30.0, 40.0];
 const COLOURS: [&str; 6] = ["#1668b8", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#666666"];
 
-/// The looks of a chart, on a page or by itself.
+/// The style of a chart, on a page or alone.
 pub(crate) const STYLE: &str = "svg text{font:10.5px system-ui,sans-serif;fill:#444}\
 svg .t{font-weight:600;font-size:12px}svg .g{stroke:#e9ebee}";
 
@@ -23,7 +23,7 @@ pub(crate) struct Line {
 /// How an axis is divided.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
-    Even,
+    Linear,
     Log,
     /// Percentiles as HdrHistogram plots them: x is 1 / (1 − quantile), on a log scale.
     Percentile,
@@ -39,7 +39,7 @@ pub(crate) struct Chart<'a> {
     pub(crate) lines: Vec<Line>,
 }
 
-/// One axis with its range on the page.
+/// One axis with its range of values and of coordinates.
 struct Axis {
     scale: Scale,
     low: f64,
@@ -53,7 +53,9 @@ impl Axis {
         let (least, most) =
             (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max));
         let (low, high) = match scale {
-            Scale::Even => (least.min(0.0), if most > least.min(0.0) { most } else { least + 1.0 }),
+            Scale::Linear => {
+                (least.min(0.0), if most > least.min(0.0) { most } else { least + 1.0 })
+            }
             _ => {
                 let low = 10_f64.powf(least.max(1e-3).log10().floor());
                 (low, 10_f64.powf(most.max(low * 1.01).log10().ceil()))
@@ -62,9 +64,9 @@ impl Axis {
         Self { scale, low, high, from, to }
     }
 
-    fn place(&self, value: f64) -> f64 {
+    fn coordinate(&self, value: f64) -> f64 {
         let share = match self.scale {
-            Scale::Even => (value - self.low) / (self.high - self.low),
+            Scale::Linear => (value - self.low) / (self.high - self.low),
             _ => (value.max(self.low) / self.low).log10() / (self.high / self.low).log10(),
         };
         self.from + share * (self.to - self.from)
@@ -79,7 +81,7 @@ impl Axis {
         match self.scale {
             Scale::Log => decades().map(|at| (at, number(at))).collect(),
             Scale::Percentile => decades().map(|at| (at, percent(at))).collect(),
-            Scale::Even => {
+            Scale::Linear => {
                 let rough = (self.high - self.low) / 5.0;
                 let power = 10_f64.powf(rough.log10().floor());
                 let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
@@ -112,12 +114,12 @@ fn trimmed(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Text made safe for HTML and SVG.
+/// Escapes text for HTML and SVG.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// The chart as an `<svg>` element; nothing when it has no points.
+/// The chart as an `<svg>` element; empty when it has no points.
 pub(crate) fn draw(chart: &Chart<'_>) -> String {
     let points = || chart.lines.iter().flat_map(|line| &line.points);
     if points().next().is_none() {
@@ -135,7 +137,7 @@ pub(crate) fn draw(chart: &Chart<'_>) -> String {
         let path: Vec<_> = line
             .points
             .iter()
-            .map(|point| format!("{:.1},{:.1}", x.place(point.0), y.place(point.1)))
+            .map(|point| format!("{:.1},{:.1}", x.coordinate(point.0), y.coordinate(point.1)))
             .collect();
         // Writing to a String cannot fail, here and below.
         let _ = write!(
@@ -148,16 +150,16 @@ pub(crate) fn draw(chart: &Chart<'_>) -> String {
     out
 }
 
-/// Charts below each other as one SVG file that needs no page around it.
+/// The charts below each other as one SVG file.
 pub(crate) fn stack(charts: impl IntoIterator<Item = String>) -> String {
     let charts: Vec<_> = charts.into_iter().filter(|chart| !chart.is_empty()).collect();
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {}\"><style>{STYLE}</style><rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>",
         HEIGHT * charts.len() as f64
     );
-    for (place, chart) in charts.iter().enumerate() {
+    for (index, chart) in charts.iter().enumerate() {
         let inner =
-            format!("<svg y=\"{}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" ", HEIGHT * place as f64);
+            format!("<svg y=\"{}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" ", HEIGHT * index as f64);
         out.push_str(&chart.replacen("<svg ", &inner, 1));
     }
     out.push_str("</svg>\n");
@@ -168,21 +170,21 @@ fn frame(chart: &Chart<'_>, x: &Axis, y: &Axis, out: &mut String) {
     let _ =
         write!(out, "<text x=\"{}\" y=\"14\" class=\"t\">{}</text>", x.from, escape(chart.title));
     for (at, label) in y.ticks() {
-        let place = y.place(at);
+        let position = y.coordinate(at);
         let _ = write!(
             out,
-            "<line x1=\"{}\" x2=\"{}\" y1=\"{place:.1}\" y2=\"{place:.1}\" class=\"g\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
+            "<line x1=\"{}\" x2=\"{}\" y1=\"{position:.1}\" y2=\"{position:.1}\" class=\"g\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
             x.from,
             x.to,
             x.from - 5.0,
-            place + 3.5
+            position + 3.5
         );
     }
     for (at, label) in x.ticks() {
-        let place = x.place(at);
+        let position = x.coordinate(at);
         let _ = write!(
             out,
-            "<line x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"{}\" y2=\"{}\" class=\"g\"/><text x=\"{place:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
+            "<line x1=\"{position:.1}\" x2=\"{position:.1}\" y1=\"{}\" y2=\"{}\" class=\"g\"/><text x=\"{position:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
             y.from,
             y.to,
             y.from + 14.0
@@ -210,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chart_places_its_points_inside_and_escapes_its_words() {
+    fn chart_places_its_points_inside_and_escapes_its_texts() {
         let line = Line { name: "a<b".to_owned(), points: vec![(1.0, 1.0), (1000.0, 10_000.0)] };
         let chart = Chart {
             title: "t & u",

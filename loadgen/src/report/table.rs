@@ -1,11 +1,12 @@
-//! The final table.
+//! The final table of a run, as text.
 //!
-//! Must not: print; it makes lines.
+//! Must not: print.
 
-use crate::input::span::show;
-use crate::measure::ops::{Count, Op, Span};
+use crate::input::human_duration::show;
+use crate::measure::ops::{Count, Delay, Op};
+use crate::measure::recovery::Recovery;
 use crate::measure::results::{Results, Summary};
-use crate::measure::slo::as_span;
+use crate::measure::slo::show_micros;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -23,10 +24,10 @@ pub(crate) fn table(results: &Results) -> String {
         results.seed
     );
     latencies(results, &mut out);
-    spans(results, &mut out);
+    delays(results, &mut out);
     counts(results, &mut out);
     costs(results, &mut out);
-    endings(results, &mut out);
+    outcomes(results, &mut out);
     out
 }
 
@@ -51,15 +52,15 @@ fn row(name: &str, summary: &Summary, out: &mut String) {
     out.push('\n');
 }
 
-fn spans(results: &Results, out: &mut String) {
+fn delays(results: &Results, out: &mut String) {
     let names = [
-        (Span::Appeared, "REGISTER → shown"),
-        (Span::Vanished, "killed → gone"),
-        (Span::Staleness, "staleness seen"),
-        (Span::Lag, "generator's own lag"),
+        (Delay::Appeared, "REGISTER → shown"),
+        (Delay::Vanished, "killed → gone"),
+        (Delay::Staleness, "staleness seen"),
+        (Delay::Lag, "generator's own lag"),
     ];
-    for (span, name) in names {
-        if let Some(summary) = results.span(span) {
+    for (delay, name) in names {
+        if let Some(summary) = results.delay(delay) {
             row(name, &summary, out);
         }
     }
@@ -67,17 +68,13 @@ fn spans(results: &Results, out: &mut String) {
         let time = |seconds: Option<f64>| {
             seconds.map_or("not by the end".to_owned(), |s| format!("{s:.2} s"))
         };
+        let Recovery { event, watched, .. } = recovery;
+        let vanished = *event == "the fleet vanished";
+        let registered = if vanished { "-".to_owned() } else { time(recovery.registered) };
+        let shown = time(recovery.shown);
         let _ = writeln!(
             out,
-            "\n{}: all registered after {}, {} watched topics right after {}",
-            recovery.event,
-            if recovery.event == "the fleet vanished" {
-                "-".to_owned()
-            } else {
-                time(recovery.registered)
-            },
-            recovery.watched,
-            time(recovery.shown)
+            "\n{event}: all registered after {registered}, {watched} watched topics up to date after {shown}"
         );
     }
     if let Some(knee) = results.knee {
@@ -87,33 +84,18 @@ fn spans(results: &Results, out: &mut String) {
 
 fn counts(results: &Results, out: &mut String) {
     let count = |kind: Count| results.total.counted(kind);
+    let [answered, late, dropped, unanswered] =
+        [Count::Answered, Count::Late, Count::Dropped, Count::Unanswered].map(count);
+    let [timeouts, refused, lost, wrong] = Count::ERRORS.map(count);
+    let [missing, stale, extra, garbled] = Count::WRONG_ANSWERS.map(count);
+    let [not_found, checked, excused] =
+        [Count::NotFound, Count::Checked, Count::Excused].map(count);
     let _ = writeln!(
         out,
-        "\nlookups {:.0}/s · {} answered · {} late · {} dropped · {} unanswered",
-        results.lookup_rate(),
-        count(Count::Answered),
-        count(Count::Late),
-        count(Count::Dropped),
-        count(Count::Unanswered)
-    );
-    let _ = writeln!(
-        out,
-        "errors: {} timeouts · {} refused · {} lost · {} wrong replies · {} 404s",
-        count(Count::Timeouts),
-        count(Count::Refused),
-        count(Count::Lost),
-        count(Count::Wrong),
-        count(Count::NotFound)
-    );
-    let _ = writeln!(
-        out,
-        "oracle: {} answers checked · {} missing · {} stale · {} extra · {} garbled ({} excused: their link had broken)",
-        count(Count::Checked),
-        count(Count::Missing),
-        count(Count::Stale),
-        count(Count::Extra),
-        count(Count::Garbled),
-        count(Count::Excused)
+        "\nlookups {:.0}/s · {answered} answered · {late} late · {dropped} dropped · {unanswered} unanswered
+errors: {timeouts} timeouts · {refused} refused · {lost} lost · {wrong} wrong replies · {not_found} 404s
+oracle: {checked} answers checked · {missing} missing · {stale} stale · {extra} extra · {garbled} garbled ({excused} excused: their connection had broken)",
+        results.lookup_rate()
     );
 }
 
@@ -141,18 +123,19 @@ fn costs(results: &Results, out: &mut String) {
     );
 }
 
-fn endings(results: &Results, out: &mut String) {
+fn outcomes(results: &Results, out: &mut String) {
     for outcome in &results.slo {
         let mark = if outcome.met { "met   " } else { "MISSED" };
         let count = Count::ALL.iter().any(|count| outcome.slo.starts_with(count.name()));
-        let value = if count { format!("{:.0}", outcome.value) } else { as_span(outcome.value) };
+        let value =
+            if count { format!("{:.0}", outcome.value) } else { show_micros(outcome.value) };
         let _ = writeln!(out, "slo {mark} {} (was {value})", outcome.slo);
     }
-    for reason in &results.verdict.reasons {
-        let _ = writeln!(out, "VERDICT: generator was the bottleneck: {reason}");
+    for reason in &results.generator_health.reasons {
+        let _ = writeln!(out, "WARNING: the generator was the bottleneck: {reason}");
     }
-    if !results.verdict.bottleneck {
-        let _ = writeln!(out, "verdict: the generator kept up; the figures are the target's");
+    if !results.generator_health.bottleneck {
+        let _ = writeln!(out, "the generator kept up; the figures are the target's");
     }
     if results.wrong_answers() > 0 {
         let _ = writeln!(out, "WRONG ANSWERS: {}; the run has failed", results.wrong_answers());

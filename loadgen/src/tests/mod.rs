@@ -1,6 +1,6 @@
-//! Whole runs against a small lookupd that can be told to be wrong: what the oracle, the corrected
-//! latencies and the verdict are worth.
+//! Whole runs against a small lookupd with an optional fault: tests of the oracle, the corrected
+//! latencies, the check of the generator and the result files.
 
-mod fake;
-mod files;
-mod wrong;
+mod fake_lookupd;
+mod oracle;
+mod result_files;

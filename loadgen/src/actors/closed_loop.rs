@@ -1,6 +1,6 @@
 //! One connection of a closed loop: it keeps a number of requests in flight and sends the next as
-//! soon as one is answered. It measures throughput; its latencies are service times, since nothing
-//! is ever due.
+//! soon as one is answered. It measures throughput; its latencies are service times, since no
+//! request has an intended time.
 //!
 //! Must not: touch a socket.
 
@@ -9,62 +9,64 @@ use std::collections::VecDeque;
 use musterd::clock::Timestamp;
 use testkit::wire;
 
+use super::check;
+use super::io::{Action, Event, Io, Port};
 use super::requests::Request;
 use super::response::Response;
-use super::{Event, Io, Order, Port, check};
 use crate::input::scenario::ClosedOp;
-use crate::measure::interval::Asked;
+use crate::measure::interval::RequestTimes;
 use crate::measure::ops::{Count, Op};
+use crate::model::oracle::LookupWindow;
 use crate::model::rng::Rng;
-use crate::model::truth::Answer;
 
-/// Topics that a registering connection goes through, over and over.
+/// A connection that sends REGISTER cycles through this many topics.
 const TOPICS: u32 = 16;
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Pump {
+pub(crate) struct ClosedLoop {
     number: u32,
+    /// When it connects; [`Timestamp::NEVER`] while it is connected.
     due: Timestamp,
-    /// What is in flight, oldest first: when it was sent, and which topic it is about.
-    flights: VecDeque<(Timestamp, u32)>,
+    /// Requests in flight, oldest first: when each was sent, and its topic.
+    pending: VecDeque<(Timestamp, u32)>,
     identified: bool,
-    partial: Vec<u8>,
+    unparsed: Vec<u8>,
     response: Response,
     round: u32,
     rng: Rng,
 }
 
-impl Pump {
-    /// The connection number `number`, silent until the main part begins.
+impl ClosedLoop {
+    /// The connection number `number`, idle until the main part begins.
     pub(crate) fn new(number: u32, seed: u64) -> Self {
         Self {
             number,
             due: Timestamp::NEVER,
-            flights: VecDeque::new(),
+            pending: VecDeque::new(),
             identified: false,
-            partial: Vec::new(),
+            unparsed: Vec::new(),
             response: Response::new(),
             round: 0,
             rng: Rng::new(seed, (3 << 32) | u64::from(number)),
         }
     }
 
-    /// Deals with an event.
+    /// Handles an event.
     pub(crate) fn event(&mut self, event: Event<'_>, io: &mut Io<'_>) {
         match event {
             Event::Start(main) => self.due = main,
             Event::Wake if self.due <= io.now => {
                 self.due = Timestamp::NEVER;
-                io.order =
-                    Order::Connect(if op(io) == ClosedOp::Lookup { Port::Http } else { Port::Tcp });
+                let http = op(io) == ClosedOp::Lookup;
+                io.action = Action::Connect(if http { Port::Http } else { Port::Tcp });
             }
             Event::Connected => self.connected(io),
             Event::Data(bytes) => self.data(bytes, io),
-            Event::Refused => io.stats.count(Count::Refused, 1),
-            Event::Lost => self.lost(io),
-            Event::End => io.order = Order::Close,
-            Event::Wake | Event::Notice(_) | Event::Drain => {}
+            Event::ConnectFailed => io.stats.count(Count::Refused, 1),
+            Event::Disconnected => self.disconnected(io),
+            Event::End => io.action = Action::Close,
+            Event::Wake | Event::TopicChanged(_) | Event::Drain => {}
         }
         io.wake = self.due;
     }
@@ -74,15 +76,15 @@ impl Pump {
             self.identified = true;
             return self.fill(io);
         }
-        let host = format!("pump-{}", self.number);
+        let host = format!("closed-loop-{}", self.number);
         io.out.extend_from_slice(wire::MAGIC);
         wire::identify(&wire::peer_info(&host, &host), io.out);
     }
 
     /// Sends until the depth is reached.
     fn fill(&mut self, io: &mut Io<'_>) {
-        let depth = io.world.plan.scenario.closed.as_ref().map_or(1, |closed| closed.depth);
-        while self.flights.len() < depth && !io.world.draining() {
+        let depth = io.shared.plan.scenario.closed.as_ref().map_or(1, |closed| closed.depth);
+        while self.pending.len() < depth && !io.shared.draining() {
             let topic = match op(io) {
                 ClosedOp::Ping => {
                     io.out.extend_from_slice(wire::PING);
@@ -90,29 +92,30 @@ impl Pump {
                 }
                 ClosedOp::Register => {
                     self.round = (self.round + 1) % TOPICS;
-                    wire::register(&format!("pumped-{}", self.round), Some("channel-0"), io.out);
+                    let topic = format!("closed-loop-{}", self.round);
+                    wire::register(&topic, Some("channel-0"), io.out);
                     self.round
                 }
                 ClosedOp::Lookup => {
-                    let topic = crate::num::index(io.world.plan.popularity.pick(&mut self.rng));
-                    Request::Lookup(topic).write(io.world.target.http, false, io.out);
+                    let topic = crate::num::index(io.shared.plan.popularity.pick(&mut self.rng));
+                    Request::Lookup(topic).write(io.shared.target.http, false, io.out);
                     topic
                 }
             };
-            self.flights.push_back((io.now, topic));
+            self.pending.push_back((io.now, topic));
         }
     }
 
     fn data(&mut self, bytes: &[u8], io: &mut Io<'_>) {
-        let good = if op(io) == ClosedOp::Lookup {
+        let valid = if op(io) == ClosedOp::Lookup {
             self.responses(bytes, io)
         } else {
             self.replies(bytes, io)
         };
-        if !good {
+        if !valid {
             io.stats.count(Count::Wrong, 1);
-            io.order = Order::Close;
-            return self.flights.clear();
+            io.action = Action::Close;
+            return self.pending.clear();
         }
         if self.identified {
             self.fill(io);
@@ -120,25 +123,25 @@ impl Pump {
     }
 
     fn replies(&mut self, bytes: &[u8], io: &mut Io<'_>) -> bool {
-        self.partial.extend_from_slice(bytes);
+        self.unparsed.extend_from_slice(bytes);
         let mut read = 0;
-        while let Some((reply, length)) = wire::take_frame(&self.partial[read..]) {
+        while let Some((reply, length)) = wire::take_frame(&self.unparsed[read..]) {
             if !self.identified {
                 self.identified = reply.starts_with(b"{");
                 if !self.identified {
                     return false;
                 }
             } else if reply == b"OK"
-                && let Some((sent, _)) = self.flights.pop_front()
+                && let Some((sent, _)) = self.pending.pop_front()
             {
                 let kind = if op(io) == ClosedOp::Ping { Op::Ping } else { Op::Register };
-                io.stats.answered(kind, Asked { intended: sent, sent }, io.now);
+                io.stats.record_answer(kind, RequestTimes { intended: sent, sent }, io.now);
             } else {
                 return false;
             }
             read += length;
         }
-        self.partial.drain(..read);
+        self.unparsed.drain(..read);
         true
     }
 
@@ -151,25 +154,26 @@ impl Pump {
                 Err(_) => return false,
             }
             let response = std::mem::replace(&mut self.response, Response::new());
-            let Some((sent, topic)) = self.flights.pop_front() else { return false };
-            io.stats.answered(Op::Lookup, Asked { intended: sent, sent }, io.now);
+            let Some((sent, topic)) = self.pending.pop_front() else { return false };
+            io.stats.record_answer(Op::Lookup, RequestTimes { intended: sent, sent }, io.now);
             io.stats.count(Count::Lookups, 1);
-            let answer = Answer { topic, asked: sent, got: io.now, measured: Timestamp::NEVER };
-            check::lookup(answer, response.status, &response.body, io);
+            let (received, measure_from) = (io.now, Timestamp::NEVER);
+            let window = LookupWindow { topic, sent, received, measure_from };
+            check::lookup(window, response.status, &response.body, io);
         }
         true
     }
 
-    fn lost(&mut self, io: &mut Io<'_>) {
+    fn disconnected(&mut self, io: &mut Io<'_>) {
         io.stats.count(Count::Lost, 1);
-        self.flights.clear();
+        self.pending.clear();
         self.identified = false;
-        self.partial.clear();
+        self.unparsed.clear();
         self.response = Response::new();
         self.due = io.now + std::time::Duration::from_millis(100);
     }
 }
 
 fn op(io: &Io<'_>) -> ClosedOp {
-    io.world.plan.scenario.closed.as_ref().map_or(ClosedOp::Ping, |closed| closed.op)
+    io.shared.plan.scenario.closed.as_ref().map_or(ClosedOp::Ping, |closed| closed.op)
 }

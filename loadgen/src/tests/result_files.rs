@@ -1,14 +1,14 @@
-//! The result files of a whole run can be read again.
+//! The result files of a whole run can be parsed.
 
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
-use super::fake::Fault;
-use super::wrong::{FLEET, run};
+use super::fake_lookupd::Fault;
+use super::oracle::{FLEET, run_against};
 use crate::report::{files, table};
 
 #[test]
-fn a_run_leaves_a_table_json_hlog_and_a_page_that_needs_no_network() {
-    let results = run(Fault::None, FLEET);
+fn run_writes_a_table_json_hlog_and_a_self_contained_page() {
+    let results = run_against(Fault::None, FLEET);
     let directory = std::env::temp_dir().join(format!("loadgen-files-{}", std::process::id()));
     let said = files::write(&results, &directory).expect("a temporary directory");
     assert!(said.contains("test.html"));

@@ -1,6 +1,7 @@
-//! One actor's connection: a non-blocking socket, what is unsent, and nothing else.
+//! One actor's connection: a non-blocking socket and its unsent bytes. Idle connections hold no
+//! buffer.
 //!
-//! Must not: know what is said. Idle connections hold no buffer.
+//! Must not: know what the bytes mean.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,40 +12,40 @@ use rustix::net::{
     send, socket_with, sockopt,
 };
 
-/// How a connection stands.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum State {
     #[default]
     Closed,
     Connecting,
     Open,
-    /// Open, and never read.
-    Deaf,
+    /// Open, and never read again.
+    NotReading,
 }
 
 /// One connection.
 #[derive(Debug, Default)]
-pub(crate) struct Link {
+pub(crate) struct Connection {
     pub(crate) socket: Option<OwnedFd>,
     pub(crate) state: State,
-    /// Counts connections, so that an event of an earlier one is known.
+    /// Counts the sockets, so that an event of an earlier one is recognised.
     pub(crate) generation: u32,
     unsent: Vec<u8>,
 }
 
-/// What became of a read.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     Bytes(usize),
-    Later,
-    End,
+    WouldBlock,
+    Closed,
 }
 
-impl Link {
-    /// Begins to connect, from `source` when given.
+impl Connection {
+    /// Starts to connect, from `source` when given.
     ///
     /// # Errors
-    /// When the system has no descriptor or no port left, or refuses at once.
+    /// When no descriptor or no port is left, or the connect fails at once.
     pub(crate) fn open(&mut self, to: SocketAddr, source: Option<Ipv4Addr>) -> Result<(), Errno> {
         self.close();
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
@@ -71,25 +72,26 @@ impl Link {
         self.unsent = Vec::new();
     }
 
-    /// A connecting socket became writable: true when the connection stands.
-    pub(crate) fn established(&mut self) -> bool {
+    /// A connecting socket became writable: true when the connection is established.
+    pub(crate) fn finish_connect(&mut self) -> bool {
         let socket = self.socket.as_ref();
-        let good = socket.is_some_and(|socket| matches!(sockopt::socket_error(socket), Ok(Ok(()))));
-        self.state = if good { State::Open } else { State::Closed };
-        good
+        let connected =
+            socket.is_some_and(|socket| matches!(sockopt::socket_error(socket), Ok(Ok(()))));
+        self.state = if connected { State::Open } else { State::Closed };
+        connected
     }
 
-    /// A connecting socket has its peer already.
-    pub(crate) fn stands(&self) -> bool {
+    /// Whether a connecting socket is connected already.
+    pub(crate) fn is_connected(&self) -> bool {
         self.socket.as_ref().is_some_and(|socket| matches!(getpeername(socket), Ok(Some(_))))
     }
 
-    /// Writes `bytes`, cut into the pieces that begin at `cuts`; what the socket does not take is
-    /// kept. Returns false when the connection is broken.
-    pub(crate) fn write(&mut self, bytes: &[u8], cuts: &[usize]) -> bool {
+    /// Writes `bytes` in separate writes that begin at `splits`; stores what the socket does not
+    /// accept. Returns false when the connection is broken.
+    pub(crate) fn write(&mut self, bytes: &[u8], splits: &[usize]) -> bool {
         let mut from = 0;
-        for end in cuts.iter().copied().chain([bytes.len()]) {
-            if end > from && !self.piece(&bytes[from..end]) {
+        for end in splits.iter().copied().chain([bytes.len()]) {
+            if end > from && !self.write_part(&bytes[from..end]) {
                 return false;
             }
             from = end.max(from);
@@ -97,7 +99,7 @@ impl Link {
         true
     }
 
-    fn piece(&mut self, bytes: &[u8]) -> bool {
+    fn write_part(&mut self, bytes: &[u8]) -> bool {
         if !self.unsent.is_empty() {
             self.unsent.extend_from_slice(bytes);
             return true;
@@ -111,13 +113,13 @@ impl Link {
         }
     }
 
-    /// Writes what is unsent. Returns false when the connection is broken.
+    /// Writes the unsent bytes. Returns false when the connection is broken.
     pub(crate) fn flush(&mut self) -> bool {
         if self.unsent.is_empty() {
             return true;
         }
         let unsent = std::mem::take(&mut self.unsent);
-        self.piece(&unsent)
+        self.write_part(&unsent)
     }
 
     fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
@@ -134,16 +136,16 @@ impl Link {
         Ok(sent)
     }
 
-    /// Reads into `scratch`.
-    pub(crate) fn read(&self, scratch: &mut [u8]) -> Read {
-        let Some(socket) = &self.socket else { return Read::Later };
+    /// Reads into `buffer`.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> Read {
+        let Some(socket) = &self.socket else { return Read::WouldBlock };
         loop {
-            match recv(socket, &mut *scratch, RecvFlags::empty()) {
-                Ok((_, 0)) => return Read::End,
+            match recv(socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((_, 0)) => return Read::Closed,
                 Ok((_, count)) => return Read::Bytes(count),
-                Err(Errno::AGAIN) => return Read::Later,
+                Err(Errno::AGAIN) => return Read::WouldBlock,
                 Err(Errno::INTR) => {}
-                Err(_) => return Read::End,
+                Err(_) => return Read::Closed,
             }
         }
     }

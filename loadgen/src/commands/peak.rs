@@ -1,30 +1,31 @@
-//! Peak throughput: a closed loop of N connections at rising depths.
+//! Peak throughput: a closed loop of N connections at rising depths. Its latencies are service times
+//! under full load; `run` measures latency at a given rate.
 //!
-//! Must not: be read as latency under a load of its own making; that is what `run` is for.
+//! Must not: print.
 
 use std::time::Duration;
 
-use super::play::{Piece, View, play};
-use crate::input::Refused;
+use super::run::{ProgressView, RunSpec, run};
+use crate::input::Error;
+use crate::input::human_duration::show;
 use crate::input::scenario::{Closed, ClosedOp, Scenario};
-use crate::input::span::show;
 use crate::measure::ops::Op;
 
-/// The closed loop's surroundings: a registry to look things up in.
+/// The scenario: a registry of nsqds beside the closed loop.
 pub(crate) const SCENARIO: &str = include_str!("../../scenarios/peak.toml");
 
-/// Measures each operation at each depth, with a line for each.
+/// Measures each operation at each depth and reports a line for each.
 ///
 /// # Errors
-/// When the target refuses or the system does.
+/// When the target is not reachable or a system call fails.
 pub(crate) fn peak(
-    piece: &mut Piece,
+    spec: &mut RunSpec,
     ops: &[ClosedOp],
     connections: usize,
     depths: &[usize],
-    view: &mut dyn View,
-    mut say: impl FnMut(&str) -> Result<(), Refused>,
-) -> Result<u8, Refused> {
+    view: &mut dyn ProgressView,
+    mut say: impl FnMut(&str) -> Result<(), Error>,
+) -> Result<u8, Error> {
     say(&format!(
         "{:<9} {:>6} {:>6} {:>11} {:>10} {:>10} {:>12} {:>11}",
         "op", "conns", "depth", "per second", "p50", "p99", "server µs/op", "own cores"
@@ -32,8 +33,8 @@ pub(crate) fn peak(
     let mut worst = 0;
     for op in ops {
         for depth in depths {
-            piece.scenario.closed = Some(Closed { connections, depth: *depth, op: *op });
-            let results = play(piece, view)?;
+            spec.scenario.closed = Some(Closed { connections, depth: *depth, op: *op });
+            let results = run(spec, view)?;
             let (kind, name) = match op {
                 ClosedOp::Ping => (Op::Ping, "ping"),
                 ClosedOp::Register => (Op::Register, "register"),
@@ -46,8 +47,11 @@ pub(crate) fn peak(
                 |server| format!("{:.1}", server.cpu * 1e6 / count.max(1.0)),
             );
             let time = |micros| show(Duration::from_micros(micros));
-            let note =
-                if results.verdict.bottleneck { "  generator was the bottleneck" } else { "" };
+            let note = if results.generator_health.bottleneck {
+                "  generator was the bottleneck"
+            } else {
+                ""
+            };
             say(&format!(
                 "{name:<9} {connections:>6} {depth:>6} {:>11.0} {:>10} {:>10} {cost:>12} {:>11.2}{note}",
                 count / results.duration.as_secs_f64(),
@@ -61,10 +65,10 @@ pub(crate) fn peak(
     Ok(worst)
 }
 
-/// The scenario that `peak` plays.
+/// The scenario that `peak` runs.
 ///
 /// # Errors
-/// Never with the shipped text; the signature is that of every other scenario's.
-pub(crate) fn scenario() -> Result<Scenario, Refused> {
+/// Never for the built-in text.
+pub(crate) fn scenario() -> Result<Scenario, Error> {
     Scenario::parse("peak", SCENARIO)
 }

@@ -1,4 +1,4 @@
-//! Spans of time as people write them: `250ms`, `1.5s`, `2m`.
+//! Durations as people write them: `250ms`, `1.5s`, `2m`.
 //!
 //! Must not: read a clock.
 
@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// Longest span first, so that `ms` is not read as `m`.
+/// `ms` before `m` and `s`, so that the longest unit that fits is taken.
 const UNITS: [(&str, f64); 5] =
     [("ms", 1e-3), ("us", 1e-6), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
 
-/// A span as a scenario or a flag gives it, at most a day.
+/// A duration from a scenario or a flag, at most a day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span(pub(crate) Duration);
+pub(crate) struct HumanDuration(pub(crate) Duration);
 
-/// Reads `250ms`, `1.5s`, `2m`, `1h` or `50us`.
+/// Parses `250ms`, `1.5s`, `2m`, `1h` or `50us`.
 ///
 /// # Errors
-/// One line that shows the form, when it has no unit, is negative or longer than a day.
+/// One line that shows the syntax, when it has no unit, is negative or longer than a day.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a span of time; write 250ms, 1.5s, 2m or 1h");
+    let wrong = || format!("`{text}` is not a duration; write 250ms, 1.5s, 2m or 1h");
     let (digits, factor) = UNITS
         .iter()
         .find_map(|(unit, factor)| text.strip_suffix(unit).map(|digits| (digits, factor)))
@@ -32,9 +32,9 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// The span as a person reads it.
-pub(crate) fn show(span: Duration) -> String {
-    match span.as_secs_f64() {
+/// The duration as a person reads it.
+pub(crate) fn show(duration: Duration) -> String {
+    match duration.as_secs_f64() {
         s if s >= 120.0 => format!("{:.1} min", s / 60.0),
         s if s >= 1.0 => format!("{s:.2} s"),
         s if s >= 1e-3 => format!("{:.2} ms", s * 1e3),
@@ -42,14 +42,14 @@ pub(crate) fn show(span: Duration) -> String {
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse(&text).map(Self).map_err(D::Error::custom)
     }
 }
 
-impl std::str::FromStr for Span {
+impl std::str::FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans() {
+    fn durations_are_parsed() {
         let good = [
             ("250ms", 250_000),
             ("1.5s", 1_500_000),

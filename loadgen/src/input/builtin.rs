@@ -1,11 +1,11 @@
-//! The scenarios that come with the program, and the door to those that do not.
+//! The built-in scenarios, and the loading of scenario files.
 //!
 //! Must not: interpret them (that is `scenario`).
 
 use super::scenario::Scenario;
-use super::{Refused, refuse};
+use super::{Error, fail};
 
-/// Name and text of every shipped scenario.
+/// Name and text of every built-in scenario.
 pub(crate) const ALL: [(&str, &str); 10] = [
     ("steady", include_str!("../../scenarios/steady.toml")),
     ("ramp", include_str!("../../scenarios/ramp.toml")),
@@ -19,23 +19,23 @@ pub(crate) const ALL: [(&str, &str); 10] = [
     ("hostile", include_str!("../../scenarios/hostile.toml")),
 ];
 
-/// The scenario of that name, or in that file when it names one (`./mine.toml`).
+/// The built-in scenario of that name, or the one in that file (`./mine.toml`).
 ///
 /// # Errors
-/// One line, when there is none of that name, the file cannot be read or its TOML is wrong.
-pub(crate) fn load(name: &str) -> Result<Scenario, Refused> {
-    if let Some((_, text)) = ALL.iter().find(|(shipped, _)| *shipped == name) {
+/// One line, when no scenario has that name, the file cannot be read or its TOML is invalid.
+pub(crate) fn load(name: &str) -> Result<Scenario, Error> {
+    if let Some((_, text)) = ALL.iter().find(|(builtin, _)| *builtin == name) {
         return Scenario::parse(name, text);
     }
     if !name.contains('/') && !name.ends_with(".toml") {
         let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
-        return refuse(format!(
+        return fail(format!(
             "no scenario `{name}`; name one of {} or a file as ./{name}.toml",
             names.join(", ")
         ));
     }
     let text = std::fs::read_to_string(name)
-        .or_else(|error| refuse(format!("scenario file {name}: {error}; check the path")))?;
+        .or_else(|error| fail(format!("scenario file {name}: {error}; check the path")))?;
     Scenario::parse(name, &text)
 }
 
@@ -46,7 +46,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn every_shipped_scenario_parses_whole_and_small() {
+    fn every_builtin_scenario_parses_at_full_and_small_scale() {
         for (name, _) in ALL {
             let scenario = load(name).expect(name);
             let changes = Overrides {
@@ -54,20 +54,20 @@ mod tests {
                 duration: Some(Duration::from_secs(3)),
                 ..Overrides::default()
             };
-            let small = scenario.clone().with(name, &changes).expect(name);
+            let small = scenario.clone().with_overrides(name, &changes).expect(name);
             assert_eq!(small.duration.0, Duration::from_secs(3));
             assert!(small.producers() <= scenario.producers(), "{name}");
         }
     }
 
     #[test]
-    fn bad_scenarios_are_one_line_with_a_remedy() {
+    fn invalid_scenario_is_one_line_that_says_what_to_do() {
         let cases = [
             (
                 "about = 'x'\nduration = '1s'\n[topics]\ncount = 1\nnope = 2",
                 "line 5: unknown field `nope`",
             ),
-            ("about = 'x'\nduration = 'soon'", "line 2: `soon` is not a span of time; write 250ms"),
+            ("about = 'x'\nduration = 'soon'", "line 2: `soon` is not a duration; write 250ms"),
             ("about = 'x'\nduration = '2h'\n[topics]\ncount = 1", "duration: above 0, at most 1h"),
             ("about = 'x'\nduration = '1s'", "at least one topic"),
             ("about = ", "line 1"),

@@ -1,4 +1,5 @@
-//! Where the run takes place, for the results; and whether there are descriptors enough.
+//! The machine and the target of a run, for the results, and the checks before a run: file
+//! descriptors, and whether the target responds.
 //!
 //! Must not: change anything but this process's own soft limit.
 
@@ -7,56 +8,56 @@ use rustix::system::uname;
 
 use super::process::get;
 use crate::input::target::Target;
-use crate::input::{Refused, refuse};
+use crate::input::{Error, fail};
 use crate::measure::results::Environment;
 
-/// Descriptors that are no actor's: files, epolls, bells, the questions of the preflight.
-const OWN: u64 = 64;
+/// Descriptors beside the actors' sockets: files, epolls, wakers, the requests of the checks.
+const OTHER: u64 = 64;
 
 /// Raises the soft limit of descriptors to the hard one and checks that it suffices.
 ///
 /// # Errors
-/// One line with both remedies, when `sockets` are more than the limit.
-pub(crate) fn descriptors(sockets: usize) -> Result<(), Refused> {
+/// One line with two solutions, when `sockets` are more than the limit.
+pub(crate) fn descriptors(sockets: usize) -> Result<(), Error> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
-        // Refused, the old limit stands, and is checked below.
+        // If this fails, the old limit remains, which is checked below.
         let _ = setrlimit(Resource::Nofile, limit);
     }
-    let needed = sockets as u64 + OWN;
+    let needed = sockets as u64 + OTHER;
     match getrlimit(Resource::Nofile).current {
-        Some(have) if have < needed => refuse(format!(
+        Some(have) if have < needed => fail(format!(
             "too few file descriptors: this run needs {needed}, the limit is {have}; raise it (ulimit -n {needed}) or run with --scale {:.2}",
-            (have.saturating_sub(OWN) as f64 / sockets as f64 * 100.0).floor() / 100.0
+            (have.saturating_sub(OTHER) as f64 / sockets as f64 * 100.0).floor() / 100.0
         )),
         _ => Ok(()),
     }
 }
 
-/// Checks that the target answers.
+/// Checks that the target responds.
 ///
 /// # Errors
-/// One line, when a port refuses or /ping is not answered.
-pub(crate) fn reachable(target: Target) -> Result<(), Refused> {
+/// One line, when a connect fails or /ping is not answered with 200.
+pub(crate) fn reachable(target: Target) -> Result<(), Error> {
     if let Err(error) =
         std::net::TcpStream::connect_timeout(&target.tcp, std::time::Duration::from_secs(2))
     {
-        return refuse(format!(
+        return fail(format!(
             "{}: {error}; start a lookupd there, or give --server-cmd 'musterd --tcp-address {{tcp}} --http-address {{http}}'",
             target.tcp
         ));
     }
     match get(target.http, "/ping") {
         Some(_) => Ok(()),
-        None => refuse(format!(
+        None => fail(format!(
             "http://{}/ping is not answered; is --http the lookupd's HTTP address?",
             target.http
         )),
     }
 }
 
-/// What is known of the machine and the target.
+/// The machine and the target.
 pub(crate) fn describe(target: Target, threads: usize, command: Option<&str>) -> Environment {
     let system = uname();
     let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
@@ -87,17 +88,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_few_descriptors_name_the_limit_and_two_remedies() {
-        let refused = descriptors(usize::MAX / 2).expect_err("no system has as many").to_string();
-        assert!(refused.contains("ulimit -n") && refused.contains("--scale"), "{refused}");
+    fn too_few_descriptors_give_the_limit_and_two_solutions() {
+        let error = descriptors(usize::MAX / 2).expect_err("no system has as many").to_string();
+        assert!(error.contains("ulimit -n") && error.contains("--scale"), "{error}");
         assert_eq!(descriptors(1), Ok(()));
     }
 
     #[test]
-    fn a_target_that_refuses_is_named() {
-        // Port 1 of a loopback address that nothing listens on.
+    fn unreachable_target_is_named() {
+        // Nothing listens on this address.
         let target = Target::new("127.0.0.77:1", "127.0.0.77:1", false).expect("loopback");
-        let refused = reachable(target).expect_err("nothing listens").to_string();
-        assert!(refused.contains("127.0.0.77:1") && refused.contains("--server-cmd"), "{refused}");
+        let error = reachable(target).expect_err("nothing listens").to_string();
+        assert!(error.contains("127.0.0.77:1") && error.contains("--server-cmd"), "{error}");
     }
 }

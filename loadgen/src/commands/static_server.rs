@@ -1,30 +1,27 @@
-//! A static HTTP server on may_minihttp, in a process of its own: what the generator is measured
-//! against. It answers every GET with the same 2 KB body and /ping with OK.
+//! A static HTTP server on may_minihttp, which `calibrate` starts in a separate process and loads.
+//! It answers every GET with the same 2 KB body, and /ping with OK.
 //!
-//! Must not: be mistaken for a lookupd, or listen beyond loopback.
+//! Must not: listen beyond loopback.
 
 use std::io;
+use std::sync::Arc;
 
 use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
 
-use crate::input::{Refused, refuse};
+use crate::input::{Error, fail};
 
 /// The hidden command that runs it.
 pub(crate) const COMMAND: &str = "static-server";
 
-struct Static {
-    body: std::sync::Arc<Vec<u8>>,
-}
+/// The body of every response.
+#[derive(Clone)]
+struct Static(Arc<Vec<u8>>);
 
-struct Factory {
-    body: std::sync::Arc<Vec<u8>>,
-}
+impl HttpServiceFactory for Static {
+    type Service = Self;
 
-impl HttpServiceFactory for Factory {
-    type Service = Static;
-
-    fn new_service(&self, _id: usize) -> Static {
-        Static { body: std::sync::Arc::clone(&self.body) }
+    fn new_service(&self, _id: usize) -> Self {
+        self.clone()
     }
 }
 
@@ -38,7 +35,7 @@ impl HttpService for Static {
             response.body("OK");
         } else {
             response.header("Content-Type: application/json; charset=utf-8");
-            response.body_vec(self.body.to_vec());
+            response.body_vec(self.0.to_vec());
         }
         Ok(())
     }
@@ -48,21 +45,17 @@ impl HttpService for Static {
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub(crate) fn serve(address: &str) -> Result<u8, Refused> {
+pub(crate) fn serve(address: &str) -> Result<u8, Error> {
     may::config().set_worker_pin(false);
     may::config().set_workers(2);
-    let factory = Factory { body: std::sync::Arc::new(body()) };
-    let server = match factory.start(address) {
-        Ok(server) => server,
-        Err(error) => return refuse(format!("{address}: {error}; name another --http")),
-    };
-    match server.join() {
-        Ok(()) => Ok(0),
-        Err(_) => refuse("the static server panicked"),
-    }
+    let server = Static(Arc::new(body()))
+        .start(address)
+        .or_else(|error| fail(format!("{address}: {error}; name another --http")))?;
+    server.join().or_else(|_| fail("the static server panicked"))?;
+    Ok(0)
 }
 
-/// A lookup's answer with ten producers.
+/// The body of a lookup with ten producers.
 fn body() -> Vec<u8> {
     let producer = |id: u32| {
         let host = crate::model::plan::Plan::host(id);

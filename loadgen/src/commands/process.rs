@@ -1,6 +1,7 @@
-//! The target's process: started by a given command, killed and started again, found by its id.
+//! The target's process: starts it by a given command, kills it and starts it again; and blocking
+//! HTTP requests to the target.
 //!
-//! Must not: touch a process that this program did not start, but for reading its /proc.
+//! Must not: signal a process that this program did not start.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,33 +11,33 @@ use std::time::Duration;
 use musterd::clock::Clock;
 
 use crate::input::target::Target;
-use crate::input::{Refused, refuse};
+use crate::input::{Error, fail};
 
 /// How long a started target may take to answer /ping.
-const START: Duration = Duration::from_secs(10);
-/// How long one question to it may take.
-const ASK: Duration = Duration::from_secs(2);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one request to it may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A started target; it is killed when this is dropped.
+/// A started target. It is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
-    words: Vec<String>,
+    arguments: Vec<String>,
     target: Target,
     child: Option<Child>,
 }
 
 impl Process {
-    /// Starts `template`, in which `{tcp}` and `{http}` stand for the target's addresses, and
+    /// Starts `template`, in which `{tcp}` and `{http}` are replaced by the target's addresses, and
     /// waits until it answers.
     ///
     /// # Errors
     /// When it is no command, does not start, or does not answer within ten seconds.
-    pub(crate) fn start(template: &str, target: Target) -> Result<Self, Refused> {
+    pub(crate) fn start(template: &str, target: Target) -> Result<Self, Error> {
         let command = template
             .replace("{tcp}", &target.tcp.to_string())
             .replace("{http}", &target.http.to_string());
-        let words = words(&command)?;
-        let mut process = Self { words, target, child: None };
+        let arguments = split_command(&command)?;
+        let mut process = Self { arguments, target, child: None };
         process.spawn()?;
         Ok(process)
     }
@@ -46,63 +47,62 @@ impl Process {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Kills it, as a crash would.
+    /// Kills it with SIGKILL, as a crash would end it.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself; either way it is gone afterwards.
+            // They fail if it has ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Starts it again without waiting for it.
+    /// Starts it again without waiting until it answers.
     ///
     /// # Errors
     /// When it does not start.
-    pub(crate) fn spawn_again(&mut self) -> Result<(), Refused> {
-        let (program, arguments) = self.words.split_first().expect("start() refused an empty one");
-        let child = Command::new(program)
+    pub(crate) fn spawn_again(&mut self) -> Result<(), Error> {
+        let (program, arguments) =
+            self.arguments.split_first().expect("start() rejects an empty command");
+        let spawned = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        match child {
-            Ok(child) => self.child = Some(child),
-            Err(error) => {
-                return refuse(format!("cannot start {program}: {error}; check --server-cmd"));
-            }
-        }
+        let child = spawned.or_else(|error| {
+            fail(format!("cannot start {program}: {error}; check --server-cmd"))
+        })?;
+        self.child = Some(child);
         Ok(())
     }
 
-    fn spawn(&mut self) -> Result<(), Refused> {
+    fn spawn(&mut self) -> Result<(), Error> {
         if get(self.target.http, "/ping").is_some() {
             let http = self.target.http;
-            return refuse(format!(
+            return fail(format!(
                 "{http} is in use already; stop what listens there or name other ports"
             ));
         }
         self.spawn_again()?;
         let clock = Clock::system();
-        let limit = clock.now() + START;
+        let limit = clock.now() + START_TIMEOUT;
         while clock.now() < limit {
             if get(self.target.http, "/ping").is_some() {
                 return Ok(());
             }
             if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
-                return refuse(format!(
-                    "`{}` ended at once: {status}; try it by hand",
-                    self.words.join(" ")
+                return fail(format!(
+                    "`{}` ended at once: {status}; run it by hand",
+                    self.arguments.join(" ")
                 ));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        refuse(format!(
+        fail(format!(
             "`{}` does not answer http://{}/ping after {} s; does it listen on {{tcp}} and {{http}}?",
-            self.words.join(" "),
+            self.arguments.join(" "),
             self.target.http,
-            START.as_secs()
+            START_TIMEOUT.as_secs()
         ))
     }
 }
@@ -113,43 +113,41 @@ impl Drop for Process {
     }
 }
 
-/// Two free ports of loopback, below those that the system gives to clients.
+/// Two free ports on loopback, below the system's ephemeral ports.
 ///
 /// # Errors
 /// When none is free.
-pub(crate) fn free_ports() -> Result<(SocketAddr, SocketAddr), Refused> {
+pub(crate) fn free_ports() -> Result<(SocketAddr, SocketAddr), Error> {
     let free = |port: u16| {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         std::net::TcpListener::bind(address).is_ok().then_some(address)
     };
-    // Processes that look at the same time begin at different places.
+    // Processes that search at the same time start at different ports.
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0);
     let mut found = (first..32_000).filter_map(free);
     match (found.next(), found.next()) {
         (Some(tcp), Some(http)) => Ok((tcp, http)),
-        _ => {
-            refuse("no two free ports between 20,000 and 32,000 on 127.0.0.1; stop what holds them")
-        }
+        _ => fail("no two free ports between 20,000 and 32,000 on 127.0.0.1; stop what uses them"),
     }
 }
 
-/// The body of `path` at `http`, when it answers 200.
+/// GETs `path`; the body, if the status is 200.
 pub(crate) fn get(http: SocketAddr, path: &str) -> Option<String> {
-    ask(http, "GET", path)
+    request(http, "GET", path)
 }
 
-/// The body of what `method` on `path` answers, when it answers 200.
-pub(crate) fn ask(http: SocketAddr, method: &str, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&http, ASK).ok()?;
-    stream.set_read_timeout(Some(ASK)).ok()?;
+/// Sends a request without a body; the response's body, if the status is 200.
+pub(crate) fn request(http: SocketAddr, method: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&http, REQUEST_TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT)).ok()?;
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = Vec::new();
+    let mut received = 0;
     let mut response = crate::actors::response::Response::new();
-    let mut scratch = [0; 4096];
-    while answer.len() < 65_536 {
-        let count = stream.read(&mut scratch).ok()?;
-        answer.extend_from_slice(&scratch[..count]);
-        let done = response.feed(&scratch[..count]).ok()?.is_some();
+    let mut buffer = [0; 4096];
+    while received < 65_536 {
+        let count = stream.read(&mut buffer).ok()?;
+        received += count;
+        let done = response.feed(&buffer[..count]).ok()?.is_some();
         if done || count == 0 && response.close() {
             break;
         }
@@ -160,20 +158,20 @@ pub(crate) fn ask(http: SocketAddr, method: &str, path: &str) -> Option<String> 
     (response.status == 200).then(|| String::from_utf8_lossy(&response.body).into_owned())
 }
 
-/// Splits a command line at spaces, with single and double quotes.
-fn words(command: &str) -> Result<Vec<String>, Refused> {
+/// Splits a command line at whitespace, except in single or double quotes.
+fn split_command(command: &str) -> Result<Vec<String>, Error> {
     let (mut words, mut word, mut quote, mut inside) = (Vec::new(), String::new(), None, false);
-    for letter in command.chars() {
-        match (quote, letter) {
-            (Some(open), _) if letter == open => quote = None,
-            (None, '\'' | '"') => (quote, inside) = (Some(letter), true),
+    for char in command.chars() {
+        match (quote, char) {
+            (Some(open), _) if char == open => quote = None,
+            (None, '\'' | '"') => (quote, inside) = (Some(char), true),
             (None, ' ' | '\t' | '\n') => {
                 if std::mem::take(&mut inside) {
                     words.push(std::mem::take(&mut word));
                 }
             }
             _ => {
-                word.push(letter);
+                word.push(char);
                 inside = true;
             }
         }
@@ -182,7 +180,7 @@ fn words(command: &str) -> Result<Vec<String>, Refused> {
         words.push(word);
     }
     if quote.is_some() || words.is_empty() {
-        return refuse(format!(
+        return fail(format!(
             "`{command}` is no command; give 'nsqlookupd -tcp-address {{tcp}} -http-address {{http}}'"
         ));
     }
@@ -194,17 +192,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_split_into_words() {
+    fn command_is_split_at_spaces_outside_quotes() {
         let cases: [(&str, &[&str]); 3] = [
             ("a -b  c", &["a", "-b", "c"]),
             ("'a b' \"c 'd'\" e=''", &["a b", "c 'd'", "e="]),
             (" a '' ", &["a", ""]),
         ];
         for (text, want) in cases {
-            assert_eq!(words(text).expect(text), want, "{text}");
+            assert_eq!(split_command(text).expect(text), want, "{text}");
         }
         for text in ["", "  ", "a 'b"] {
-            assert!(words(text).expect_err(text).to_string().contains("{tcp}"), "{text}");
+            assert!(split_command(text).expect_err(text).to_string().contains("{tcp}"), "{text}");
         }
     }
 }

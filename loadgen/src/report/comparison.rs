@@ -1,19 +1,24 @@
-//! A comparison's table and HTML report.
+//! The table, the HTML report and the JSON file of a comparison.
 //!
-//! Must not: write a file.
+//! Must not: measure.
 
 use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use super::html::{page, spectrum};
+use super::json::json as run_json;
 use super::svg::{Chart, Line, Scale, draw, escape};
+use crate::commands::compare::{Comparison, Figure, ScenarioComparison, Side};
+use crate::input::{Error, fail};
 use crate::measure::interval::{Interval, histogram};
-use crate::measure::ops::{Op, Span};
+use crate::measure::ops::{Delay, Op};
 use crate::measure::ratio::median;
-use crate::measure::results::Results;
-use crate::modes::compare::{Compared, Figure, Side};
+use crate::measure::results::{FORMAT_VERSION, Results};
 
 /// One scenario's figures as lines of text.
-pub(crate) fn table(sides: &[Side; 2], compared: &Compared) -> String {
+pub(crate) fn table(sides: &[Side; 2], compared: &ScenarioComparison) -> String {
     let mut out = format!(
         "\n{:<26}{:>14}{:>14}   {}/{} (95 % interval)\n",
         compared.scenario, sides[0].name, sides[1].name, sides[1].name, sides[0].name
@@ -24,16 +29,16 @@ pub(crate) fn table(sides: &[Side; 2], compared: &Compared) -> String {
             out,
             "{:<26}{:>14}{:>14}   {}",
             format!("{} {}", figure.name, figure.unit),
-            middle(&figure.values[0]),
-            middle(&figure.values[1]),
+            median_text(&figure.values[0]),
+            median_text(&figure.values[1]),
             interval(figure)
         );
     }
     out
 }
 
-/// The median of what the rounds gave; a round may give nothing: it did not come to that.
-fn middle(values: &[f64]) -> String {
+/// The median over the rounds that have the figure.
+fn median_text(values: &[f64]) -> String {
     if values.is_empty() { "none".to_owned() } else { value(median(values)) }
 }
 
@@ -52,10 +57,54 @@ fn interval(figure: &Figure) -> String {
     }
 }
 
+/// Writes `compare.html` and `compare.json`.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn write(
+    comparison: &Comparison,
+    all: &[ScenarioComparison],
+    directory: &Path,
+) -> Result<(), Error> {
+    let put = |name: &str, text: String| {
+        std::fs::create_dir_all(directory)
+            .and_then(|()| std::fs::write(directory.join(name), text))
+            .or_else(|error| fail(format!("{}: {error}; name another --out", directory.display())))
+    };
+    put("compare.html", html(&comparison.sides, all))?;
+    put("compare.json", format!("{:#}", json(comparison, all)))
+}
+
+fn json(comparison: &Comparison, all: &[ScenarioComparison]) -> Value {
+    let figure = |figure: &Figure| {
+        json!({
+            "name": figure.name, "unit": figure.unit, "less_is_better": figure.lower_is_better,
+            "a": figure.values[0], "b": figure.values[1],
+            "median_a": median(&figure.values[0]), "median_b": median(&figure.values[1]),
+            "ratio": figure.ratio,
+        })
+    };
+    let one = |compared: &ScenarioComparison| {
+        json!({
+            "scenario": compared.scenario,
+            "figures": compared.figures.iter().map(figure).collect::<Vec<_>>(),
+            "runs": compared.results.each_ref().map(|side| side.iter().map(run_json).collect::<Vec<_>>()),
+        })
+    };
+    let side = |side: &Side| json!({ "name": side.name, "command": side.command });
+    json!({
+        "form": FORMAT_VERSION,
+        "a": side(&comparison.sides[0]),
+        "b": side(&comparison.sides[1]),
+        "rounds": comparison.rounds,
+        "scenarios": all.iter().map(one).collect::<Vec<_>>(),
+    })
+}
+
 /// The whole comparison as one self-contained page.
-pub(crate) fn html(sides: &[Side; 2], all: &[Compared]) -> String {
+pub(crate) fn html(sides: &[Side; 2], all: &[ScenarioComparison]) -> String {
     let mut body = format!(
-        "<h1>{} and {}</h1><p>Interleaved rounds, the order swapped from round to round, each started anew. A ratio is {} divided by {}, the geometric mean over paired rounds, with a 95 % bootstrap interval; it is coloured when the interval leaves 1 out.</p>",
+        "<h1>{} and {}</h1><p>In each round both were started and loaded one after the other, in alternating order. A ratio is {} divided by {}: the geometric mean over paired rounds, with a 95 % bootstrap interval. It is coloured if the interval excludes 1.</p>",
         escape(&sides[0].name),
         escape(&sides[1].name),
         escape(&sides[1].name),
@@ -87,7 +136,7 @@ pub(crate) fn html(sides: &[Side; 2], all: &[Compared]) -> String {
     page(&format!("{} and {}", sides[0].name, sides[1].name), &body)
 }
 
-fn section(sides: &[Side; 2], compared: &Compared, body: &mut String) {
+fn section(sides: &[Side; 2], compared: &ScenarioComparison, body: &mut String) {
     let _ = write!(
         body,
         "<h2>{}</h2><p>{}; {} rounds</p>{}<div class=\"charts\">{}</div>",
@@ -113,8 +162,8 @@ fn section(sides: &[Side; 2], compared: &Compared, body: &mut String) {
             "<tr><td>{} {}</td><td>{}</td><td>{}</td><td class=\"{}\">{mean}</td><td>{range}</td></tr>",
             escape(&figure.name),
             figure.unit,
-            middle(&figure.values[0]),
-            middle(&figure.values[1]),
+            median_text(&figure.values[0]),
+            median_text(&figure.values[1]),
             class(figure)
         );
     }
@@ -123,34 +172,23 @@ fn section(sides: &[Side; 2], compared: &Compared, body: &mut String) {
 
 fn class(figure: &Figure) -> &'static str {
     match figure.ratio {
-        Some(ratio) if ratio.high < 1.0 => {
-            if figure.less {
-                "good"
-            } else {
-                "bad"
-            }
-        }
-        Some(ratio) if ratio.low > 1.0 => {
-            if figure.less {
-                "bad"
-            } else {
-                "good"
-            }
+        Some(ratio) if ratio.high < 1.0 || ratio.low > 1.0 => {
+            if (ratio.high < 1.0) == figure.lower_is_better { "good" } else { "bad" }
         }
         _ => "",
     }
 }
 
-fn warnings(sides: &[Side; 2], compared: &Compared) -> String {
+fn warnings(sides: &[Side; 2], compared: &ScenarioComparison) -> String {
     let mut out = String::new();
     for (side, results) in sides.iter().zip(&compared.results) {
         let name = escape(&side.name);
-        let bottlenecks = results.iter().filter(|run| run.verdict.bottleneck).count();
+        let bottlenecks = results.iter().filter(|run| run.generator_health.bottleneck).count();
         let wrong: u64 = results.iter().map(Results::wrong_answers).sum();
         if bottlenecks > 0 {
             let _ = write!(
                 out,
-                "<p class=\"bad\">{name}: the generator was the bottleneck in {bottlenecks} of {} rounds; its figures there are a bound, not a measurement.</p>",
+                "<p class=\"bad\">{name}: the generator was the bottleneck in {bottlenecks} of {} rounds; its figures in those rounds are bounds, not measurements.</p>",
                 results.len()
             );
         }
@@ -161,29 +199,29 @@ fn warnings(sides: &[Side; 2], compared: &Compared) -> String {
     out
 }
 
-fn charts(sides: &[Side; 2], compared: &Compared) -> String {
+fn charts(sides: &[Side; 2], compared: &ScenarioComparison) -> String {
     let sums = compared.results.each_ref().map(|runs| {
         let mut sum = Interval::default();
         runs.iter().for_each(|run| sum.add(&run.total));
         sum
     });
     let of_op = |op: Op| {
-        each(sides, |side| {
+        for_each_side(sides, |side| {
             sums[side].latencies.get(&op).map(|l| spectrum(sides[side].name.clone(), &l.corrected))
         })
     };
-    let of_span = |span: Span| {
-        each(sides, |side| {
-            sums[side].spans.get(&span).map(|s| spectrum(sides[side].name.clone(), s))
+    let of_delay = |delay: Delay| {
+        for_each_side(sides, |side| {
+            sums[side].delays.get(&delay).map(|d| spectrum(sides[side].name.clone(), d))
         })
     };
     let spectra = [
         ("lookup, corrected", of_op(Op::Lookup)),
         ("REGISTER, corrected", of_op(Op::Register)),
-        ("REGISTER → shown", of_span(Span::Appeared)),
-        ("killed → gone", of_span(Span::Vanished)),
+        ("REGISTER → shown", of_delay(Delay::Appeared)),
+        ("killed → gone", of_delay(Delay::Vanished)),
     ];
-    let drawn = spectra.into_iter().map(|(title, lines)| {
+    let percentiles = spectra.into_iter().map(|(title, lines)| {
         draw(&Chart {
             title,
             x: Scale::Percentile,
@@ -195,16 +233,18 @@ fn charts(sides: &[Side; 2], compared: &Compared) -> String {
     });
     let time = draw(&Chart {
         title: "lookup p99 over time, round 1",
-        x: Scale::Even,
+        x: Scale::Linear,
         x_name: "seconds",
         y: Scale::Log,
         y_name: "ms",
-        lines: each(sides, |side| over_time(&sides[side].name, compared.results[side].first()?)),
+        lines: for_each_side(sides, |side| {
+            over_time(&sides[side].name, compared.results[side].first()?)
+        }),
     });
-    drawn.chain([time]).collect()
+    percentiles.chain([time]).collect()
 }
 
-fn each(sides: &[Side; 2], line: impl Fn(usize) -> Option<Line>) -> Vec<Line> {
+fn for_each_side(sides: &[Side; 2], line: impl Fn(usize) -> Option<Line>) -> Vec<Line> {
     (0..sides.len()).filter_map(line).collect()
 }
 

@@ -1,7 +1,7 @@
-//! A small lookupd for tests: a thread per connection, one list behind a lock, and one fault that
-//! can be planted in it.
+//! A small lookupd for tests, with one optional fault: a thread per connection and one list behind a
+//! lock.
 //!
-//! Must not: be used for anything but tests.
+//! Must not: be used outside of tests.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -16,23 +16,23 @@ use testkit::wire::{self, HTTP_PORT, VERSION};
 
 use crate::input::target::Target;
 
-/// What is wrong with it.
+/// The fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// This producer's registrations are acknowledged and forgotten.
+    /// This producer's registrations are acknowledged and discarded.
     Drops(&'static str),
-    /// Registrations show only this long after their OK.
+    /// Registrations are listed only this long after their OK.
     ShowsLate(Duration),
-    /// Producers that are gone show for this long.
+    /// Disconnected producers are listed for this long.
     ForgetsLate(Duration),
-    /// A producer nobody registered is in every answer.
+    /// Every response lists a producer that was never registered.
     Invents,
-    /// Ports are not what the producer said.
+    /// Every producer is listed with a wrong port.
     Garbles,
-    /// It answers nobody for this long, once, at its lookup of this number.
+    /// At its lookup of this number, it answers no request for this long.
     Pauses(u64, Duration),
-    /// It closes every connection of an nsqd at its first PING.
+    /// It closes the connection of every nsqd at its first PING.
     HangsUp,
 }
 
@@ -42,7 +42,7 @@ struct Entry {
     host: String,
     shown: Timestamp,
     gone: Timestamp,
-    /// Which connection registered it.
+    /// The remote address of the connection that registered it.
     peer: String,
 }
 
@@ -52,11 +52,11 @@ struct State {
     clock: Clock,
     entries: Mutex<Vec<Entry>>,
     lookups: Mutex<u64>,
-    /// Held for writing while it pauses.
+    /// Locked for writing while it pauses.
     pause: RwLock<()>,
 }
 
-/// Starts one on ports of the system's choice; its threads end with the test's process.
+/// Starts one on free ports; its threads end with the test's process.
 pub(crate) fn start(fault: Fault) -> Target {
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
     let (tcp, http) = (listen(), listen());
@@ -82,15 +82,15 @@ fn accept(listener: TcpListener, state: Arc<State>, serve: fn(&State, TcpStream)
     });
 }
 
-/// One nsqd's connection, to its end.
+/// Serves one nsqd's connection to its end.
 fn nsqd(state: &State, stream: TcpStream) -> Option<()> {
     let peer = stream.peer_addr().ok()?.to_string();
     let ended = commands(state, &peer, stream);
     let late = if let Fault::ForgetsLate(late) = state.fault { late } else { Duration::ZERO };
     let gone = state.clock.now() + late;
     let mut entries = state.entries.lock().unwrap();
-    let mine = entries.iter_mut().filter(|entry| entry.peer == peer);
-    mine.for_each(|entry| entry.gone = entry.gone.min(gone));
+    let registered = entries.iter_mut().filter(|entry| entry.peer == peer);
+    registered.for_each(|entry| entry.gone = entry.gone.min(gone));
     ended
 }
 
@@ -141,22 +141,22 @@ fn register(state: &State, peer: &str, topic: &str, host: &str) {
     });
 }
 
-/// The one name that a fault may carry, when this is it.
+/// [`DROPPED`], if this is that name.
 fn static_name(host: &str) -> &'static str {
     if host == DROPPED { DROPPED } else { "" }
 }
 
-/// Whom [`Fault::Drops`] is about.
+/// The producer of [`Fault::Drops`].
 pub(crate) const DROPPED: &str = "nsqd-0000003.fleet";
 
 fn unregister(state: &State, peer: &str, topic: &str) {
     let now = state.clock.now();
     let mut entries = state.entries.lock().unwrap();
-    let mine = entries.iter_mut().filter(|e| e.peer == peer && e.topic == topic);
-    mine.for_each(|entry| entry.gone = entry.gone.min(now));
+    let registered = entries.iter_mut().filter(|e| e.peer == peer && e.topic == topic);
+    registered.for_each(|entry| entry.gone = entry.gone.min(now));
 }
 
-/// One HTTP client's connection, to its end.
+/// Serves one HTTP client's connection to its end.
 fn client(state: &State, mut stream: TcpStream) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     loop {

@@ -1,0 +1,108 @@
+//! The generator's own maximum: lookups at rising rates against a static server that this program
+//! starts, until the generator is the bottleneck or responses fall behind. The generator cannot
+//! exceed this rate against any target on this machine.
+//!
+//! Must not: be run beside other load.
+
+use std::time::Duration;
+
+use super::process::{Process, free_ports};
+use super::run::{ProgressView, RunSpec, run};
+use super::static_server;
+use crate::input::human_duration::{HumanDuration, show};
+use crate::input::scenario::{Arrivals, Scenario};
+use crate::input::target::Target;
+use crate::input::{Error, fail};
+use crate::measure::ops::{Count, Delay, Op};
+use crate::measure::results::Results;
+
+/// The rates, in lookups per second.
+const RATES: [f64; 11] = [
+    1_000.0, 5_000.0, 10_000.0, 15_000.0, 20_000.0, 30_000.0, 40_000.0, 50_000.0, 70_000.0,
+    100_000.0, 150_000.0,
+];
+/// A target that answers less than this share of the offered rate has fallen behind.
+const MIN_ANSWERED: f64 = 0.97;
+
+/// Measures the rates one after the other and prints a line for each.
+///
+/// # Errors
+/// When the static server does not start or a system call fails.
+pub(crate) fn calibrate(
+    threads: usize,
+    step: Duration,
+    view: &mut dyn ProgressView,
+    mut say: impl FnMut(&str) -> Result<(), Error>,
+) -> Result<u8, Error> {
+    let (_, http) = free_ports()?;
+    let program = std::env::current_exe()
+        .or_else(|error| fail(format!("this program's own path: {error}; start it by its path")))?;
+    let command = format!("'{}' {} --http {http}", program.display(), static_server::COMMAND);
+    // It has one port, which serves as both.
+    let target = Target { tcp: http, http };
+    let process = Process::start(&command, target)?;
+    let mut spec = RunSpec::new("calibrate", scenario(step)?, target, threads);
+    spec.process = Some(process);
+    say(&format!(
+        "{:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12}",
+        "offered/s", "answered/s", "p50", "p99", "own lag", "own cores", "server cores"
+    ))?;
+    let mut maximum = None;
+    for rate in RATES {
+        for group in &mut spec.scenario.arrivals {
+            group.rate = vec![(HumanDuration(Duration::ZERO), rate)];
+        }
+        let results = run(&mut spec, view)?;
+        say(&line(rate, &results))?;
+        let kept_up = results.lookup_rate() >= rate * MIN_ANSWERED
+            && results.total.counted(Count::Dropped) == 0;
+        if results.generator_health.bottleneck || !kept_up {
+            for reason in &results.generator_health.reasons {
+                say(&format!("at {rate:.0}/s the generator was the bottleneck: {reason}"))?;
+            }
+            if !kept_up {
+                say(&format!("at {rate:.0}/s the responses fell behind"))?;
+            }
+            break;
+        }
+        maximum = Some(rate);
+    }
+    match maximum {
+        Some(rate) => say(&format!(
+            "\nmaximum: {rate:.0} lookups/s with {threads} threads, on the same machine as the static server"
+        ))?,
+        None => {
+            return fail(
+                "not even 1,000 lookups/s: the machine is busy with other work; stop it and try again",
+            );
+        }
+    }
+    Ok(0)
+}
+
+fn scenario(step: Duration) -> Result<Scenario, Error> {
+    let text = "about = 'the generator against a static server'\nduration = '3s'\nunchecked = true\n[topics]\ncount = 100\n";
+    let mut scenario = Scenario::parse("calibrate", text)?;
+    scenario.duration = HumanDuration(step);
+    scenario.arrivals.push(Arrivals {
+        connections: 64,
+        rate: vec![(HumanDuration(Duration::ZERO), 1.0)],
+        queue: 1000,
+        missing: false,
+    });
+    Ok(scenario)
+}
+
+fn line(rate: f64, results: &Results) -> String {
+    let lookup = results.corrected(Op::Lookup);
+    let time = |micros| show(Duration::from_micros(micros));
+    format!(
+        "{rate:>10.0} {:>10.0} {:>10} {:>10} {:>10} {:>10.2} {:>12.2}",
+        results.lookup_rate(),
+        time(lookup.at("p50")),
+        time(lookup.at("p99")),
+        time(results.delay(Delay::Lag).unwrap_or_default().at("p99")),
+        results.generator.cores,
+        results.server.unwrap_or_default().cores
+    )
+}
