@@ -1,6 +1,6 @@
-//! The only reader of time. Everything else is handed a [`Timestamp`].
+//! The only reader of time: [`Clock::now`]. Everything else is passed a [`Timestamp`].
 //!
-//! Must not: sleep, or be asked twice for one decision (a turn is given one `now`).
+//! Must not: sleep; be read twice for one decision (every call of a handler is passed one `now`).
 //! Any thread may read it.
 
 use std::ops::Add;
@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A moment, in Unix nanoseconds, counted by a clock that never steps back.
+/// A point in time in Unix nanoseconds, by a clock that never steps back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// A moment later than any the clock will give.
+    /// Later than every time the clock returns.
     pub const NEVER: Self = Self(i64::MAX);
 
-    /// The moment `nanos` nanoseconds after 1970-01-01 UTC.
+    /// The time `nanos` nanoseconds after 1970-01-01 UTC.
     #[must_use]
     pub const fn from_unix_nanos(nanos: i64) -> Self {
         Self(nanos)
@@ -28,7 +28,7 @@ impl Timestamp {
         self.0
     }
 
-    /// How long before this moment `earlier` was; zero when it was not.
+    /// The time from `earlier` to this one; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -43,14 +43,14 @@ impl Add<Duration> for Timestamp {
     }
 }
 
-/// Where a [`Timestamp`] comes from: the system, or a test's hand.
+/// Returns the current [`Timestamp`]: the system's, or one that a test sets.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// The monotonic clock, shown as wall time by the offset the wall clock had at the start: a
-    /// wall clock that steps must not make ten thousand producers look silent.
+    /// The monotonic clock plus the wall clock's offset at the start: a wall clock that steps must
+    /// not make ten thousand producers look inactive.
     System {
         start: Instant,
         start_unix: i64,
@@ -70,13 +70,13 @@ impl Clock {
         })
     }
 
-    /// A clock that stands at `now` until [`Clock::set`] moves it.
+    /// A clock that returns `now` until [`Clock::set`] changes it.
     #[must_use]
     pub fn manual(now: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(now.0))))
     }
 
-    /// The moment it is.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
@@ -85,18 +85,18 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock to `now`.
+    /// Sets a manual clock to `now`.
     ///
     /// # Panics
-    /// When it is the system's clock: only a test sets time.
+    /// When it is the system's clock.
     pub fn set(&self, now: Timestamp) {
         match &self.0 {
-            Source::Manual(cell) => cell.store(now.0, Ordering::SeqCst),
+            Source::Manual(time) => time.store(now.0, Ordering::SeqCst),
             Source::System { .. } => panic!("the system's clock cannot be set"),
         }
     }
 
-    /// The wall clock's time, steps and all: for what people read, never for a decision.
+    /// The wall clock's time, which may step: for output that people read, never for a decision.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
     pub fn wall(&self) -> Timestamp {
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manual_clock_stands_where_it_is_set() {
+    fn a_manual_clock_returns_the_time_that_was_set() {
         let clock = Clock::manual(Timestamp::from_unix_nanos(5_000_000_000));
         assert_eq!(clock.now(), clock.now());
         clock.set(clock.now() + Duration::from_secs(2));

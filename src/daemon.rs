@@ -20,7 +20,7 @@ use crate::event_log::{EventLog, SessionCounters};
 use crate::http::service::{Requests, Responses};
 use crate::http::{BUSY, CROWDED, KEEP_FROM, Routes, minihttp, server};
 use crate::limits;
-use crate::logging::Dropped;
+use crate::logging::DroppedLines;
 use crate::metrics::{self, Families};
 use crate::protocol::{NSQ_VERSION, encode};
 use crate::registry::{Capacity, Registry};
@@ -63,13 +63,13 @@ impl std::error::Error for Failure {}
 ///
 /// # Errors
 /// [`Failure`]; nothing is left half-started.
-pub fn run(config: &Config, clock: &Clock, dropped: &Dropped) -> Result<(), Failure> {
+pub fn run(config: &Config, clock: &Clock, dropped: &DroppedLines) -> Result<(), Failure> {
     let signals = signals().map_err(|error| Failure::Start("the signal handler", error))?;
     let resources = Resources::prepare(config).map_err(Failure::Resources)?;
     tracing::info!("{VERSION}");
     let capacity = Capacity {
         registrations: config.max_registrations,
-        per_peer: config.max_registrations_per_nsqd,
+        per_nsqd: config.max_registrations_per_nsqd,
     };
     let registry = Arc::new(Registry::new(Arc::new(Snapshots::default()), capacity));
     let denials = Arc::default();
@@ -101,7 +101,7 @@ struct Parts<'a> {
     registry: Arc<Registry>,
     sessions: Arc<SessionCounters>,
     denials: Arc<Denials>,
-    dropped: &'a Dropped,
+    dropped: &'a DroppedLines,
 }
 
 /// One of the two sides, running.
@@ -177,7 +177,8 @@ impl Parts<'_> {
     ) -> Result<Side, Failure> {
         let config = self.config;
         let (broadcast, host) = (&config.broadcast_address, hostname());
-        let identify_response = encode::identify_reply(broadcast, &host, tcp.port(), http.port());
+        let identify_response =
+            encode::identify_response(broadcast, &host, tcp.port(), http.port());
         let identify_response: Arc<[u8]> = identify_response.into();
         let timeouts = Timeouts {
             handshake: config.handshake_timeout,
@@ -191,18 +192,21 @@ impl Parts<'_> {
             keepalive: Some(limits::KEEPALIVE),
         };
         let each = self.config.max_connections_per_ip;
-        let policy = AcceptPolicy::open(Arc::clone(&self.denials))
-            .only(
+        let policy = AcceptPolicy::new(Arc::clone(&self.denials))
+            .allow_only(
                 &config.tcp_allow,
-                Rejection { reason: DenyReason::TcpAllow, words: encode::NOT_ALLOWED },
+                Rejection { reason: DenyReason::TcpAllow, message: encode::ADDRESS_NOT_ALLOWED },
             )
-            .at_most(each, Rejection { reason: DenyReason::TcpPerIp, words: encode::CROWDED });
+            .limit_per_ip(
+                each,
+                Rejection { reason: DenyReason::TcpPerIp, message: encode::TOO_MANY_CONNECTIONS },
+            );
         let (exits, hear) = unbounded();
         let hosting = HostConfig {
             tables: shards,
             listener,
             route: shard::by_peer(shards),
-            policy: policy.if_it_matters(),
+            policy: policy.if_any_rule(),
             options,
             clock: self.clock.clone(),
             counters: Arc::default(),
@@ -253,15 +257,15 @@ impl Parts<'_> {
         }
         let options =
             Options { max_connections: connections as u64, refusal: BUSY, keepalive: None };
-        let away = Rejection { reason: DenyReason::HttpPerIp, words: CROWDED };
-        let policy = AcceptPolicy::open(Arc::clone(&self.denials))
-            .at_most(self.config.max_connections_per_ip, away);
+        let away = Rejection { reason: DenyReason::HttpPerIp, message: CROWDED };
+        let policy = AcceptPolicy::new(Arc::clone(&self.denials))
+            .limit_per_ip(self.config.max_connections_per_ip, away);
         let (exits, hear) = unbounded();
         let hosting = HostConfig {
             tables: workers,
             listener,
             route: server::in_turn(workers),
-            policy: policy.if_it_matters(),
+            policy: policy.if_any_rule(),
             options,
             clock: self.clock.clone(),
             counters,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::handler::CloseReason;
-use crate::logging::Printable;
+use crate::logging::Escaped;
 use crate::metrics::{Families, StripedCounter};
 use crate::protocol::MAGIC;
 use crate::protocol::decode::{CommandError, ErrorCode};
@@ -76,27 +76,27 @@ impl EventLog {
 
     fn magic(&self, peer: SocketAddr, magic: &[u8]) {
         let text = String::from_utf8_lossy(magic);
-        tracing::info!("CLIENT({peer}): desired protocol magic '{}'", Printable(&text));
+        tracing::info!("CLIENT({peer}): desired protocol magic '{}'", Escaped(&text));
         if magic != MAGIC {
             self.counters.bad_magics.inc();
-            tracing::error!("client({peer}) bad protocol magic '{}'", Printable(&text));
+            tracing::error!("client({peer}) bad protocol magic '{}'", Escaped(&text));
         }
     }
 
     fn refused(&self, peer: SocketAddr, refusal: &CommandError) {
         self.counters.rejected[refusal.code as usize].inc();
-        tracing::error!("[{peer}] - {}", Printable(&refusal.to_string()));
+        tracing::error!("[{peer}] - {}", Escaped(&refusal.to_string()));
     }
 
     fn full(&self, peer: SocketAddr, full: LimitReached) {
         let rejected = match full {
-            LimitReached::Producer => &self.counters.nsqd_limit,
+            LimitReached::Nsqd => &self.counters.nsqd_limit,
             LimitReached::Registry => &self.counters.registry_limit,
         };
         rejected.inc();
         if !self.warned.swap(true, Ordering::Relaxed) {
             let what = match full {
-                LimitReached::Producer => "this nsqd has as many registrations as one may have",
+                LimitReached::Nsqd => "this nsqd has as many registrations as one may have",
                 LimitReached::Registry => {
                     "there are as many registrations or names as there may be"
                 }
@@ -136,10 +136,10 @@ impl Observer for EventLog {
                 let who = who.peer_info();
                 tracing::info!(
                     "CLIENT({peer}): IDENTIFY Address:{} TCP:{} HTTP:{} Version:{}",
-                    Printable(&who.broadcast_address),
+                    Escaped(&who.broadcast_address),
                     who.tcp_port,
                     who.http_port,
-                    Printable(&who.version)
+                    Escaped(&who.version)
                 );
                 register(peer, "REGISTER", "client", "", "");
             }

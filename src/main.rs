@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     };
     // Dropped last: what is logged on the way out is written.
     let log = Log::start(config.log_level, &config.log_prefix, clock.clone());
-    match daemon::run(&config, &clock, &log.dropped()) {
+    match daemon::run(&config, &clock, &log.dropped_lines()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             fatal!("{failure}");

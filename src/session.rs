@@ -14,7 +14,7 @@ use crate::limits;
 use crate::protocol::decode::{Command, CommandError, ErrorCode, decode};
 use crate::protocol::peer_info::PeerInfo;
 use crate::protocol::{MAGIC, encode};
-use crate::registry::{Batch, Changed, Client, LimitReached, Registry};
+use crate::registry::{Client, LimitReached, PendingChanges, RegistrationChange, Registry};
 use crate::snapshots::Producer;
 
 /// What happens in a session, for the log and the counters.
@@ -29,9 +29,9 @@ pub enum SessionEvent<'a> {
     /// It pinged, this long after it was last heard.
     Pinged(Duration),
     /// It came to a topic, or to a channel of it.
-    Registered(&'a str, Option<&'a str>, Changed),
+    Registered(&'a str, Option<&'a str>, RegistrationChange),
     /// It left a topic, or a channel of it, by command.
-    Unregistered(&'a str, Option<&'a str>, Changed),
+    Unregistered(&'a str, Option<&'a str>, RegistrationChange),
     /// It left a topic or a channel because its connection ended.
     Left(&'a str, Option<&'a str>),
     /// Its command was refused; the connection closes.
@@ -75,7 +75,7 @@ impl Timeouts {
 #[derive(Debug)]
 pub struct Sessions<O> {
     registry: Arc<Registry>,
-    batch: Batch,
+    batch: PendingChanges,
     timeouts: Timeouts,
     /// The answer to IDENTIFY, framed.
     identify_response: Arc<[u8]>,
@@ -109,14 +109,14 @@ enum Step {
 
 impl<O: Observer> Sessions<O> {
     /// Sessions that change `registry` and answer IDENTIFY with `identify_response` (see
-    /// [`encode::identify_reply`]).
+    /// [`encode::identify_response`]).
     pub fn new(
         registry: Arc<Registry>,
         timeouts: Timeouts,
         identify_response: Arc<[u8]>,
         observer: O,
     ) -> Self {
-        Self { registry, batch: Batch::default(), timeouts, identify_response, observer }
+        Self { registry, batch: PendingChanges::default(), timeouts, identify_response, observer }
     }
 
     fn step(
@@ -169,14 +169,14 @@ impl<O: Observer> Sessions<O> {
         let address = session.address;
         match (command, &mut session.state) {
             (Command::Ping, State::Identified(client)) => {
-                let peer = client.peer();
+                let peer = client.producer();
                 self.observer.observe(address, SessionEvent::Pinged(now.since(peer.last_update())));
                 peer.update(now);
             }
             (Command::Identify(body), state @ State::Unidentified) => {
                 let identity = PeerInfo::decode(body)?;
                 let client = self.registry.identify(&mut self.batch, address, identity, now);
-                self.observer.observe(address, SessionEvent::Identified(client.peer()));
+                self.observer.observe(address, SessionEvent::Identified(client.producer()));
                 *state = State::Identified(Box::new(client));
                 output.extend_from_slice(&self.identify_response);
                 return Ok(());
@@ -200,7 +200,7 @@ impl<O: Observer> Sessions<O> {
     fn refuse_full(&mut self, address: SocketAddr, full: LimitReached) -> CommandError {
         self.observer.observe(address, SessionEvent::LimitReached(full));
         let text = match full {
-            LimitReached::Producer => "REGISTER too many registrations of this nsqd",
+            LimitReached::Nsqd => "REGISTER too many registrations of this nsqd",
             LimitReached::Registry => "REGISTER too many registrations in all",
         };
         CommandError::new(ErrorCode::Invalid, text)
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_ends_leaves_everything_and_all_of_it_is_told() {
-        let mut sessions = sessions(Capacity { registrations: 100, per_peer: 3 });
+        let mut sessions = sessions(Capacity { registrations: 100, per_nsqd: 3 });
         let mut session = open(&mut sessions);
         let input = [b"  V1", IDENTIFY, b"REGISTER t c\nREGISTER u\nREGISTER v\nPING\n"].concat();
         let mut output = Vec::new();
@@ -427,7 +427,7 @@ mod tests {
         assert_eq!((producers(), sessions.registry.registrations()), (0, 0));
         let mut diary = sessions.observer.0;
         diary[7..].sort();
-        assert_eq!(diary[5], "LimitReached(Producer)");
+        assert_eq!(diary[5], "LimitReached(Nsqd)");
         assert_eq!(diary[6], "E_INVALID REGISTER too many registrations of this nsqd");
         let left = [
             "CloseReason(Finished, true)",

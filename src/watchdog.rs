@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::access::{Denials, Denied, DenyReason};
+use crate::access::{DenialCount, Denials, DenyReason};
 use crate::clock::Timestamp;
 use crate::connections::{ConnectionCounters, LoopHandle, LoopMessage};
 
@@ -133,9 +133,9 @@ impl<'a> DenialWarnings<'a> {
     /// Looks once; every [`INTERVAL`].
     pub fn check(&mut self, now: Timestamp) {
         for (reason, warned) in DenyReason::ALL.into_iter().zip(&mut self.warned) {
-            let Denied { count, last } = self.denials.seen(reason);
+            let DenialCount { count, last } = self.denials.get(reason);
             if let (Some(more), Some(last)) = (warned.grown(count, now), last) {
-                let (what, flag) = (reason.refused(), reason.flag());
+                let (what, flag) = (reason.denied_requests(), reason.flag());
                 tracing::warn!("access: refused {more} {what} by {flag}, the last of {last}");
             }
         }

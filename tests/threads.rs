@@ -16,7 +16,7 @@ use musterd::http::response::Head;
 use musterd::http::target::Target;
 use musterd::http::{Call, Respond, Routes};
 use musterd::protocol::peer_info::PeerInfo;
-use musterd::registry::{Batch, Capacity, Client, Registry};
+use musterd::registry::{Capacity, Client, PendingChanges, Registry};
 use musterd::snapshots::Snapshots;
 
 const WRITERS: usize = 4;
@@ -70,7 +70,7 @@ fn is_listed(routes: &Routes, topic: &str, name: &str) -> bool {
 /// nsqd has left.
 fn write(routes: &Routes, writer: usize) {
     let registry = &routes.registry;
-    let mut batch = Batch::default();
+    let mut batch = PendingChanges::default();
     let own = format!("own-{writer}");
     for round in 0..ROUNDS {
         let name = format!("w{writer}r{round}");
@@ -93,7 +93,7 @@ fn write(routes: &Routes, writer: usize) {
     }
 }
 
-fn leave(registry: &Registry, batch: &mut Batch, client: Client) {
+fn leave(registry: &Registry, batch: &mut PendingChanges, client: Client) {
     registry.leave(batch, client, |_, _| {});
     registry.commit(batch);
 }
@@ -152,7 +152,7 @@ fn a_ping_during_rendering_is_in_the_next_answer() {
     const PRODUCERS: u16 = if cfg!(miri) { 8 } else { 2_000 };
     const ROUNDS: usize = if cfg!(miri) { 2 } else { 400 };
     let routes = routes();
-    let mut batch = Batch::default();
+    let mut batch = PendingChanges::default();
     let mut clients: Vec<_> = (0..PRODUCERS)
         .map(|number| {
             let address = SocketAddr::from(([10, 0, 0, 1], number));
@@ -167,7 +167,7 @@ fn a_ping_during_rendering_is_in_the_next_answer() {
     let first = routes.registry.snapshots().topic("t", |topic| {
         topic.expect("listed").producers().iter().next().map(|peer| peer.address())
     });
-    let at = clients.iter().position(|client| Some(client.peer().address()) == first);
+    let at = clients.iter().position(|client| Some(client.producer().address()) == first);
     let mut silent = clients.swap_remove(at.expect("one of them"));
     let long_ago = Timestamp::from_unix_nanos(NOW.unix_nanos() - 600_000_000_000);
     let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -193,7 +193,7 @@ fn a_ping_during_rendering_is_in_the_next_answer() {
             }
         };
         for round in 0..ROUNDS {
-            silent.peer().update(long_ago);
+            silent.producer().update(long_ago);
             // Publishes the topic again: nothing is cached, and the second lookup from here on is cached.
             let channel = format!("c{round}");
             routes.registry.register(&mut batch, &mut silent, "t", Some(&channel)).expect("room");
@@ -205,10 +205,10 @@ fn a_ping_during_rendering_is_in_the_next_answer() {
             } else {
                 thread::sleep(Duration::from_micros(round as u64 % 10 * 50));
             }
-            silent.peer().update(NOW);
+            silent.producer().update(NOW);
             read_once();
             read_once();
-            let name = format!("\"hostname\":\"{}\"", silent.peer().peer_info().hostname);
+            let name = format!("\"hostname\":\"{}\"", silent.producer().peer_info().hostname);
             let body = lookup();
             missing += usize::from(!String::from_utf8_lossy(&body).contains(&name));
         }
@@ -256,5 +256,9 @@ fn concurrent_writers_admins_and_readers_agree() {
     let (_, channels) = ask(&routes, "GET", "/channels?topic=*");
     let count = |list: &serde_json::Value| list.as_array().expect("an array").len();
     let listed = count(&topics["topics"]) + count(&channels["channels"]);
-    assert_eq!(routes.registry.names(), listed, "{topics} {channels}");
+    assert_eq!(
+        routes.registry.topics() + routes.registry.channels(),
+        listed,
+        "{topics} {channels}"
+    );
 }

@@ -12,7 +12,7 @@ use musterd::snapshots::{Producer, Snapshots};
 
 use musterd::http::{App, Call, Date, Refusal, Respond, Routes};
 use musterd::protocol::peer_info::PeerInfo;
-use musterd::registry::{Batch, Capacity, Client, Registry};
+use musterd::registry::{Capacity, Client, PendingChanges, Registry};
 
 /// The moment everything happens at.
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
@@ -65,7 +65,7 @@ pub(crate) struct Fleet {
     /// The registry, all changes published.
     pub(crate) registry: Registry,
     /// What is not published yet.
-    pub(crate) batch: Batch,
+    pub(crate) batch: PendingChanges,
     /// The nsqds, in the order they came.
     pub(crate) clients: Vec<Client>,
 }
@@ -73,7 +73,7 @@ pub(crate) struct Fleet {
 impl Default for Fleet {
     fn default() -> Self {
         let registry = Registry::new(Arc::new(Snapshots::default()), Capacity::default());
-        Self { registry, batch: Batch::default(), clients: Vec::new() }
+        Self { registry, batch: PendingChanges::default(), clients: Vec::new() }
     }
 }
 

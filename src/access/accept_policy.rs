@@ -1,6 +1,6 @@
-//! What a listener asks of a peer before its connection costs anything.
+//! Access rules of a listener, checked at accept, before a connection costs anything.
 //!
-//! Must not: hold a lock while it is not asked. Runs on the thread that accepts.
+//! Must not: hold a lock between two calls. Runs on the thread that accepts.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use super::{AllowList, Denials, DenyReason, PerIpLimiter, PerIpPermit};
 
-/// How a rule sends a peer away.
+/// What happens to a peer that an access rule denies.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejection {
-    /// Where it is counted.
+    /// How the denial is counted.
     pub reason: DenyReason,
-    /// What the peer is told before its connection is closed.
-    pub words: &'static [u8],
+    /// The bytes that the peer is sent before its connection is closed.
+    pub message: &'static [u8],
 }
 
-/// The rules of one listener.
+/// The access rules of one listener.
 #[derive(Debug)]
 pub struct AcceptPolicy {
     denials: Arc<Denials>,
@@ -26,47 +26,49 @@ pub struct AcceptPolicy {
 }
 
 impl AcceptPolicy {
-    /// A policy that everyone may pass, and that counts in `denials` whom its rules send away.
+    /// A policy without rules, which admits every peer. Denials are counted in `denials`.
     #[must_use]
-    pub fn open(denials: Arc<Denials>) -> Self {
+    pub fn new(denials: Arc<Denials>) -> Self {
         Self { denials, allowed: None, limiter: None }
     }
 
-    /// Only peers of `networks`, unless that list is empty.
+    /// Admits only peers of `networks`, unless that list is empty.
     #[must_use]
-    pub fn only(self, networks: &AllowList, away: Rejection) -> Self {
+    pub fn allow_only(self, networks: &AllowList, rejection: Rejection) -> Self {
         let allowed = Some(networks).filter(|networks| !networks.is_empty());
-        Self { allowed: allowed.map(|networks| (networks.clone(), away)), ..self }
+        Self { allowed: allowed.map(|networks| (networks.clone(), rejection)), ..self }
     }
 
-    /// At most so many connections of one address; without end when none.
+    /// Admits at most `max` connections of each address; any number when `None`.
     #[must_use]
-    pub fn at_most(self, each: Option<NonZeroUsize>, away: Rejection) -> Self {
-        Self { limiter: each.map(|each| (PerIpLimiter::new(each), away)), ..self }
+    pub fn limit_per_ip(self, max: Option<NonZeroUsize>, rejection: Rejection) -> Self {
+        Self { limiter: max.map(|max| (PerIpLimiter::new(max), rejection)), ..self }
     }
 
-    /// Itself, if it has a rule; a listener without one asks nothing.
+    /// `None` when it has no rule: such a listener skips the check.
     #[must_use]
-    pub fn if_it_matters(self) -> Option<Self> {
+    pub fn if_any_rule(self) -> Option<Self> {
         (self.allowed.is_some() || self.limiter.is_some()).then_some(self)
     }
 
-    /// Lets a peer in, with its place where permits are counted.
+    /// Checks a peer; with a per-IP limit its connection must keep the permit until it is closed.
     ///
     /// # Errors
-    /// What the peer is told that a rule sends away.
+    /// The bytes for a peer that a rule denies. The denial is counted.
     pub fn admit(&self, peer: IpAddr) -> Result<Option<PerIpPermit>, &'static [u8]> {
-        let turn_away = |away: &Rejection| {
-            self.denials.count(away.reason, peer);
-            away.words
+        let deny = |rejection: &Rejection| {
+            self.denials.count(rejection.reason, peer);
+            rejection.message
         };
-        if let Some((networks, away)) = &self.allowed
-            && !networks.allow(peer)
+        if let Some((networks, rejection)) = &self.allowed
+            && !networks.allows(peer)
         {
-            return Err(turn_away(away));
+            return Err(deny(rejection));
         }
         match &self.limiter {
-            Some((limiter, away)) => limiter.enter(peer).map(Some).ok_or_else(|| turn_away(away)),
+            Some((limiter, rejection)) => {
+                limiter.acquire(peer).map(Some).ok_or_else(|| deny(rejection))
+            }
             None => Ok(None),
         }
     }
@@ -76,26 +78,26 @@ impl AcceptPolicy {
 mod tests {
     use super::*;
 
-    const STRANGER: Rejection = Rejection { reason: DenyReason::TcpAllow, words: b"stranger" };
-    const CROWDED: Rejection = Rejection { reason: DenyReason::TcpPerIp, words: b"crowded" };
+    const OUTSIDE: Rejection = Rejection { reason: DenyReason::TcpAllow, message: b"outside" };
+    const TOO_MANY: Rejection = Rejection { reason: DenyReason::TcpPerIp, message: b"too many" };
 
     #[test]
-    fn the_rules_hold_together_and_what_they_refuse_is_counted() {
+    fn both_rules_must_hold_and_denials_are_counted() {
         let denials = Arc::new(Denials::default());
         let networks = AllowList::from(vec!["10.0.0.0/8".parse().unwrap()]);
-        let policy = AcceptPolicy::open(Arc::clone(&denials))
-            .only(&networks, STRANGER)
-            .at_most(NonZeroUsize::new(1), CROWDED)
-            .if_it_matters()
+        let policy = AcceptPolicy::new(Arc::clone(&denials))
+            .allow_only(&networks, OUTSIDE)
+            .limit_per_ip(NonZeroUsize::new(1), TOO_MANY)
+            .if_any_rule()
             .unwrap();
         let (known, unknown) = (IpAddr::from([10, 1, 1, 1]), IpAddr::from([11, 1, 1, 1]));
-        let place = policy.admit(known).unwrap();
-        assert!(place.is_some());
-        assert_eq!(policy.admit(known).unwrap_err(), b"crowded");
-        assert_eq!(policy.admit(unknown).unwrap_err(), b"stranger");
-        drop(place);
+        let permit = policy.admit(known).unwrap();
+        assert!(permit.is_some());
+        assert_eq!(policy.admit(known).unwrap_err(), b"too many");
+        assert_eq!(policy.admit(unknown).unwrap_err(), b"outside");
+        drop(permit);
         assert!(policy.admit(known).is_ok());
-        let seen = [DenyReason::TcpAllow, DenyReason::TcpPerIp].map(|reason| denials.seen(reason));
+        let seen = [DenyReason::TcpAllow, DenyReason::TcpPerIp].map(|reason| denials.get(reason));
         assert_eq!(
             seen.map(|seen| (seen.count, seen.last)),
             [(1, Some(unknown)), (1, Some(known))]
@@ -103,8 +105,8 @@ mod tests {
     }
 
     #[test]
-    fn a_door_without_rules_is_none() {
-        let policy = AcceptPolicy::open(Arc::default()).only(&AllowList::default(), STRANGER);
-        assert!(policy.at_most(None, CROWDED).if_it_matters().is_none());
+    fn a_policy_without_rules_is_none() {
+        let policy = AcceptPolicy::new(Arc::default()).allow_only(&AllowList::default(), OUTSIDE);
+        assert!(policy.limit_per_ip(None, TOO_MANY).if_any_rule().is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! Lists of networks in CIDR notation.
 //!
-//! Must not: look at a host's interfaces or resolve names. Pure; any thread.
+//! Must not: read the machine's interfaces, or resolve names. Pure; any thread.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -16,8 +16,8 @@ pub struct Network(IpNet);
 impl FromStr for Network {
     type Err = String;
 
-    /// Reads a CIDR or an address. Bits behind the prefix are ignored, as Go ignores them. What
-    /// lies in `::ffff:0:0/96` is IPv4, since that is how a peer's address is compared.
+    /// Reads a CIDR or an address. Bits behind the prefix are ignored, as Go ignores them. A network
+    /// within `::ffff:0:0/96` is IPv4, because peers' addresses are compared as IPv4.
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim_ascii();
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
@@ -43,21 +43,21 @@ impl TryFrom<String> for Network {
     }
 }
 
-/// The networks of a list; one that is empty allows everyone.
+/// A list of networks. An empty list allows every address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowList(Box<[Network]>);
 
 impl AllowList {
-    /// Whether nothing was listed.
+    /// Whether it lists nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `address` is in one of them, or there are none. An IPv4-mapped address is IPv4; the
-    /// unspecified one, which stands for a peer that nobody knows, is in no network.
+    /// Whether `address` is in one of the networks, or the list is empty. An IPv4-mapped address is
+    /// IPv4; the unspecified address, which stands for an unknown peer, is in no network.
     #[must_use]
-    pub fn allow(&self, address: IpAddr) -> bool {
+    pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let contains = |network: &Network| network.0.contains(&address);
         self.is_empty() || (!address.is_unspecified() && self.0.iter().any(contains))
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_allows_what_is_in_it() {
+    fn a_list_allows_the_addresses_in_its_networks() {
         let cases: &[(&[&str], &[&str], &[&str])] = &[
             (&[], &["127.0.0.1", "::1", "0.0.0.0"], &[]),
             (&["127.0.0.1"], &["127.0.0.1", "::ffff:127.0.0.1"], &["127.0.0.2", "::1"]),
@@ -96,16 +96,16 @@ mod tests {
         for (list, inside, outside) in cases {
             let networks = networks(list);
             for address in *inside {
-                assert!(networks.allow(address.parse().unwrap()), "{list:?} {address}");
+                assert!(networks.allows(address.parse().unwrap()), "{list:?} {address}");
             }
             for address in *outside {
-                assert!(!networks.allow(address.parse().unwrap()), "{list:?} {address}");
+                assert!(!networks.allows(address.parse().unwrap()), "{list:?} {address}");
             }
         }
     }
 
     #[test]
-    fn what_is_no_network_is_named() {
+    fn an_error_names_the_text_that_is_no_network() {
         let texts = [
             "",
             " ",

@@ -1,13 +1,13 @@
-//! What was refused for who asked, for metrics and for a warning now and then.
+//! Counts of what access rules have denied, for the metrics and for a warning once a minute.
 //!
-//! Must not: be touched by anything that is allowed. Any thread.
+//! Must not: be used for a peer or a request that is allowed. Any thread.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::metrics::Families;
 
-/// Which rule has refused.
+/// The access rule that denied something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DenyReason {
     /// A TCP peer outside of `--tcp-allow`.
@@ -23,11 +23,11 @@ pub enum DenyReason {
 }
 
 impl DenyReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 5] =
         [Self::TcpAllow, Self::TcpPerIp, Self::HttpPerIp, Self::WriteAllow, Self::WriteToken];
 
-    /// The flag that asks for it.
+    /// The flag that sets the rule.
     #[must_use]
     pub fn flag(self) -> &'static str {
         match self {
@@ -38,9 +38,9 @@ impl DenyReason {
         }
     }
 
-    /// What it refuses.
+    /// What the rule denies, for a log line.
     #[must_use]
-    pub fn refused(self) -> &'static str {
+    pub fn denied_requests(self) -> &'static str {
         match self {
             Self::TcpAllow | Self::TcpPerIp => "TCP connections",
             Self::HttpPerIp => "HTTP connections",
@@ -49,29 +49,29 @@ impl DenyReason {
     }
 }
 
-/// How often each rule has refused, and whom last.
+/// How often each rule has denied something, and to whom last.
 #[derive(Debug, Default)]
-pub struct Denials([Mutex<Denied>; DenyReason::ALL.len()]);
+pub struct Denials([Mutex<DenialCount>; DenyReason::ALL.len()]);
 
-/// What one rule has refused.
+/// What one rule has denied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Denied {
+pub struct DenialCount {
     /// How often.
     pub count: u64,
-    /// Whom last.
+    /// To whom last.
     pub last: Option<IpAddr>,
 }
 
 impl Denials {
-    /// `address` was refused.
+    /// Counts a denial to `address`.
     pub fn count(&self, reason: DenyReason, address: IpAddr) {
-        let mut seen = self.lock(reason);
-        *seen = Denied { count: seen.count + 1, last: Some(address.to_canonical()) };
+        let mut entry = self.lock(reason);
+        *entry = DenialCount { count: entry.count + 1, last: Some(address.to_canonical()) };
     }
 
-    /// What a rule has refused so far.
+    /// What a rule has denied so far.
     #[must_use]
-    pub fn seen(&self, reason: DenyReason) -> Denied {
+    pub fn get(&self, reason: DenyReason) -> DenialCount {
         *self.lock(reason)
     }
 
@@ -79,7 +79,7 @@ impl Denials {
     pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
         for reason in DenyReason::ALL {
             let denials = Arc::clone(self);
-            let count = move || denials.seen(reason).count;
+            let count = move || denials.get(reason).count;
             match reason {
                 DenyReason::TcpAllow => register_rejections(families, "tcp", "allow_list", count),
                 DenyReason::TcpPerIp => register_rejections(families, "tcp", PER_IP, count),
@@ -90,7 +90,7 @@ impl Denials {
         }
     }
 
-    fn lock(&self, reason: DenyReason) -> MutexGuard<'_, Denied> {
+    fn lock(&self, reason: DenyReason) -> MutexGuard<'_, DenialCount> {
         self.0[reason as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_has_a_count_and_a_label_of_its_own() {
+    fn each_reason_has_its_own_count_and_label() {
         let denials = Denials::default();
         let address = IpAddr::from([10, 0, 0, 1]);
         for (times, reason) in DenyReason::ALL.into_iter().enumerate() {
@@ -132,7 +132,7 @@ mod tests {
         }
         for (times, reason) in DenyReason::ALL.into_iter().enumerate() {
             let last = (times > 0).then_some(address);
-            assert_eq!(denials.seen(reason), Denied { count: times as u64, last });
+            assert_eq!(denials.get(reason), DenialCount { count: times as u64, last });
         }
         let denials = Arc::new(denials);
         let mut families = Families::default();

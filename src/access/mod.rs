@@ -1,8 +1,9 @@
-//! Who may come in and who may change things: address lists, a number of connections for each
-//! address, a token. Nothing here is asked unless an operator's flag turned it on.
+//! Access rules: address lists and a per-IP limit at accept, an address list and a bearer token for
+//! requests that change something.
 //!
-//! Must not: know a protocol or a socket, or log; what is refused is counted in [`Denials`].
-//! A [`AcceptPolicy`] belongs to the thread that accepts; all else is shared by every thread.
+//! A listener has an [`AcceptPolicy`], the HTTP API a [`WritePolicy`]; both are absent unless a flag
+//! asks for a rule. Must not: know a protocol or a socket, or log: denials are counted in
+//! [`Denials`]. An [`AcceptPolicy`] belongs to the thread that accepts; every thread shares the rest.
 
 mod accept_policy;
 mod allow_list;
@@ -13,7 +14,7 @@ mod write_policy;
 
 pub use accept_policy::{AcceptPolicy, Rejection};
 pub use allow_list::{AllowList, Network};
-pub use denials::{Denials, Denied, DenyReason, register_rejections};
+pub use denials::{DenialCount, Denials, DenyReason, register_rejections};
 pub use per_ip::{PerIpLimiter, PerIpPermit};
 pub use token::{Token, TokenError, TokenFile};
 pub use write_policy::WritePolicy;

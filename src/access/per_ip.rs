@@ -1,7 +1,8 @@
 //! How many connections each address has open at one listener.
 //!
-//! Must not: outlive its connections in memory: an address without any is forgotten. Entered by the
-//! thread that accepts, left by whichever closes; a lock of one part is held for one look at it.
+//! Must not: keep an address without connections in memory. The thread that accepts acquires
+//! permits, the thread that closes a connection drops its permit; each holds one stripe's lock for
+//! one lookup.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,21 +11,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 
-/// Parts with a lock of their own, so that tables which close many connections rarely meet.
-const PARTS: usize = 16;
+/// Stripes with a lock each, so that event loops which close many connections seldom wait.
+const STRIPES: usize = 16;
 
-type Part = HashMap<IpAddr, usize, RandomState>;
+type Stripe = HashMap<IpAddr, usize, RandomState>;
 
-/// The open connections of every address, and how many of them one may have.
+/// Counts the open connections of every address against one maximum.
 #[derive(Debug)]
 pub struct PerIpLimiter {
-    most: usize,
-    /// No two runs hash alike, so that nobody can choose addresses that meet.
+    max: usize,
+    /// Seeded anew in every process, so that nobody can choose addresses of one stripe.
     hasher: RandomState,
-    parts: [Mutex<Part>; PARTS],
+    stripes: [Mutex<Stripe>; STRIPES],
 }
 
-/// One connection's place in a limiter; given back when it is dropped, however that comes about.
+/// The permit of one open connection. Dropping it releases it, also when a panic drops it.
 #[derive(Debug)]
 pub struct PerIpPermit {
     limiter: Arc<PerIpLimiter>,
@@ -32,40 +33,40 @@ pub struct PerIpPermit {
 }
 
 impl PerIpLimiter {
-    /// A limiter in which each address may have `most` connections.
+    /// A limiter that permits each address `max` connections.
     #[must_use]
-    pub fn new(most: NonZeroUsize) -> Arc<Self> {
+    pub fn new(max: NonZeroUsize) -> Arc<Self> {
         let hasher = RandomState::new();
-        let parts = std::array::from_fn(|_| Mutex::new(Part::with_hasher(hasher.clone())));
-        Arc::new(Self { most: most.get(), hasher, parts })
+        let stripes = std::array::from_fn(|_| Mutex::new(Stripe::with_hasher(hasher.clone())));
+        Arc::new(Self { max: max.get(), hasher, stripes })
     }
 
-    /// One more connection of `address`; none when it has as many as it may. An IPv4-mapped
-    /// address is the same as its IPv4 one.
+    /// A permit for one more connection of `address`; `None` when it has the maximum. An IPv4-mapped
+    /// address counts as its IPv4 address.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<PerIpPermit> {
+    pub fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<PerIpPermit> {
         let address = address.to_canonical();
-        let mut part = self.part(address);
-        let open = part.entry(address).or_default();
-        if *open == self.most {
+        let mut stripe = self.stripe(address);
+        let open = stripe.entry(address).or_default();
+        if *open == self.max {
             return None;
         }
         *open += 1;
         Some(PerIpPermit { limiter: Arc::clone(self), address })
     }
 
-    fn part(&self, address: IpAddr) -> MutexGuard<'_, Part> {
-        let part = usize::try_from(self.hasher.hash_one(address) >> 32).unwrap_or(0) % PARTS;
-        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
+    fn stripe(&self, address: IpAddr) -> MutexGuard<'_, Stripe> {
+        let at = usize::try_from(self.hasher.hash_one(address) >> 32).unwrap_or(0) % STRIPES;
+        self.stripes[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for PerIpPermit {
     fn drop(&mut self) {
-        let mut part = self.limiter.part(self.address);
-        match part.get_mut(&self.address) {
+        let mut stripe = self.limiter.stripe(self.address);
+        match stripe.get_mut(&self.address) {
             Some(open) if *open > 1 => *open -= 1,
-            _ => drop(part.remove(&self.address)),
+            _ => drop(stripe.remove(&self.address)),
         }
     }
 }
@@ -75,47 +76,47 @@ mod tests {
     use super::*;
 
     fn addresses(limiter: &PerIpLimiter) -> usize {
-        limiter.parts.iter().map(|part| part.lock().unwrap().len()).sum()
+        limiter.stripes.iter().map(|stripe| stripe.lock().unwrap().len()).sum()
     }
 
     #[test]
-    fn each_address_has_so_many_places_and_gets_them_back() {
+    fn permits_are_limited_per_address_and_released() {
         let limiter = PerIpLimiter::new(NonZeroUsize::new(2).unwrap());
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let (one, mapped, other) = (ip("10.0.0.1"), ip("::ffff:10.0.0.1"), ip("::1"));
-        let first = limiter.enter(one).unwrap();
-        let second = limiter.enter(mapped).unwrap();
-        assert!(limiter.enter(one).is_none());
-        assert!(limiter.enter(mapped).is_none());
-        let third = limiter.enter(other).unwrap();
+        let first = limiter.acquire(one).unwrap();
+        let second = limiter.acquire(mapped).unwrap();
+        assert!(limiter.acquire(one).is_none());
+        assert!(limiter.acquire(mapped).is_none());
+        let third = limiter.acquire(other).unwrap();
         drop(first);
-        let again = limiter.enter(one).unwrap();
-        assert!(limiter.enter(one).is_none());
+        let again = limiter.acquire(one).unwrap();
+        assert!(limiter.acquire(one).is_none());
         assert_eq!(addresses(&limiter), 2);
         drop((second, third, again));
-        assert_eq!(addresses(&limiter), 0, "who has left is forgotten");
+        assert_eq!(addresses(&limiter), 0, "an address without connections is removed");
     }
 
     #[test]
-    fn a_panic_gives_the_place_back() {
+    fn a_panic_releases_the_permit() {
         let limiter = PerIpLimiter::new(NonZeroUsize::MIN);
         let ip = IpAddr::from([127, 0, 0, 1]);
-        let place = limiter.enter(ip).unwrap();
+        let permit = limiter.acquire(ip).unwrap();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-            let _held = place;
+            let _held = permit;
             panic!("on purpose");
         }));
-        assert!(panicked.is_err() && limiter.enter(ip).is_some());
+        assert!(panicked.is_err() && limiter.acquire(ip).is_some());
     }
 
     #[test]
-    fn threads_that_come_and_go_leave_nothing_behind() {
+    fn concurrent_threads_leave_no_address_behind() {
         let limiter = PerIpLimiter::new(NonZeroUsize::new(3).unwrap());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for round in 0..2000_u32 {
-                        drop(limiter.enter(IpAddr::from((round % 5).to_be_bytes())));
+                        drop(limiter.acquire(IpAddr::from((round % 5).to_be_bytes())));
                     }
                 });
             }

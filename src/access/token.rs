@@ -1,7 +1,7 @@
-//! A secret word that a request bears: `Authorization: Bearer TOKEN` (RFC 6750).
+//! The bearer token of HTTP requests: `Authorization: Bearer TOKEN` (RFC 6750).
 //!
-//! Must not: show the word to anybody: not in an error, a log line or a `Debug` text. The file is
-//! read on the main thread, at start; any worker compares.
+//! Must not: show the token in an error, a log line or a `Debug` text. The main thread reads the
+//! file once, at start; HTTP workers compare.
 
 use std::fmt;
 use std::fs::File;
@@ -14,39 +14,39 @@ use constant_time_eq::constant_time_eq;
 use crate::limits;
 use crate::logging::Quoted;
 
-/// The word.
+/// The token's characters.
 #[derive(Clone)]
 pub struct Token(Box<[u8]>);
 
-/// A token, and who else can read it.
+/// A token, and whether other users can read its file.
 #[derive(Debug)]
 pub struct TokenFile {
-    /// The word in the file.
+    /// The token in the file.
     pub token: Token,
-    /// Every user of the host may read the file.
+    /// Every user of the machine may read the file.
     pub is_world_readable: bool,
 }
 
-/// Why a file has no token.
+/// Why a file gives no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
     path: PathBuf,
-    why: Why,
+    reason: Reason,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Why {
-    /// The system's reason.
+enum Reason {
+    /// The system's error.
     Unreadable(String),
-    Unfit(&'static str),
+    Invalid(&'static str),
 }
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "--http-write-token-file {}: ", Quoted(&self.path.to_string_lossy()))?;
-        match &self.why {
-            Why::Unreadable(why) => f.write_str(why),
-            Why::Unfit(why) => f.write_str(why),
+        match &self.reason {
+            Reason::Unreadable(error) => f.write_str(error),
+            Reason::Invalid(error) => f.write_str(error),
         }
     }
 }
@@ -63,35 +63,35 @@ impl Token {
     /// A token of these characters.
     ///
     /// # Errors
-    /// What is wrong with them: none, more than [`limits::HTTP_TOKEN`], or others than visible ASCII.
-    pub fn new(word: &[u8]) -> Result<Self, &'static str> {
-        match word {
+    /// What is wrong with them: there are none, more than [`limits::HTTP_TOKEN`], or others than visible ASCII.
+    pub fn new(token: &[u8]) -> Result<Self, &'static str> {
+        match token {
             [] => Err(EMPTY),
-            _ if word.len() > limits::HTTP_TOKEN => Err(TOO_LONG),
-            _ if !word.iter().all(u8::is_ascii_graphic) => Err(NOT_VISIBLE),
-            _ => Ok(Self(word.into())),
+            _ if token.len() > limits::HTTP_TOKEN => Err(TOO_LONG),
+            _ if !token.iter().all(u8::is_ascii_graphic) => Err(NOT_VISIBLE),
+            _ => Ok(Self(token.into())),
         }
     }
 
-    /// Reads the token in the file at `path`; a line end behind it is not part of it.
+    /// Reads the token in the file at `path`. One line end behind it is not part of it.
     ///
     /// # Errors
     /// When the file cannot be read, or its content is no token.
     pub fn load(path: &Path) -> Result<TokenFile, TokenError> {
-        let failed = |why| TokenError { path: path.to_owned(), why };
+        let failed = |reason| TokenError { path: path.to_owned(), reason };
         let (content, mode) =
-            read(path).map_err(|error| failed(Why::Unreadable(error.to_string())))?;
-        let word = content.strip_suffix(b"\n").unwrap_or(&content);
-        let word = word.strip_suffix(b"\r").unwrap_or(word);
-        let token = Self::new(word).map_err(|why| failed(Why::Unfit(why)))?;
+            read(path).map_err(|error| failed(Reason::Unreadable(error.to_string())))?;
+        let line = content.strip_suffix(b"\n").unwrap_or(&content);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let token = Self::new(line).map_err(|error| failed(Reason::Invalid(error)))?;
         Ok(TokenFile { token, is_world_readable: mode & 0o004 != 0 })
     }
 
-    /// Whether `authorization`, the value of such a field, is a bearer's of this token. How long
-    /// it takes tells nothing of the token but its length.
+    /// Whether `authorization`, the value of that field, is `Bearer` and this token. The time it takes
+    /// depends on nothing of the token but its length.
     #[must_use]
-    pub fn is_borne_by(&self, authorization: &[u8]) -> bool {
-        bearer(authorization).is_some_and(|word| constant_time_eq(word, &self.0))
+    pub fn matches(&self, authorization: &[u8]) -> bool {
+        bearer(authorization).is_some_and(|token| constant_time_eq(token, &self.0))
     }
 }
 
@@ -101,17 +101,17 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The start of the file, enough of it to see that it is too long; and the file's mode.
+/// The start of the file, enough of it to see that a token is too long, and the file's mode.
 fn read(path: &Path) -> io::Result<(Vec<u8>, u32)> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
     let mut content = Vec::new();
-    let enough = limits::HTTP_TOKEN + "\r\n".len() + 1;
-    file.take(enough as u64).read_to_end(&mut content)?;
+    let limit = limits::HTTP_TOKEN + "\r\n".len() + 1;
+    file.take(limit as u64).read_to_end(&mut content)?;
     Ok((content, mode))
 }
 
-/// The word of `Bearer WORD`; the scheme in any case, one space or more.
+/// The token of `Bearer TOKEN`: the scheme in any case, then one space or more.
 fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = authorization.split_at_checked("Bearer".len())?;
     let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer") && rest.starts_with(b" ");
@@ -123,10 +123,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_whole_word_is_the_token() {
+    fn only_the_whole_token_matches() {
         let token = Token::new(b"s3cret").unwrap();
         for right in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret", "bEaReR s3cret "] {
-            assert!(token.is_borne_by(right.as_bytes()), "{right}");
+            assert!(token.matches(right.as_bytes()), "{right}");
         }
         let wrong = [
             "",
@@ -146,11 +146,11 @@ mod tests {
             " Bearer s3cret",
         ];
         for wrong in wrong {
-            assert!(!token.is_borne_by(wrong.as_bytes()), "{wrong}");
+            assert!(!token.matches(wrong.as_bytes()), "{wrong}");
         }
     }
 
-    /// What the file's content makes; a file of its own for each test.
+    /// The result of loading a file with this content. Each test has a file of its own.
     fn load(name: &str, content: &[u8], mode: u32) -> Result<TokenFile, String> {
         let path =
             std::env::temp_dir().join(format!("musterd-token-{}-{name}", std::process::id()));
@@ -167,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_one_token_and_perhaps_a_line_end() {
+    fn a_token_file_has_one_token_and_at_most_one_line_end() {
         let longest = vec![b'x'; limits::HTTP_TOKEN];
         let good: [&[u8]; 4] = [b"s3cret", b"s3cret\n", b"s3cret\r\n", b"!~"];
         for content in good {
             let loaded = load("good", content, 0o600).unwrap();
-            let word = content.trim_ascii();
-            assert!(loaded.token.is_borne_by(&[b"Bearer ", word].concat()), "{content:?}");
+            let token = content.trim_ascii();
+            assert!(loaded.token.matches(&[b"Bearer ", token].concat()), "{content:?}");
         }
         assert!(load("longest", &[&longest[..], b"\r\n"].concat(), 0o600).is_ok());
         let bad: [(&[u8], &str); 9] = [
@@ -187,24 +187,25 @@ mod tests {
             ("s3cret\u{e9}".as_bytes(), NOT_VISIBLE),
             (b"s3cret\0", NOT_VISIBLE),
         ];
-        for (content, why) in bad {
+        for (content, want) in bad {
             let error = load("bad", content, 0o600).unwrap_err();
-            assert!(error.ends_with(why), "{content:?}: {error}");
+            assert!(error.ends_with(want), "{content:?}: {error}");
         }
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
-        for (path, why) in [("/nonexistent/token", "No such file"), ("", "No such"), ("/", "Is a")]
+    fn an_unreadable_file_is_named() {
+        for (path, reason) in
+            [("/nonexistent/token", "No such file"), ("", "No such"), ("/", "Is a")]
         {
             let error = Token::load(Path::new(path)).unwrap_err().to_string();
-            let want = format!("--http-write-token-file \"{path}\": {why}");
+            let want = format!("--http-write-token-file \"{path}\": {reason}");
             assert!(error.starts_with(&want), "{error}");
         }
     }
 
     #[test]
-    fn who_can_read_the_file_is_seen_and_the_word_is_not() {
+    fn a_world_readable_file_is_reported_and_the_token_is_not_shown() {
         for (mode, want) in [(0o600, false), (0o640, false), (0o604, true), (0o644, true)] {
             let loaded = load("mode", b"s3cret", mode).unwrap();
             assert_eq!(loaded.is_world_readable, want, "{mode:o}");

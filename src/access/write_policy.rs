@@ -1,13 +1,13 @@
-//! Who may change things over HTTP.
+//! Access rules for HTTP requests that change something.
 //!
-//! Must not: know routes. Any worker asks, for requests that would change something.
+//! Must not: know routes. HTTP workers call it, only for requests that would change something.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{AllowList, Denials, DenyReason, Token};
 
-/// The rules for requests that change something; where there are several, all hold.
+/// The rules for requests that change something. If there are several, all must hold.
 #[derive(Debug)]
 pub struct WritePolicy {
     allowed: AllowList,
@@ -16,26 +16,26 @@ pub struct WritePolicy {
 }
 
 impl WritePolicy {
-    /// WritePolicy of `allowed` networks who know the `token`; none when everyone may write. Counts in
-    /// `denials` whom it refuses.
+    /// Requires an address of `allowed` and the `token`, as far as they are given. `None` when neither
+    /// is: everyone may write. Denials are counted in `denials`.
     #[must_use]
     pub fn new(
         allowed: AllowList,
         token: Option<Token>,
         denials: Arc<Denials>,
     ) -> Option<Arc<Self>> {
-        let matters = !allowed.is_empty() || token.is_some();
-        matters.then(|| Arc::new(Self { allowed, token, denials }))
+        let has_rule = !allowed.is_empty() || token.is_some();
+        has_rule.then(|| Arc::new(Self { allowed, token, denials }))
     }
 
-    /// Whether a request of `peer` may change something; `authorization` is the value of its
-    /// field of that name.
+    /// Whether a request of `peer` may change something; if not, the denial is counted.
+    /// `authorization` is the value of the request's field of that name.
     #[must_use]
-    pub fn admit(&self, peer: IpAddr, authorization: Option<&[u8]>) -> bool {
-        let known = |token: &Token| authorization.is_some_and(|value| token.is_borne_by(value));
-        let reason = if !self.allowed.allow(peer) {
+    pub fn allows(&self, peer: IpAddr, authorization: Option<&[u8]>) -> bool {
+        let has_token = |token: &Token| authorization.is_some_and(|value| token.matches(value));
+        let reason = if !self.allowed.allows(peer) {
             DenyReason::WriteAllow
-        } else if !self.token.as_ref().is_none_or(known) {
+        } else if !self.token.as_ref().is_none_or(has_token) {
             DenyReason::WriteToken
         } else {
             return true;
@@ -57,16 +57,16 @@ mod tests {
         let both = WritePolicy::new(networks(), token(), Arc::clone(&denials)).unwrap();
         let (known, unknown) = (IpAddr::from([10, 1, 1, 1]), IpAddr::from([11, 1, 1, 1]));
         let (right, wrong) = (Some(&b"Bearer secret"[..]), Some(&b"Bearer secreT"[..]));
-        assert!(both.admit(known, right));
-        assert!(!both.admit(known, wrong) && !both.admit(known, None));
-        assert!(!both.admit(unknown, right) && !both.admit(unknown, None));
+        assert!(both.allows(known, right));
+        assert!(!both.allows(known, wrong) && !both.allows(known, None));
+        assert!(!both.allows(unknown, right) && !both.allows(unknown, None));
         let counts =
-            [DenyReason::WriteToken, DenyReason::WriteAllow].map(|at| denials.seen(at).count);
+            [DenyReason::WriteToken, DenyReason::WriteAllow].map(|at| denials.get(at).count);
         assert_eq!(counts, [2, 2]);
         let address = WritePolicy::new(networks(), None, Arc::default()).unwrap();
-        assert!(address.admit(known, None) && !address.admit(unknown, right));
+        assert!(address.allows(known, None) && !address.allows(unknown, right));
         let token = WritePolicy::new(AllowList::default(), token(), Arc::default()).unwrap();
-        assert!(token.admit(unknown, right) && !token.admit(known, None));
+        assert!(token.allows(unknown, right) && !token.allows(known, None));
         assert!(WritePolicy::new(AllowList::default(), None, Arc::default()).is_none());
     }
 }

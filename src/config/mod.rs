@@ -149,7 +149,7 @@ impl Config {
             max_registrations_per_nsqd: some(
                 "max-registrations-per-nsqd",
                 settings.max_registrations_per_nsqd,
-                limits::REGISTRATIONS_PER_PEER,
+                limits::REGISTRATIONS_PER_NSQD,
             )?,
         })
     }
@@ -275,7 +275,7 @@ impl Exit {
     pub fn report(&self, clock: &Clock) -> ExitCode {
         // Nobody listens: then the code has to do.
         let _ = std::io::stdout().write_all(self.stdout().as_bytes());
-        logging::to_stderr(&self.stderr(clock));
+        logging::write_to_stderr(&self.stderr(clock));
         ExitCode::from(self.code())
     }
 }

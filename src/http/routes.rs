@@ -13,7 +13,7 @@ use super::{Call, Respond, listing, query, response};
 use crate::clock::Timestamp;
 use crate::metrics::Families;
 use crate::protocol::NSQ_VERSION;
-use crate::protocol::names::{ChannelName, TopicName};
+use crate::protocol::names::{ALL_TOPICS, ChannelName, TopicName};
 use crate::registry::{LimitReached, NoSuchChannel, Registry};
 use crate::snapshots::{Snapshots, Topic};
 
@@ -34,9 +34,6 @@ pub struct Routes {
 
 /// Of answers of this many producers on it pays to keep them: 5 KB.
 pub const KEEP_FROM: usize = 32;
-
-/// The topic that means all of them.
-const ALL_TOPICS: &[u8] = b"*";
 
 pub(super) const JSON: &str = "Content-Type: application/json; charset=utf-8";
 pub(super) const HTML: &str = "Content-Type: text/html; charset=utf-8";
@@ -186,20 +183,20 @@ impl Routes {
         now: Timestamp,
         response: &mut impl Respond,
     ) -> Result<(), Error> {
-        if topic == ALL_TOPICS {
+        if topic == ALL_TOPICS.as_bytes() {
             return listing::lookup_every(self, now, || json(response, 100_000))
                 .ok_or(TOPIC_NOT_FOUND);
         }
         self.snapshots().topic(text(topic), |topic| {
             let topic = topic.ok_or(TOPIC_NOT_FOUND)?;
             let complete_until = || self.complete_until(topic, now);
-            if let Some(body) = topic.answer().get(now, complete_until) {
+            if let Some(body) = topic.cached_response().get(now, complete_until) {
                 json(response, body.len()).extend_from_slice(body);
                 return Ok(());
             }
             let count = topic.producers().len();
             // Before the answer is rendered: who speaks from here on stays in it.
-            let wanted = count >= self.keep_from && topic.answer().is_wanted();
+            let wanted = count >= self.keep_from && topic.cached_response().should_store();
             let right_until = wanted.then(complete_until).flatten();
             // Most producers' objects are this long.
             let out = json(response, 30 + 170 * count);
@@ -220,7 +217,11 @@ impl Routes {
             }
             out.extend_from_slice(b"]}");
             if let Some(right_until) = right_until {
-                topic.answer().keep(&out[start..], right_until, self.snapshots().room());
+                topic.cached_response().store(
+                    &out[start..],
+                    right_until,
+                    self.snapshots().cache_budget(),
+                );
             }
             Ok(())
         })
@@ -246,7 +247,7 @@ impl Routes {
     fn channels(&self, topic: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"channels\":[");
         let mut comma = Commas::default();
-        if topic == ALL_TOPICS {
+        if topic == ALL_TOPICS.as_bytes() {
             self.snapshots().each_topic(|_, topic| write_channels(topic, &mut comma, out));
         } else {
             self.snapshots().topic(text(topic), |topic| {

@@ -16,7 +16,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::connections::ConnectionCounters;
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input};
 use crate::limits;
-use crate::logging::Printable;
+use crate::logging::Escaped;
 use crate::metrics::{Families, StripedCounter};
 
 /// Responses, by the first digit of their status.
@@ -100,7 +100,7 @@ impl App for Requests {
         }
         if let Some(write_policy) = &self.write_policy
             && routes::writes(call)
-            && !write_policy.admit(self.peer.ip(), call.authorization)
+            && !write_policy.allows(self.peer.ip(), call.authorization)
         {
             return routes::forbidden(response);
         }
@@ -121,7 +121,7 @@ impl App for Requests {
         }
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let (method, target, peer) = (text(call.method), text(call.target.raw), self.peer);
-        let line = format!("{status} {} {} ({peer})", Printable(&method), Printable(&target));
+        let line = format!("{status} {} {} ({peer})", Escaped(&method), Escaped(&target));
         if is_quiet { tracing::debug!("{line}") } else { tracing::info!("{line}") }
     }
 

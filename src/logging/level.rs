@@ -1,6 +1,6 @@
-//! How much is logged: NSQ's five levels.
+//! NSQ's five log levels.
 //!
-//! Must not: know where lines go. Any thread may use it.
+//! Must not: know where lines are written. Any thread may use it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 
-/// The target that makes an error event a FATAL line; [`fatal!`](crate::fatal) sets it.
+/// The target of an event whose line is FATAL; [`fatal!`](crate::fatal) sets it.
 pub const FATAL: &str = "fatal";
 
 /// The least severe line that is printed.
@@ -18,19 +18,19 @@ pub const FATAL: &str = "fatal";
 pub enum Level {
     /// Everything, request lines included.
     Debug,
-    /// What the daemon does.
+    /// What the daemon does, such as listening and registrations.
     #[default]
     Info,
-    /// What an operator should look at.
+    /// What an operator should check.
     Warn,
     /// What went wrong.
     Error,
-    /// Only why the process ends.
+    /// Only the reason why the process ends.
     Fatal,
 }
 
 impl Level {
-    /// The most verbose tracing level that can pass.
+    /// The most verbose tracing level that is enabled.
     pub(super) fn filter(self) -> LevelFilter {
         match self {
             Self::Debug => LevelFilter::DEBUG,
@@ -40,12 +40,12 @@ impl Level {
         }
     }
 
-    /// Whether an event is printed at this level; the same for every event of one call site.
-    pub(super) fn lets_through(self, event: &Metadata<'_>) -> bool {
+    /// Whether an event is logged at this level. All events of one call site give the same result.
+    pub(super) fn enables(self, event: &Metadata<'_>) -> bool {
         Self::of(event) >= self
     }
 
-    /// The level of an event; tracing has no FATAL of its own.
+    /// The level of an event; tracing has no FATAL.
     pub(super) fn of(event: &Metadata<'_>) -> Self {
         match *event.level() {
             tracing::Level::ERROR if event.target() == FATAL => Self::Fatal,
@@ -58,7 +58,7 @@ impl Level {
 }
 
 impl fmt::Display for Level {
-    /// As it stands in a log line.
+    /// As a log line shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Debug => "DEBUG",
@@ -70,7 +70,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// A text that names no level; shown in NSQ's words (`internal/lg`).
+/// A text that names no level. Its message is NSQ's (`internal/lg`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownLevel(String);
 
@@ -85,7 +85,7 @@ impl std::error::Error for UnknownLevel {}
 impl FromStr for Level {
     type Err = UnknownLevel;
 
-    /// Reads a level's name in any case; `WARNING` is none, as in NSQ.
+    /// Parses a level's name in any case. `WARNING` is no name, as in NSQ.
     fn from_str(name: &str) -> Result<Self, UnknownLevel> {
         match name.to_lowercase().as_str() {
             "debug" => Ok(Self::Debug),

@@ -1,8 +1,8 @@
-//! One event as one line, in NSQ's form:
+//! Formats one event as one line, as NSQ does:
 //! `[nsqlookupd] 2026/11/21 22:31:27.217762 INFO: TCP: listening on 127.0.0.1:4160`.
 //!
-//! Must not: let a value break the line, or grow past [`limits::LOG_LINE`].
-//! Runs on whichever thread logs.
+//! Must not: let a value begin a new line; write more than [`limits::LOG_LINE`] bytes of text. Runs
+//! on the thread that logs.
 
 use std::fmt::{self, Write};
 
@@ -14,51 +14,51 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::escaped::Escaping;
 use super::level::Level;
-use super::printable::Escape;
 use crate::clock::{Clock, Timestamp};
 use crate::limits;
 
-/// What every line begins with: the operator's prefix, then the local time.
+/// The format of all lines: the operator's prefix, the local time, the level, the text.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct LineFormat {
     prefix: String,
     clock: Clock,
     zone: TimeZone,
 }
 
-impl Line {
-    /// Lines that begin with `prefix` and the wall time of `clock` in `zone`.
+impl LineFormat {
+    /// Lines that begin with `prefix` and the wall clock's time of `clock` in `zone`.
     pub(super) fn new(prefix: &str, clock: Clock, zone: TimeZone) -> Self {
         Self { prefix: prefix.to_owned(), clock, zone }
     }
 
-    /// The wall time that the next line would show.
+    /// The time that a line would show now.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.wall()
     }
 
-    /// A line outside of tracing, with its newline.
-    pub(super) fn whole(&self, level: Level, message: fmt::Arguments<'_>) -> String {
+    /// A line without a tracing event, with its newline.
+    pub(super) fn format(&self, level: Level, message: fmt::Arguments<'_>) -> String {
         let mut line = String::new();
-        self.head(&mut line, level)
+        self.write_header(&mut line, level)
             .and_then(|()| {
-                Escape { to: &mut line, room: Some(limits::LOG_LINE) }.write_fmt(message)
+                Escaping { to: &mut line, remaining: Some(limits::LOG_LINE) }.write_fmt(message)
             })
             .and_then(|()| line.write_char('\n'))
-            .expect("writing to a String cannot fail, and the wall clock stands in jiff's range");
+            .expect("writing to a String cannot fail, and the wall clock is in jiff's range");
         line
     }
 
-    /// Writes what stands before the message.
-    fn head(&self, to: &mut impl Write, level: Level) -> fmt::Result {
+    /// Writes prefix, time and level.
+    fn write_header(&self, to: &mut impl Write, level: Level) -> fmt::Result {
         to.write_str(&self.prefix)?;
-        time(to, self.clock.wall(), &self.zone)?;
+        write_time(to, self.clock.wall(), &self.zone)?;
         write!(to, " {level}: ")
     }
 }
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for LineFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -69,17 +69,17 @@ where
         mut to: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        self.head(&mut to, Level::of(event.metadata()))?;
-        let text = Escape { to: &mut to, room: Some(limits::LOG_LINE) };
-        let mut fields = Fields { text, first: true, result: Ok(()) };
+        self.write_header(&mut to, Level::of(event.metadata()))?;
+        let text = Escaping { to: &mut to, remaining: Some(limits::LOG_LINE) };
+        let mut fields = FieldWriter { text, first: true, result: Ok(()) };
         event.record(&mut fields);
         fields.result?;
         to.write_char('\n')
     }
 }
 
-/// Writes the local time as Go's `log` package does, cut to microseconds.
-fn time(to: &mut impl Write, at: Timestamp, zone: &TimeZone) -> fmt::Result {
+/// Writes the local time as Go's `log` package does, truncated to microseconds.
+fn write_time(to: &mut impl Write, at: Timestamp, zone: &TimeZone) -> fmt::Result {
     let at = Instant::from_nanosecond(i128::from(at.unix_nanos())).map_err(|_| fmt::Error)?;
     let at = zone.to_datetime(at);
     let (year, month, day) = (at.year(), at.month(), at.day());
@@ -88,14 +88,14 @@ fn time(to: &mut impl Write, at: Timestamp, zone: &TimeZone) -> fmt::Result {
     write!(to, "{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}.{micros:06}")
 }
 
-/// Writes the message as it is, and every other field as ` name=value`.
-struct Fields<'a, W: Write> {
-    text: Escape<'a, W>,
+/// Writes the message unchanged, and every other field as ` name=value`.
+struct FieldWriter<'a, W: Write> {
+    text: Escaping<'a, W>,
     first: bool,
     result: fmt::Result,
 }
 
-impl<W: Write> Visit for Fields<'_, W> {
+impl<W: Write> Visit for FieldWriter<'_, W> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let space = if std::mem::replace(&mut self.first, false) { "" } else { " " };
         let written = match field.name() {
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_is_local_and_cut_to_microseconds() {
+    fn time_is_local_and_truncated_to_microseconds() {
         let at = |nanos| Timestamp::from_unix_nanos(nanos);
         let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
         for (nanos, zone, want) in [
@@ -121,7 +121,7 @@ mod tests {
             (1_782_864_000_000_000_001, &berlin, "2026/07/01 02:00:00.000000"),
         ] {
             let mut out = String::new();
-            time(&mut out, at(nanos), zone).unwrap();
+            write_time(&mut out, at(nanos), zone).unwrap();
             assert_eq!(out, want);
         }
     }

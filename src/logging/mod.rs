@@ -1,15 +1,16 @@
-//! The log: NSQ's lines on stderr, written by a thread of its own.
+//! The log: lines in NSQ's format on stderr, written by a thread of its own.
 //!
-//! Any thread logs through tracing's macros and [`fatal!`](crate::fatal); the caller formats the line and
-//! queues it, so that a reader of stderr that is slow, stuck or gone holds nobody up: lines are
-//! dropped and counted instead. Control characters are escaped in everything but the prefix.
+//! Any thread logs with tracing's macros and [`fatal!`](crate::fatal). The caller formats the line and
+//! queues it; the queue never blocks. When stderr is slow, full or closed, lines are dropped and
+//! counted instead. Control characters are escaped in everything but the prefix.
 //!
-//! Must not: block a caller, fail, panic, or use the standard library's print macros, which do both.
+//! Must not: block a caller, fail, panic, or use the standard library's print macros, which block
+//! and panic.
 
+mod escaped;
 mod level;
 mod line;
-mod printable;
-mod sink;
+mod writer;
 
 use std::fmt;
 use std::io::Write;
@@ -23,79 +24,80 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt;
 
+pub use escaped::{Escaped, Quoted};
 pub use level::{FATAL, Level, UnknownLevel};
-pub use printable::{Printable, Quoted};
 
 use crate::clock::Clock;
 use crate::limits;
 use crate::metrics::Families;
-use line::Line;
-use sink::{Shared, Sink};
+use line::LineFormat;
+use writer::{LineWriter, Shared};
 
-/// The prefix of NSQ's own lines, and of ours unless `--log-prefix` says otherwise.
+/// The prefix of NSQ's lines, and the default of `--log-prefix`.
 pub const DEFAULT_PREFIX: &str = "[nsqlookupd] ";
 
-/// How long the end of the process waits for the queue to drain.
-const PATIENCE: Duration = Duration::from_millis(900);
+/// How long the end of the process waits until all queued lines are written.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// Logs a FATAL line: why the process ends. It does not end it.
+/// Logs a FATAL line: the reason why the process ends. It does not end the process.
 #[macro_export]
 macro_rules! fatal {
     ($($message:tt)+) => { ::tracing::error!(target: $crate::logging::FATAL, $($message)+) };
 }
 
-/// The running log. Dropping it writes out what is queued, within two seconds.
+/// The running log. Dropping it writes what is queued, within two seconds.
 #[derive(Debug)]
 pub struct Log {
     queue: NonBlocking,
-    /// Always there until the log is dropped.
+    /// `Some` until the log is dropped.
     guard: Option<WorkerGuard>,
     shared: Arc<Shared>,
 }
 
-/// Counts the lines that were lost; cheap to clone, for whoever shows it.
+/// The count of dropped lines, for the metrics; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Dropped(Arc<Shared>);
+pub struct DroppedLines(Arc<Shared>);
 
-impl Dropped {
-    /// Lines lost since the start, to a full queue or a stderr that refused them.
+impl DroppedLines {
+    /// Lines dropped since the start, because the queue was full or stderr refused them.
     #[must_use]
-    pub fn lines(&self) -> u64 {
-        self.0.dropped()
+    pub fn count(&self) -> u64 {
+        self.0.dropped_lines()
     }
 
     /// Registers the family of these lines.
     pub fn register_metrics(&self, families: &mut Families) {
         let (dropped, help) =
             (self.clone(), "Log lines lost to a full queue or to stderr's errors.");
-        families.counter("musterd_log_lines_dropped_total", help, &[], move || dropped.lines());
+        families.counter("musterd_log_lines_dropped_total", help, &[], move || dropped.count());
     }
 }
 
 impl Log {
-    /// Starts the process's log on stderr, and makes a panic one of its lines.
+    /// Starts the process's log on stderr, and logs panics as lines.
     ///
-    /// Call once; a second log in one process would receive nothing.
+    /// Call it once: a second log in one process receives nothing.
     #[must_use]
     pub fn start(level: Level, prefix: &str, clock: Clock) -> Self {
-        let line = Line::new(prefix, clock, TimeZone::system());
-        let (dispatch, log) = Self::over(std::io::stderr(), level, line, limits::LOG_LINES);
-        // An error means that another log was started before: then it is the one to use.
+        let format = LineFormat::new(prefix, clock, TimeZone::system());
+        let (dispatch, log) =
+            Self::with_output(std::io::stderr(), level, format, limits::LOG_LINES);
+        // An error means that another log was started before, which then stays in use.
         let _ = tracing::dispatcher::set_global_default(dispatch);
         std::panic::set_hook(Box::new(|panic| tracing::error!("PANIC: {panic}")));
         log
     }
 
-    /// Counts the lines that were lost.
+    /// The count of dropped lines.
     #[must_use]
-    pub fn dropped(&self) -> Dropped {
-        Dropped(Arc::clone(&self.shared))
+    pub fn dropped_lines(&self) -> DroppedLines {
+        DroppedLines(Arc::clone(&self.shared))
     }
 
-    fn over(
+    fn with_output(
         to: impl AsFd + Send + 'static,
         level: Level,
-        line: Line,
+        format: LineFormat,
         queued: usize,
     ) -> (Dispatch, Self) {
         let shared = Arc::new(Shared::default());
@@ -103,13 +105,13 @@ impl Log {
             .thread_name("log")
             .lossy(true)
             .buffered_lines_limit(queued)
-            .finish(Sink::new(to, Arc::clone(&shared), line.clone()));
-        shared.refused.get_or_init(|| queue.error_counter());
-        // Static per call site, so that an event which is off costs one load.
-        let filter = FilterFn::new(move |event| level.lets_through(event))
-            .with_max_level_hint(level.filter());
+            .finish(LineWriter::new(to, Arc::clone(&shared), format.clone()));
+        shared.queue_full.get_or_init(|| queue.error_counter());
+        // Evaluated once per call site, so that a disabled event costs one load.
+        let filter =
+            FilterFn::new(move |event| level.enables(event)).with_max_level_hint(level.filter());
         let lines = tracing_subscriber::fmt::layer()
-            .event_format(line)
+            .event_format(format)
             .with_ansi(false)
             .log_internal_errors(false)
             .with_writer(queue.clone());
@@ -121,25 +123,25 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.shared.stop();
-        // Wakes the thread when it has nothing to do; when the queue is full it is awake.
+        // Wakes the thread if it is idle; if the queue is full, it is awake.
         let _ = self.queue.write(b"");
-        let drained = self.shared.wait_until_drained(PATIENCE);
+        let drained = self.shared.wait_until_drained(DRAIN_TIMEOUT);
         let guard = self.guard.take();
         if !drained {
-            // The guard would print to stdout when it finds the queue full, and might block there.
+            // The guard prints to stdout when it finds the queue full, and might block there.
             std::mem::forget(guard);
         }
     }
 }
 
-/// A FATAL line with its newline, for failures before the log runs; NSQ's prefix, as NSQ has it.
+/// A FATAL line with its newline, for failures before the log runs. Its prefix is NSQ's, as in NSQ.
 #[must_use]
 pub fn fatal_line(clock: &Clock, message: fmt::Arguments<'_>) -> String {
-    Line::new(DEFAULT_PREFIX, clock.clone(), TimeZone::system()).whole(Level::Fatal, message)
+    LineFormat::new(DEFAULT_PREFIX, clock.clone(), TimeZone::system()).format(Level::Fatal, message)
 }
 
-/// Writes `text` to stderr; does not care whether that is possible.
-pub fn to_stderr(text: &str) {
+/// Writes `text` to stderr, and ignores an error.
+pub fn write_to_stderr(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
@@ -152,19 +154,19 @@ mod tests {
 
     const HEAD: &str = "[x] 2026/11/21 22:31:27.217762";
 
-    /// A log over a pipe with room for `queued` lines.
+    /// A log into a pipe, with a queue of `queued` lines.
     fn piped(level: Level, queued: usize) -> (Dispatch, Log, PipeReader) {
         let clock = Clock::manual(Timestamp::from_unix_nanos(1_795_300_287_217_762_000));
-        let line = Line::new("[x] ", clock, TimeZone::UTC);
+        let format = LineFormat::new("[x] ", clock, TimeZone::UTC);
         let (reader, writer) = pipe().unwrap();
-        let (dispatch, log) = Log::over(writer, level, line, queued);
+        let (dispatch, log) = Log::with_output(writer, level, format, queued);
         (dispatch, log, reader)
     }
 
-    /// Everything the log writes until it is dropped.
-    fn logged(level: Level, speak: impl FnOnce()) -> String {
+    /// Everything that `log_lines` logs.
+    fn logged(level: Level, log_lines: impl FnOnce()) -> String {
         let (dispatch, log, mut reader) = piped(level, 100);
-        tracing::dispatcher::with_default(&dispatch, speak);
+        tracing::dispatcher::with_default(&dispatch, log_lines);
         drop(log);
         let mut text = String::new();
         drop(dispatch);
@@ -173,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_nsqs() {
+    fn lines_have_nsq_s_format() {
         let (address, peer) = ("127.0.0.1:4160", "a\nb");
         let text = logged(Level::Info, || {
             tracing::info!("TCP: listening on {address}");
             tracing::warn!(peer, id = 7, "odd \x1b[2J{peer}");
             tracing::error!(peer = %Quoted(peer));
             tracing::debug!("not at this level");
-            fatal!("gone: {}", Printable("x\ry"));
+            fatal!("gone: {}", Escaped("x\ry"));
         });
         let want = [
             " INFO: TCP: listening on 127.0.0.1:4160\n",
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_lets_itself_and_worse_through() {
+    fn a_level_enables_itself_and_more_severe_ones() {
         for (level, want) in [
             (Level::Debug, "DIWEF"),
             (Level::Info, "IWEF"),
@@ -201,7 +203,7 @@ mod tests {
             (Level::Fatal, "F"),
         ] {
             let text = logged(level, || {
-                tracing::trace!("never asked for");
+                tracing::trace!("never enabled");
                 tracing::debug!("d");
                 tracing::info!("i");
                 tracing::warn!("w");
@@ -210,7 +212,7 @@ mod tests {
             });
             let got: String = text
                 .lines()
-                .filter(|line| !line.ends_with("never asked for"))
+                .filter(|line| !line.ends_with("never enabled"))
                 .filter_map(|line| line.strip_prefix(HEAD)?.chars().nth(1))
                 .collect();
             assert_eq!(got, want, "{level}");
@@ -224,9 +226,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_costs_only_the_lines() {
+    fn lines_are_dropped_when_stderr_is_closed() {
         let (dispatch, log, reader) = piped(Level::Info, 100);
-        let dropped = log.dropped();
+        let dropped = log.dropped_lines();
         drop(reader);
         tracing::dispatcher::with_default(&dispatch, || {
             for n in 0..10 {
@@ -234,25 +236,25 @@ mod tests {
             }
         });
         drop(log);
-        assert!(dropped.lines() >= 10, "{}", dropped.lines());
+        assert!(dropped.count() >= 10, "{}", dropped.count());
     }
 
     #[test]
-    fn a_reader_that_is_stuck_blocks_nobody_and_loses_no_line_that_was_queued() {
+    fn a_full_stderr_blocks_no_caller_and_every_queued_line_is_written() {
         const LINES: usize = 1_000;
         let (dispatch, log, reader) = piped(Level::Info, 50);
-        let dropped = log.dropped();
-        // On a thread of its own: if it is blocked, it is so for good.
-        let speak = || (0..LINES).for_each(|n| tracing::info!("{n} {}", "x".repeat(1_000)));
-        let (spoken, has_spoken) = crossbeam::channel::bounded(1);
+        let dropped = log.dropped_lines();
+        // On a thread of its own: a caller that is blocked stays so.
+        let log_lines = || (0..LINES).for_each(|n| tracing::info!("{n} {}", "x".repeat(1_000)));
+        let (done, is_done) = crossbeam::channel::bounded(1);
         let to = dispatch.clone();
         std::thread::spawn(move || {
-            tracing::dispatcher::with_default(&to, speak);
-            spoken.send(())
+            tracing::dispatcher::with_default(&to, log_lines);
+            done.send(())
         });
-        has_spoken.recv_timeout(Duration::from_secs(20)).expect("who logs is not blocked");
+        is_done.recv_timeout(Duration::from_secs(20)).expect("the caller is not blocked");
         // A pipe holds 64 KiB: most of these lines found the queue full, and were counted.
-        let refused = dropped.lines();
+        let refused = dropped.count();
         assert!(refused > 0);
         let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
         let (mut queued, mut reports) = (0, 0);
@@ -269,16 +271,16 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_never_reads_does_not_hold_up_the_end() {
+    fn a_full_stderr_does_not_delay_the_end() {
         let (dispatch, log, reader) = piped(Level::Info, 50);
-        let dropped = log.dropped();
+        let dropped = log.dropped_lines();
         tracing::dispatcher::with_default(&dispatch, || {
             for _ in 0..1_000 {
                 tracing::info!("{}", "x".repeat(1_000));
             }
         });
         drop(log);
-        assert!(dropped.lines() >= 900, "{}", dropped.lines());
+        assert!(dropped.count() >= 900, "{}", dropped.count());
         drop(reader);
     }
 }

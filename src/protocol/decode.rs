@@ -1,6 +1,6 @@
-//! `&[u8]` to a command, or "not all here yet", or the refusal that NSQ's clients expect.
+//! Decodes commands: input bytes to a complete command, or "incomplete", or NSQ's error.
 //!
-//! Must not: hold state; who has identified is the session's to know. Source: nsq
+//! Must not: hold state; the session knows whether its peer has identified. Source: nsq
 //! `nsqlookupd/lookup_protocol_v1.go`.
 
 use std::fmt;
@@ -11,34 +11,34 @@ use crate::limits;
 /// A complete command, borrowed from the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// A sign of life.
+    /// Keeps the nsqd active.
     Ping,
-    /// Who the nsqd is: the JSON body.
+    /// Describes the nsqd: the JSON body, a [`PeerInfo`](super::peer_info::PeerInfo).
     Identify(&'a [u8]),
-    /// The nsqd carries this topic and channel. The names are valid.
+    /// Registers the nsqd for this topic and channel. The names are valid.
     Register(&'a str, Option<&'a str>),
-    /// The nsqd no longer carries this channel; without one, this topic and all its channels.
+    /// Removes the nsqd from this channel, or without one from this topic and all its channels.
     Unregister(&'a str, Option<&'a str>),
 }
 
-/// A command that is not carried out: the error code, and the text behind it. Every one is
-/// fatal: it is sent, then the connection closes.
+/// Why a command is not executed: NSQ's error code and a text. Every error is fatal: it is sent,
+/// then the connection is closed. NSQ: `FatalClientErr`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandError {
     /// Which of NSQ's error codes.
     pub code: ErrorCode,
-    /// What follows the code; may repeat bytes of the peer that are no UTF-8.
+    /// What follows the code. It may repeat bytes of the peer that are not UTF-8.
     pub text: Vec<u8>,
 }
 
 /// NSQ's error codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
-    /// `E_INVALID`: no such command, or not now.
+    /// `E_INVALID`: an unknown command, or one that is not allowed in this state.
     Invalid,
-    /// `E_BAD_TOPIC`: not a topic name.
+    /// `E_BAD_TOPIC`: no valid topic name.
     BadTopic,
-    /// `E_BAD_CHANNEL`: not a channel name.
+    /// `E_BAD_CHANNEL`: no valid channel name.
     BadChannel,
     /// `E_BAD_BODY`: an IDENTIFY body that cannot be used.
     BadBody,
@@ -65,7 +65,7 @@ impl CommandError {
         Self { code, text: text.into() }
     }
 
-    /// The whole reply: code, space, text.
+    /// The payload of the response: code, space, text.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
         [self.code.as_str().as_bytes(), b" ", &self.text].concat()
@@ -78,12 +78,12 @@ impl fmt::Display for CommandError {
     }
 }
 
-/// Takes the first command off `input`: the command and how many bytes it took, or `None` when
-/// it is not complete. `identified`: whether the peer has; `end`: nothing follows `input`.
+/// Decodes the first command of `input`: the command and its length in bytes, or `None` when it is
+/// incomplete. `identified`: whether the peer has identified; `end`: no byte will follow `input`.
 ///
 /// # Errors
-/// What NSQ refuses, in NSQ's words and order; and lines and bodies longer than
-/// [`limits::COMMAND_LINE`] and [`limits::IDENTIFY_BODY`]. The connection closes.
+/// What NSQ refuses, with NSQ's texts and in NSQ's order; also lines and bodies longer than
+/// [`limits::COMMAND_LINE`] and [`limits::IDENTIFY_BODY`].
 pub fn decode(
     input: &[u8],
     identified: bool,
@@ -99,10 +99,10 @@ pub fn decode(
             Err(CommandError::new(ErrorCode::Invalid, text))
         };
     };
-    let mut words = trim_space(&input[..newline]).split(|&byte| byte == b' ');
-    let verb = words.next().unwrap_or_default();
+    let mut params = trim_space(&input[..newline]).split(|&byte| byte == b' ');
+    let command = params.next().unwrap_or_default();
     let rest = newline + 1;
-    match verb {
+    match command {
         b"PING" => Ok(Some((Command::Ping, rest))),
         b"IDENTIFY" if identified => {
             Err(CommandError::new(ErrorCode::Invalid, "cannot IDENTIFY again"))
@@ -115,29 +115,29 @@ pub fn decode(
             Err(CommandError::new(ErrorCode::Invalid, "client must IDENTIFY"))
         }
         b"REGISTER" => {
-            let (topic, channel) = topic_and_channel("REGISTER", words)?;
+            let (topic, channel) = topic_and_channel("REGISTER", params)?;
             Ok(Some((Command::Register(topic, channel), rest)))
         }
         b"UNREGISTER" => {
-            let (topic, channel) = topic_and_channel("UNREGISTER", words)?;
+            let (topic, channel) = topic_and_channel("UNREGISTER", params)?;
             Ok(Some((Command::Unregister(topic, channel), rest)))
         }
-        _ => Err(CommandError::new(ErrorCode::Invalid, [b"invalid command ", verb].concat())),
+        _ => Err(CommandError::new(ErrorCode::Invalid, [b"invalid command ", command].concat())),
     }
 }
 
-/// Bytes of the length before a body or a reply.
+/// Bytes of the length before a body or a response.
 const LENGTH: usize = 4;
 
-/// The body at the start of `input`, behind its big-endian `int32` length.
+/// The IDENTIFY body at the start of `input`, which begins with its length as a big-endian `int32`.
 fn identify_body(input: &[u8], end: bool) -> Result<Option<&[u8]>, CommandError> {
-    let incomplete = |what: &str| {
-        if end { Err(CommandError::new(ErrorCode::BadBody, what)) } else { Ok(None) }
+    let incomplete = |error: &str| {
+        if end { Err(CommandError::new(ErrorCode::BadBody, error)) } else { Ok(None) }
     };
     let Some((length, body)) = input.split_first_chunk::<LENGTH>() else {
         return incomplete("IDENTIFY failed to read body size");
     };
-    // Divergence: nsqlookupd dies of a negative length and allocates whatever a positive one says.
+    // Divergence: nsqlookupd crashes on a negative length, and allocates any positive one.
     let length = i32::from_be_bytes(*length);
     let Ok(length) = usize::try_from(length) else {
         let text = format!("IDENTIFY invalid body size {length}");
@@ -153,42 +153,43 @@ fn identify_body(input: &[u8], end: bool) -> Result<Option<&[u8]>, CommandError>
     }
 }
 
-/// The names behind REGISTER and UNREGISTER; further words are ignored, an empty channel is none.
+/// The names of a REGISTER or UNREGISTER. Further parameters are ignored; an empty channel is none.
 fn topic_and_channel<'a>(
-    verb: &str,
-    mut words: impl Iterator<Item = &'a [u8]>,
+    command: &str,
+    mut params: impl Iterator<Item = &'a [u8]>,
 ) -> Result<(&'a str, Option<&'a str>), CommandError> {
-    let Some(topic) = words.next() else {
+    let Some(topic) = params.next() else {
         return Err(CommandError::new(
             ErrorCode::Invalid,
-            format!("{verb} insufficient number of params"),
+            format!("{command} insufficient number of params"),
         ));
     };
-    let channel = words.next().filter(|channel| !channel.is_empty());
-    let topic = name(ErrorCode::BadTopic, verb, "topic", topic)?;
-    let channel =
-        channel.map(|channel| name(ErrorCode::BadChannel, verb, "channel", channel)).transpose()?;
+    let channel = params.next().filter(|channel| !channel.is_empty());
+    let topic = name(ErrorCode::BadTopic, command, "topic", topic)?;
+    let channel = channel
+        .map(|channel| name(ErrorCode::BadChannel, command, "channel", channel))
+        .transpose()?;
     Ok((topic, channel))
 }
 
 fn name<'a>(
     code: ErrorCode,
-    verb: &str,
-    what: &str,
+    command: &str,
+    kind: &str,
     name: &'a [u8],
 ) -> Result<&'a str, CommandError> {
     match std::str::from_utf8(name) {
         Ok(name) if names::is_valid(name.as_bytes()) => Ok(name),
         _ => {
             let text =
-                [verb.as_bytes(), b" ", what.as_bytes(), b" name '", name, b"' is not valid"];
+                [command.as_bytes(), b" ", kind.as_bytes(), b" name '", name, b"' is not valid"];
             Err(CommandError::new(code, text.concat()))
         }
     }
 }
 
-/// Go's `strings.TrimSpace`, for text that may be no UTF-8: trims while whole characters are
-/// white space.
+/// Go's `strings.TrimSpace` for text that may not be UTF-8: removes whole white-space characters
+/// from both ends.
 fn trim_space(mut line: &[u8]) -> &[u8] {
     while let Some(space) = leading_space(line) {
         line = &line[space..];
@@ -199,24 +200,24 @@ fn trim_space(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// How many bytes the white-space character at the start takes, if there is one.
+/// The length of the white-space character at the start, if there is one.
 fn leading_space(line: &[u8]) -> Option<usize> {
     let longest = longest_character(*line.first()?).min(line.len());
     (1..=longest).find_map(|length| space(&line[..length]))
 }
 
-/// How many bytes the white-space character at the end takes, if there is one.
+/// The length of the white-space character at the end, if there is one.
 fn trailing_space(line: &[u8]) -> Option<usize> {
     let longest = longest_character(*line.last()?).min(line.len());
     (1..=longest).find_map(|length| space(&line[line.len() - length..]))
 }
 
-/// The most bytes of a character that has `edge` at either end: an ASCII byte is a whole one.
+/// The largest length of a character whose first or last byte is `edge`.
 fn longest_character(edge: u8) -> usize {
     if edge.is_ascii() { 1 } else { 4 }
 }
 
-/// The length of `bytes`, if they are one white-space character.
+/// The length of `bytes`, if they are exactly one white-space character.
 fn space(bytes: &[u8]) -> Option<usize> {
     if let [byte @ 0..0x80] = bytes {
         return char::from(*byte).is_whitespace().then_some(1);
@@ -233,12 +234,12 @@ mod tests {
 
     fn check(input: &[u8], identified: bool, want: Result<Option<(Command<'_>, usize)>, &str>) {
         let got = decode(input, identified, false);
-        let got = got.map_err(|refusal| String::from_utf8_lossy(&refusal.message()).into_owned());
+        let got = got.map_err(|error| String::from_utf8_lossy(&error.message()).into_owned());
         assert_eq!(got, want.map_err(str::to_owned), "{:?}", String::from_utf8_lossy(input));
     }
 
     #[test]
-    fn what_a_client_encodes_is_decoded() {
+    fn a_command_of_a_client_is_decoded() {
         let mut bytes = Vec::new();
         testkit::wire::register("t", Some("c"), &mut bytes);
         assert_eq!(decode(&bytes, true, false), Ok(Some((Command::Register("t", Some("c")), 13))));
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn commands() {
+    fn commands_are_decoded() {
         check(b"PING\n", false, Ok(Some((Command::Ping, 5))));
         check(b"PIN", false, Ok(None));
         check(b"", false, Ok(None));
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn invalid_input_is_refused() {
         check(b"\n", false, Err("E_INVALID invalid command "));
         check(b"FOO bar\n", false, Err("E_INVALID invalid command FOO"));
         check(b"IDENTIFY\n", true, Err("E_INVALID cannot IDENTIFY again"));
@@ -293,8 +294,8 @@ mod tests {
     }
 
     #[test]
-    fn an_end_inside_a_body_is_told() {
-        let refusal = |input| decode(input, false, true).map_err(|refusal| refusal.to_string());
+    fn an_end_inside_a_body_is_an_error() {
+        let refusal = |input| decode(input, false, true).map_err(|error| error.to_string());
         let size = "E_BAD_BODY IDENTIFY failed to read body size".to_owned();
         assert_eq!(refusal(b"IDENTIFY\n\0\0"), Err(size));
         let body = "E_BAD_BODY IDENTIFY failed to read body".to_owned();
@@ -303,9 +304,9 @@ mod tests {
     }
 
     proptest! {
-        /// A prefix of a command is incomplete or the same command or refusal, never another one.
+        /// A prefix of the input is incomplete, or decodes as the whole input does.
         #[test]
-        fn a_prefix_never_means_something_else(
+        fn a_prefix_never_decodes_differently(
             input in prop_oneof![
                 "(PING|IDENTIFY|REGISTER|UNREGISTER|FOO)?[ a-z#!]{0,20}\n.{0,9}".prop_map(String::into_bytes),
                 prop::collection::vec(any::<u8>(), 0..200),

@@ -2,7 +2,7 @@
 //!
 //! Must not: know what the strings mean.
 
-/// The digits of `\u00XX`.
+/// The hexadecimal digits of `\u00XX`.
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `text` as a JSON string, quotes included, with Go's escapes: `<`, `>`, `&`, U+2028 and
@@ -26,8 +26,8 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Hands the escape of the first character of `bytes` to `write`, if it needs one, and returns
-/// how many bytes that character takes.
+/// If the first character of `bytes` needs an escape, calls `write` with it and returns how many
+/// bytes the character takes.
 fn escape(bytes: &[u8], write: impl FnOnce(&[u8])) -> Option<usize> {
     match bytes {
         [b'"', ..] => write(b"\\\""),
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn as_go_writes_it() {
+    fn strings_are_escaped_as_go_does() {
         let cases = [
             ("", r#""""#),
             ("plain é ÿ 𝄞 \u{fffd}\u{7f}", "\"plain é ÿ 𝄞 \u{fffd}\u{7f}\""),
@@ -76,7 +76,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_reader_gets_the_text_back(text in any::<String>()) {
+        fn serde_json_reads_the_same_text(text in any::<String>()) {
             prop_assert_eq!(serde_json::from_str::<String>(&written(&text)).expect("valid"), text);
         }
     }

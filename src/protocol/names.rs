@@ -1,6 +1,6 @@
-//! Topic and channel names: valid once made.
+//! Topic and channel names, which are valid by construction.
 //!
-//! Must not: allocate before a name is known to be valid. Source: nsq `internal/protocol/names.go`.
+//! Must not: allocate for a name that is not valid. Source: nsq `internal/protocol/names.go`.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use crate::limits;
 
-/// The suffix of topics and channels that go when their last producer is gone.
+/// The suffix of topics and channels that are removed with their last producer.
 pub const EPHEMERAL: &str = "#ephemeral";
+
+/// Stands for every topic in the HTTP API's requests that allow it. It is no valid name.
+pub const ALL_TOPICS: &str = "*";
 
 /// Whether `name` is a valid topic or channel name: `^[.a-zA-Z0-9_-]+(#ephemeral)?$`, 1 to 64
 /// bytes with the suffix.
@@ -42,7 +45,7 @@ macro_rules! name {
                 &self.0
             }
 
-            /// Whether it goes when its last producer is gone.
+            /// Whether it is removed with its last producer.
             #[must_use]
             pub fn is_ephemeral(&self) -> bool {
                 self.0.ends_with(EPHEMERAL)

@@ -1,6 +1,7 @@
-//! Who an nsqd is: the IDENTIFY body, read by Go's rules with simd-json, and written again.
+//! NSQ's `PeerInfo`: the IDENTIFY body, decoded by the rules of Go's `encoding/json`, and encoded.
 //!
-//! Must not: trust a length, a type or an encoding of the peer. Source: nsq
+//! simd-json parses; what it does otherwise than Go is handled here. Must not: trust a length, a type
+//! or an encoding of the peer. Source: nsq
 //! `nsqlookupd/lookup_protocol_v1.go` `IDENTIFY` and `registration_db.go` `PeerInfo`; Go
 //! `encoding/json`.
 
@@ -15,45 +16,45 @@ use super::json;
 /// What an nsqd says of itself in IDENTIFY.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerInfo {
-    /// The machine's name; may be empty.
+    /// The machine's host name; may be empty.
     pub hostname: Box<str>,
-    /// The host name or address at which consumers reach it; never empty.
+    /// The host name or address that consumers connect to; never empty.
     pub broadcast_address: Box<str>,
-    /// Its TCP port; never 0. Go's `int`: nobody checks that it is a port.
+    /// Its TCP port; never 0. Go's `int`, which may be no valid port.
     pub tcp_port: i64,
     /// Its HTTP port; never 0.
     pub http_port: i64,
     /// Its version; never empty.
     pub version: Box<str>,
-    /// Its zone, if it announced one (nsqd after 1.3.0).
+    /// Its zone, if it sent one (nsqd after 1.3.0).
     pub topology_zone: Option<Box<str>>,
-    /// Its region, if it announced one (nsqd after 1.3.0).
+    /// Its region, if it sent one (nsqd after 1.3.0).
     pub topology_region: Option<Box<str>>,
 }
 
 impl PeerInfo {
-    /// Reads an IDENTIFY body.
+    /// Decodes an IDENTIFY body.
     ///
     /// # Errors
     /// `E_BAD_BODY` when it is no JSON object of Go's `PeerInfo`, or lacks an address, a port or
-    /// a version. The connection closes.
+    /// a version.
     pub fn decode(body: &[u8]) -> Result<Self, CommandError> {
-        let identity = parse(body).ok_or_else(|| {
+        let peer_info = parse(body).ok_or_else(|| {
             CommandError::new(ErrorCode::BadBody, "IDENTIFY failed to decode JSON body")
         })?;
-        let complete = !identity.broadcast_address.is_empty()
-            && identity.tcp_port != 0
-            && identity.http_port != 0
-            && !identity.version.is_empty();
+        let complete = !peer_info.broadcast_address.is_empty()
+            && peer_info.tcp_port != 0
+            && peer_info.http_port != 0
+            && !peer_info.version.is_empty();
         if !complete {
             return Err(CommandError::new(ErrorCode::BadBody, "IDENTIFY missing fields"));
         }
-        Ok(identity)
+        Ok(peer_info)
     }
 
     /// Appends the fields as the inside of a JSON object, in the order of NSQ's answers:
-    /// `"hostname":…,"broadcast_address":…,"tcp_port":…,"http_port":…,"version":…`, then what
-    /// was announced of `topology_zone` and `topology_region`.
+    /// `"hostname":…,"broadcast_address":…,"tcp_port":…,"http_port":…,"version":…`, then
+    /// `topology_zone` and `topology_region`, if it sent them.
     pub fn write_fields(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\"hostname\":");
         json::write_string(&self.hostname, out);
@@ -61,7 +62,7 @@ impl PeerInfo {
         json::write_string(&self.broadcast_address, out);
         let mut ports = String::new();
         write!(ports, ",\"tcp_port\":{},\"http_port\":{}", self.tcp_port, self.http_port)
-            .expect("a String takes what it is given");
+            .expect("writing to a String cannot fail");
         out.extend_from_slice(ports.as_bytes());
         out.extend_from_slice(b",\"version\":");
         json::write_string(&self.version, out);
@@ -76,7 +77,7 @@ impl PeerInfo {
         }
     }
 
-    /// Takes over one member of the object. `None`: the value is not of the field's type.
+    /// Sets the field of one member of the object. `None`: the value is not of the field's type.
     fn set(&mut self, key: &str, value: &Node<'_>) -> Option<()> {
         match fold(key).as_ref() {
             "hostname" => set_string(&mut self.hostname, value),
@@ -84,7 +85,7 @@ impl PeerInfo {
             "version" => set_string(&mut self.version, value),
             "tcp_port" => set_int(&mut self.tcp_port, value),
             "http_port" => set_int(&mut self.http_port, value),
-            // Its type is checked, its value is not believed: a peer is its socket's address.
+            // The type is checked, the value is not used: the socket's address counts.
             "remote_address" => set_string(&mut Box::default(), value),
             "topology_zone" => set_optional(&mut self.topology_zone, value),
             "topology_region" => set_optional(&mut self.topology_region, value),
@@ -93,18 +94,18 @@ impl PeerInfo {
     }
 }
 
-/// The body's members by Go's rules: keys in any case, the last duplicate wins, null changes
-/// nothing, unknown keys are ignored whatever they hold.
+/// Parses by Go's rules: keys in any case, the last duplicate wins, null changes nothing, unknown
+/// keys are ignored with any value.
 fn parse(body: &[u8]) -> Option<PeerInfo> {
-    // simd-json takes a NUL behind a number for the end of it; JSON has no raw control characters
-    // but these, in strings or out of them. Without an early end, many bytes are looked at at once.
+    // simd-json takes a NUL behind a number for its end. JSON allows no raw control characters but
+    // these, inside and outside of strings. The fold has no early exit, so that it is vectorised.
     let is_control = |byte: u8| (byte < b' ') & !matches!(byte, b'\t' | b'\n' | b'\r');
     if body.iter().fold(false, |found, &byte| found | is_control(byte)) {
         return None;
     }
-    let mut text = go_text(body).into_owned();
+    let mut text = with_replacement_characters(body).into_owned();
     let tape = simd_json::to_tape(&mut text).ok()?;
-    let mut identity = PeerInfo::default();
+    let mut peer_info = PeerInfo::default();
     let (root, mut rest) = tape.0.split_first()?;
     let members = match root {
         Node::Object { len, .. } => *len,
@@ -113,14 +114,14 @@ fn parse(body: &[u8]) -> Option<PeerInfo> {
     };
     for _ in 0..members {
         let [Node::String(key), value, ..] = rest else { return None };
-        identity.set(key, value)?;
+        peer_info.set(key, value)?;
         let inside = match value {
             Node::Object { count, .. } | Node::Array { count, .. } => *count,
             Node::String(_) | Node::Static(_) => 0,
         };
         rest = rest.get(2 + inside..)?;
     }
-    Some(identity)
+    Some(peer_info)
 }
 
 fn set_string(field: &mut Box<str>, value: &Node<'_>) -> Option<()> {
@@ -142,7 +143,7 @@ fn set_int(field: &mut i64, value: &Node<'_>) -> Option<()> {
     Some(())
 }
 
-/// nsqlookupd 1.3.0 does not know these keys, so that no type is wrong.
+/// nsqlookupd 1.3.0 does not know these keys and ignores values of any type.
 fn set_optional(field: &mut Option<Box<str>>, value: &Node<'_>) -> Option<()> {
     if let Node::String(text) = value {
         *field = (!text.is_empty()).then(|| (*text).into());
@@ -150,8 +151,8 @@ fn set_optional(field: &mut Option<Box<str>>, value: &Node<'_>) -> Option<()> {
     Some(())
 }
 
-/// The key as Go's decoder compares it: without case, by Unicode's simple folding, which knows
-/// two letters beyond ASCII that fold into it.
+/// The key as Go's decoder compares it: without case, by Unicode's simple folding, in which two
+/// letters outside of ASCII fold to ASCII.
 fn fold(key: &str) -> Cow<'_, str> {
     if key.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
         return Cow::Borrowed(key);
@@ -164,9 +165,9 @@ fn fold(key: &str) -> Cow<'_, str> {
     Cow::Owned(folded.collect())
 }
 
-/// `body` with what Go reads as U+FFFD written as U+FFFD: bytes that are no UTF-8, one for one,
-/// and escapes of lone surrogates. What is left is JSON for simd-json, or for nobody.
-fn go_text(body: &[u8]) -> Cow<'_, [u8]> {
+/// Replaces what Go reads as U+FFFD, but simd-json refuses, by U+FFFD: every byte that is not UTF-8,
+/// and escapes of lone surrogates.
+fn with_replacement_characters(body: &[u8]) -> Cow<'_, [u8]> {
     if std::str::from_utf8(body).is_ok() && !body.windows(2).any(|pair| pair == b"\\u") {
         return Cow::Borrowed(body);
     }
@@ -177,12 +178,12 @@ fn go_text(body: &[u8]) -> Cow<'_, [u8]> {
             text.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
-    mend_surrogates(&mut text);
+    replace_lone_surrogates(&mut text);
     Cow::Owned(text)
 }
 
-/// Replaces each `\uD800`-like escape that is not half of a pair by `\uFFFD`.
-fn mend_surrogates(text: &mut [u8]) {
+/// Replaces each surrogate escape (`\uD800` to `\uDFFF`) that is not half of a pair by `\uFFFD`.
+fn replace_lone_surrogates(text: &mut [u8]) {
     let mut at = 0;
     while at + 1 < text.len() {
         if text[at] != b'\\' {
@@ -200,7 +201,7 @@ fn mend_surrogates(text: &mut [u8]) {
     }
 }
 
-/// The number of the `\uXXXX` escape at the start of `text`, if one stands there.
+/// The code unit of the `\uXXXX` escape at the start of `text`, if there is one.
 fn code_unit(text: &[u8]) -> Option<u16> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
     digits.iter().try_fold(0, |number, digit| {
@@ -215,14 +216,14 @@ mod tests {
 
     const BASE: &str = r#""version":"1","tcp_port":1,"http_port":2,"broadcast_address":"b""#;
 
-    /// The body `{BASE, extra}`, read; or the refusal's text.
+    /// Decodes the body `{BASE, extra}`; the error is the response's text.
     fn with(extra: &[u8]) -> Result<PeerInfo, String> {
         let body = [b"{", BASE.as_bytes(), b",", extra, b"}"].concat();
-        PeerInfo::decode(&body).map_err(|refusal| refusal.to_string())
+        PeerInfo::decode(&body).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn go_reads_these() {
+    fn accepts_what_go_accepts() {
         let hostname = |extra: &[u8]| with(extra).map(|identity| identity.hostname.into_string());
         let cases: &[(&[u8], &str)] = &[
             (br#""hostname":"h""#, "h"),
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn go_refuses_these() {
+    fn refuses_what_go_refuses() {
         let undecodable = "E_BAD_BODY IDENTIFY failed to decode JSON body";
         let missing = "E_BAD_BODY IDENTIFY missing fields";
         let bodies: &[(&[u8], &str)] = &[
@@ -266,7 +267,7 @@ mod tests {
             (br#"{"tcp_port":1,"http_port":2,"broadcast_address":"b"}"#, missing),
         ];
         for (body, want) in bodies {
-            let got = PeerInfo::decode(body).map_err(|refusal| refusal.to_string());
+            let got = PeerInfo::decode(body).map_err(|error| error.to_string());
             assert_eq!(got, Err((*want).to_owned()), "{}", String::from_utf8_lossy(body));
         }
         let members: &[&[u8]] = &[
@@ -295,20 +296,19 @@ mod tests {
     }
 
     proptest! {
-        /// simd-json agrees with another reader on what is JSON at all (whole numbers that fit no
-        /// 64 bits and lone surrogates apart, which Go reads and that one does not).
+        /// Except for integers of more than 64 bits and lone surrogates, which Go and this decoder
+        /// accept and serde_json does not.
         #[test]
-        fn what_is_json_is_nobody_s_opinion(
+        fn serde_json_agrees_on_what_is_json(
             extra in r#"("[a-z\\"\n/u0d]{0,6}":)?[0-9.eE+\-]{0,5}|("[a-z]{0,3}":)?[\[\]{}:,"tfn 1a]{0,12}"#,
         ) {
             let body = format!("{{{BASE},{extra}}}");
-            let other = serde_json::from_str::<serde_json::Value>(&body).is_ok();
-            prop_assert_eq!(PeerInfo::decode(body.as_bytes()).is_ok(), other, "{}", body);
+            let expected = serde_json::from_str::<serde_json::Value>(&body).is_ok();
+            prop_assert_eq!(PeerInfo::decode(body.as_bytes()).is_ok(), expected, "{}", body);
         }
 
-        /// Whatever is read is written so that it is read again.
         #[test]
-        fn it_survives_its_own_encoding(hostname in any::<String>(), zone in proptest::option::of(".+")) {
+        fn encoding_and_decoding_give_the_same_peer_info(hostname in any::<String>(), zone in proptest::option::of(".+")) {
             let identity = PeerInfo {
                 hostname: hostname.into(),
                 broadcast_address: "b".into(),
@@ -325,7 +325,7 @@ mod tests {
         }
 
         #[test]
-        fn no_body_breaks_it(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = PeerInfo::decode(&body);
         }
     }

@@ -1,8 +1,8 @@
-//! [`EpochTable<T>`]: shared values found by their hash, which readers walk without waiting.
+//! [`EpochTable<T>`]: shared values found by their hash, which readers search without waiting.
 //!
-//! An open-addressed table of pointers: adding a value stores one pointer, and a table that is half
-//! full is replaced by a larger one without a look at the reference count of what is in it. Must
-//! not: hand a guard or a reference out of a closure. Writers wait for each other, readers for
+//! An open-addressed hash table of pointers. Inserting a value stores one pointer; a table that is
+//! half full is replaced by a larger one, which copies pointers and touches no reference count. Must
+//! not: return a guard or a reference from a closure. Writers wait for each other, readers for
 //! nobody.
 
 use std::sync::atomic::Ordering;
@@ -10,50 +10,51 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam::epoch::{self, Atomic, Guard, Owned, Shared};
 
-use super::WAITING;
+use super::RETIRED;
 
-/// The cells of the first table. A power of two, as every table's number of cells is.
-const LEAST: usize = 4;
-/// A table with fewer values than one in so many cells is replaced by a smaller one, so that a walk
-/// over it stays linear in what it holds.
-const SPARSE: usize = 16;
-/// The tag of a null cell whose value was taken out: a search goes on behind it.
+/// The cells of the smallest table. A power of two, as every table's number of cells is.
+const MIN_CELLS: usize = 4;
+/// A table with fewer values than one in this many cells is replaced by a smaller one, so that
+/// visiting all values stays linear in their number.
+const MAX_CELLS_PER_VALUE: usize = 16;
+/// The tag of a null cell whose value was removed: a search continues behind it.
 const DELETED: usize = 1;
 
-/// A value that knows its hash.
-pub trait Hash64 {
-    /// The hash: always the same, and well mixed in its low bits.
-    fn hash64(&self) -> u64;
+/// A value that stores its own hash.
+pub trait StoredHash {
+    /// The hash. It never changes, and its low bits are well mixed.
+    fn stored_hash(&self) -> u64;
 }
 
-/// Shared values by hash; two may have the same.
+/// Shared values by hash. Two values may have the same hash.
 #[derive(Debug)]
-pub struct EpochTable<T: Hash64 + Send + Sync + 'static> {
-    /// Each cell is null, or a value's `Arc::into_raw` that counts as one owner. Only the newest
-    /// table's cells own.
+pub struct EpochTable<T: StoredHash + Send + Sync + 'static> {
+    /// Each cell is null, or the `Arc::into_raw` of a value. Such a pointer is one of the value's
+    /// owners, but only in the current table: older tables that readers still search own nothing.
     cells: Atomic<Cells<T>>,
-    /// How much of the newest table is in use. Whoever changes something holds it.
-    used: Mutex<Used>,
+    /// How full the current table is. Every writer holds this lock.
+    usage: Mutex<Usage>,
 }
 
 type Cells<T> = Box<[Atomic<T>]>;
 
 #[derive(Debug, Default)]
-struct Used {
+struct Usage {
     values: usize,
-    gone: usize,
+    /// Cells tagged [`DELETED`].
+    deleted: usize,
 }
 
-impl<T: Hash64 + Send + Sync + 'static> Default for EpochTable<T> {
+impl<T: StoredHash + Send + Sync + 'static> Default for EpochTable<T> {
     fn default() -> Self {
-        const { assert!(align_of::<T>() > DELETED, "a pointer has room for the mark") };
-        Self { cells: Atomic::new(empty(LEAST)), used: Mutex::default() }
+        const { assert!(align_of::<T>() > DELETED, "a pointer has room for the tag") };
+        Self { cells: Atomic::new(empty(MIN_CELLS)), usage: Mutex::default() }
     }
 }
 
-#[allow(unsafe_code, reason = "a door to epoch-based reclamation")]
-impl<T: Hash64 + Send + Sync + 'static> EpochTable<T> {
-    /// Reads the value with this hash for which `is` holds, if there is one.
+#[allow(unsafe_code, reason = "epoch-based reclamation: see the SAFETY text of each block")]
+impl<T: StoredHash + Send + Sync + 'static> EpochTable<T> {
+    /// Calls `read` with the value that has this hash and for which `is` holds, or with `None`.
     pub fn find<R>(
         &self,
         hash: u64,
@@ -61,14 +62,14 @@ impl<T: Hash64 + Send + Sync + 'static> EpochTable<T> {
         read: impl FnOnce(Option<&T>) -> R,
     ) -> R {
         let guard = epoch::pin();
-        read(search(self.newest(&guard), hash, is, &guard).map(|(_, value)| value))
+        read(search(self.current(&guard), hash, is, &guard).map(|(_, value)| value))
     }
 
-    /// Visits every value. One that comes or goes meanwhile may be visited or not; all others are,
-    /// once.
+    /// Visits every value. One that is inserted or removed meanwhile may be visited or not; every
+    /// other one is visited once.
     pub fn each(&self, mut visit: impl FnMut(&T)) {
         let guard = epoch::pin();
-        for cell in self.newest(&guard) {
+        for cell in self.current(&guard) {
             // SAFETY: as in `search`.
             if let Some(value) = unsafe { cell.load(Ordering::Acquire, &guard).as_ref() } {
                 visit(value);
@@ -76,87 +77,89 @@ impl<T: Hash64 + Send + Sync + 'static> EpochTable<T> {
         }
     }
 
-    /// Adds a value.
+    /// Inserts a value.
     pub fn insert(&self, value: Arc<T>) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         let guard = epoch::pin();
-        used.values += 1;
-        if (used.values + used.gone) * 2 > self.newest(&guard).len() {
-            used.gone = 0;
-            self.rebuild(used.values, &guard);
+        usage.values += 1;
+        if (usage.values + usage.deleted) * 2 > self.current(&guard).len() {
+            usage.deleted = 0;
+            self.rebuild(usage.values, &guard);
         }
-        let cells = self.newest(&guard);
-        let at = vacant(cells, value.hash64(), &guard);
+        let cells = self.current(&guard);
+        let at = vacant(cells, value.stored_hash(), &guard);
         let old = cells[at].load(Ordering::Relaxed, &guard);
-        used.gone -= usize::from(old.tag() == DELETED);
-        // Release: whoever sees the pointer sees the value.
+        usage.deleted -= usize::from(old.tag() == DELETED);
+        // Release: a reader of the pointer reads the whole value.
         cells[at].store(Shared::from(Arc::into_raw(value)), Ordering::Release);
     }
 
-    /// Takes out the value with this hash for which `is` holds; whether there was one.
+    /// Removes the value that has this hash and for which `is` holds. Returns whether there was one.
     pub fn remove(&self, hash: u64, is: impl Fn(&T) -> bool) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         let guard = epoch::pin();
-        let cells = self.newest(&guard);
+        let cells = self.current(&guard);
         let Some((at, _)) = search(cells, hash, is, &guard) else { return false };
-        let gone = Shared::null().with_tag(DELETED);
-        let value = cells[at].swap(gone, Ordering::AcqRel, &guard).as_raw();
-        // SAFETY: the pointer came from `Arc::into_raw` and stood in the newest table, which made
-        // it one owner; no table that a reader can still find has it, and whoever found it before
-        // is pinned. It is taken out once: under the lock, from a cell that is null now.
+        let deleted = Shared::null().with_tag(DELETED);
+        let value = cells[at].swap(deleted, Ordering::AcqRel, &guard).as_raw();
+        // SAFETY: the pointer came from `Arc::into_raw` and stood in the current table, so that it is
+        // one owner. Readers that pin from now on do not find it in the current table, and all who
+        // found it before, or search an older table, are pinned: the closure runs after they have
+        // unpinned. It is removed once: under the lock, from a cell that is null now.
         unsafe {
             guard.defer_unchecked(move || {
                 drop(Arc::from_raw(value));
-                WAITING.sub(1);
+                RETIRED.sub(1);
             });
         }
-        WAITING.add(1);
-        used.values -= 1;
-        used.gone += 1;
-        if used.values * SPARSE < cells.len() && cells.len() > LEAST {
-            used.gone = 0;
-            self.rebuild(used.values, &guard);
+        RETIRED.add(1);
+        usage.values -= 1;
+        usage.deleted += 1;
+        if usage.values * MAX_CELLS_PER_VALUE < cells.len() && cells.len() > MIN_CELLS {
+            usage.deleted = 0;
+            self.rebuild(usage.values, &guard);
         }
         true
     }
 
-    fn newest<'g>(&self, guard: &'g Guard) -> &'g Cells<T> {
+    fn current<'g>(&self, guard: &'g Guard) -> &'g Cells<T> {
         // SAFETY: never null: `default` stored a table, and only `rebuild` and `drop` replace it.
-        // Loaded under `guard`, so that a table that is retired meanwhile lives as long.
+        // Loaded under `guard`, so that a table that is retired meanwhile lives as long as the guard.
         unsafe { self.cells.load(Ordering::Acquire, guard).deref() }
     }
 
-    /// Publishes a table in which `values` fill a third of the cells at most, and a sixth at least.
-    /// Under the lock.
+    /// Publishes a table in which `values` fill between a sixth and a third of the cells. The caller
+    /// holds the lock.
     fn rebuild(&self, values: usize, guard: &Guard) {
-        let cells = empty((values * 3).next_power_of_two().max(LEAST));
-        for cell in self.newest(guard) {
+        let cells = empty((values * 3).next_power_of_two().max(MIN_CELLS));
+        for cell in self.current(guard) {
             let shared = cell.load(Ordering::Relaxed, guard);
             // SAFETY: as in `search`.
             if let Some(value) = unsafe { shared.as_ref() } {
-                let at = vacant(&cells, value.hash64(), guard);
+                let at = vacant(&cells, value.stored_hash(), guard);
                 cells[at].store(shared, Ordering::Relaxed);
             }
         }
         let old = self.cells.swap(Owned::new(cells), Ordering::AcqRel, guard);
-        // SAFETY: unlinked by the swap above, and once. Freeing it frees no value: those are the
-        // new table's.
+        // SAFETY: unlinked by the swap above, and once. Freeing it frees no value: the new table
+        // owns them.
         unsafe { guard.defer_destroy(old) };
     }
 }
 
-impl<T: Hash64 + Send + Sync + 'static> Drop for EpochTable<T> {
-    #[allow(unsafe_code, reason = "a door to epoch-based reclamation")]
+impl<T: StoredHash + Send + Sync + 'static> Drop for EpochTable<T> {
+    #[allow(unsafe_code, reason = "epoch-based reclamation: see the SAFETY text of each block")]
     fn drop(&mut self) {
         // SAFETY: `&mut self` proves that no reader and no writer is left.
         let guard = unsafe { epoch::unprotected() };
         let table = std::mem::replace(&mut self.cells, Atomic::null());
-        // SAFETY: not null (see `newest`), and ours alone.
+        // SAFETY: not null (see `current`), and nobody else has it.
         let table = unsafe { table.into_owned() };
         for cell in &**table {
             let value = cell.load(Ordering::Relaxed, guard);
             if !value.is_null() {
-                // SAFETY: as in `remove`; the table is gone after this.
+                // SAFETY: the cell is one owner of its value, as in `remove`; the table is freed
+                // after this, so that each value is dropped once.
                 drop(unsafe { Arc::from_raw(value.as_raw()) });
             }
         }
@@ -167,16 +170,16 @@ fn empty<T>(cells: usize) -> Cells<T> {
     std::iter::repeat_with(Atomic::null).take(cells).collect()
 }
 
-/// The cells in the order in which a value of this hash would be put into them.
+/// The cells in the order in which they are tried for a value of this hash: linear probing.
 fn probes(cells: usize, hash: u64) -> impl Iterator<Item = usize> {
     let mask = cells - 1;
     let first = usize::try_from(hash & mask as u64).expect("no larger than the mask");
     (0..cells).map(move |step| (first + step) & mask)
 }
 
-/// The value with this hash for which `is` holds, and its cell.
-#[allow(unsafe_code, reason = "a door to epoch-based reclamation")]
-fn search<'g, T: Hash64>(
+/// The value that has this hash and for which `is` holds, and its cell.
+#[allow(unsafe_code, reason = "epoch-based reclamation: see the SAFETY text of each block")]
+fn search<'g, T: StoredHash>(
     cells: &Cells<T>,
     hash: u64,
     is: impl Fn(&T) -> bool,
@@ -184,10 +187,10 @@ fn search<'g, T: Hash64>(
 ) -> Option<(usize, &'g T)> {
     for at in probes(cells.len(), hash) {
         let shared = cells[at].load(Ordering::Acquire, guard);
-        // SAFETY: null, or a value that the newest table owned when `guard` was pinned or later;
-        // what is taken out since is released only when `guard` is gone.
+        // SAFETY: null, or a value that the current table owned when `guard` was pinned or later;
+        // a value removed since then is released only after `guard` has unpinned.
         match unsafe { shared.as_ref() } {
-            Some(value) if value.hash64() == hash && is(value) => return Some((at, value)),
+            Some(value) if value.stored_hash() == hash && is(value) => return Some((at, value)),
             None if shared.tag() != DELETED => return None,
             _ => {}
         }
@@ -195,7 +198,7 @@ fn search<'g, T: Hash64>(
     None
 }
 
-/// The first cell for a value of this hash that has none. At least half of the cells are free.
+/// The first free cell for a value of this hash. At least half of the cells are free.
 fn vacant<T>(cells: &Cells<T>, hash: u64, guard: &Guard) -> usize {
     probes(cells.len(), hash)
         .find(|&at| cells[at].load(Ordering::Relaxed, guard).is_null())
@@ -211,9 +214,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::published::tests::settles_at;
+    use crate::published::tests::wait_until_alive;
 
-    /// A number with few hashes, that counts the living and dies visibly.
+    /// A number whose hash others share. Counts how many are alive; `drop` changes the payload.
     struct Canary {
         number: u64,
         payload: u64,
@@ -238,8 +241,8 @@ mod tests {
         number / 3
     }
 
-    impl Hash64 for Canary {
-        fn hash64(&self) -> u64 {
+    impl StoredHash for Canary {
+        fn stored_hash(&self) -> u64 {
             hash(self.number)
         }
     }
@@ -256,63 +259,67 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_holds_what_a_set_holds(
+        fn it_holds_the_same_as_a_set(
             steps in prop::collection::vec((any::<bool>(), 0_u64..200), 1..400)
         ) {
             let alive = Arc::new(AtomicUsize::new(0));
             let (epoch_table, mut model) = (EpochTable::default(), BTreeSet::new());
-            for (come, number) in steps {
-                if come && model.insert(number) {
+            for (insert, number) in steps {
+                if insert && model.insert(number) {
                     epoch_table.insert(Canary::new(number, &alive));
-                } else if !come {
+                } else if !insert {
                     let removed = epoch_table.remove(hash(number), |canary| canary.number == number);
                     prop_assert_eq!(removed, model.remove(&number));
                 }
                 prop_assert_eq!(has(&epoch_table, number), model.contains(&number));
             }
             prop_assert_eq!(all(&epoch_table), model.clone());
-            settles_at(&alive, model.len());
+            wait_until_alive(&alive, model.len());
             drop(epoch_table);
-            settles_at(&alive, 0);
+            wait_until_alive(&alive, 0);
         }
     }
 
     #[test]
-    fn a_table_shrinks_with_what_it_holds() {
+    fn a_table_shrinks_with_its_values() {
         let alive = Arc::new(AtomicUsize::new(0));
         let epoch_table = EpochTable::default();
-        let cells = |epoch_table: &EpochTable<Canary>| epoch_table.newest(&epoch::pin()).len();
+        let cells = |epoch_table: &EpochTable<Canary>| epoch_table.current(&epoch::pin()).len();
         const MANY: u64 = if cfg!(miri) { 100 } else { 10_000 };
         (0..MANY).for_each(|number| epoch_table.insert(Canary::new(number, &alive)));
         assert!(cells(&epoch_table) >= 2 * usize::try_from(MANY).expect("it fits"));
         for number in 1..MANY {
             assert!(epoch_table.remove(hash(number), |canary| canary.number == number));
         }
-        assert!(cells(&epoch_table) <= SPARSE, "{} cells for one value", cells(&epoch_table));
+        assert!(
+            cells(&epoch_table) <= MAX_CELLS_PER_VALUE,
+            "{} cells for one value",
+            cells(&epoch_table)
+        );
         assert_eq!(all(&epoch_table), BTreeSet::from([0]));
-        settles_at(&alive, 1);
+        wait_until_alive(&alive, 1);
     }
 
     #[test]
-    fn what_stays_is_always_found_while_others_come_and_go() {
-        const STAY: u64 = 40;
+    fn permanent_values_are_found_while_others_are_inserted_and_removed() {
+        const PERMANENT: u64 = 40;
         const ROUNDS: u64 = if cfg!(miri) { 20 } else { 2_000 };
         let alive = Arc::new(AtomicUsize::new(0));
         let epoch_table = Arc::new(EpochTable::default());
-        (0..STAY).for_each(|number| epoch_table.insert(Canary::new(number * 2, &alive)));
+        (0..PERMANENT).for_each(|number| epoch_table.insert(Canary::new(number * 2, &alive)));
         let done = Arc::new(AtomicUsize::new(0));
         let readers: Vec<_> = (0..2)
             .map(|_| {
                 let (epoch_table, done) = (Arc::clone(&epoch_table), Arc::clone(&done));
                 thread::spawn(move || {
                     while done.load(Ordering::SeqCst) == 0 {
-                        let mut stayed = 0;
+                        let mut found = 0;
                         epoch_table.each(|canary| {
                             assert_eq!(canary.payload, canary.number, "torn or freed");
-                            stayed += u64::from(canary.number % 2 == 0);
+                            found += u64::from(canary.number % 2 == 0);
                         });
-                        assert_eq!(stayed, STAY);
-                        assert!((0..STAY).all(|number| has(&epoch_table, number * 2)));
+                        assert_eq!(found, PERMANENT);
+                        assert!((0..PERMANENT).all(|number| has(&epoch_table, number * 2)));
                     }
                 })
             })
@@ -325,7 +332,9 @@ mod tests {
             }
         }
         done.store(1, Ordering::SeqCst);
-        readers.into_iter().for_each(|reader| reader.join().expect("a reader saw what is not"));
-        settles_at(&alive, usize::try_from(STAY).expect("it fits"));
+        readers
+            .into_iter()
+            .for_each(|reader| reader.join().expect("a reader missed a value or read a freed one"));
+        wait_until_alive(&alive, usize::try_from(PERMANENT).expect("it fits"));
     }
 }

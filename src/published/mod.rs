@@ -1,8 +1,10 @@
-//! [`Published<T>`]: one value that a writer replaces whole and readers read without waiting.
+//! [`Published<T>`]: one value that a writer replaces as a whole and readers read without waiting.
 //!
-//! With [`epoch_table`] the only door to crossbeam-epoch. Must not: hand a guard or a reference out of the closure of
-//! [`Published::read`], so that no pin can live across a yield of either runtime. Any thread may
-//! read and publish; writers that must not overwrite each other order themselves.
+//! This module and [`epoch_table`] alone use crossbeam-epoch: a reader pins the current epoch, and a
+//! replaced value is freed once no reader that could have seen it is pinned any more. Must not:
+//! return a guard or a reference from [`Published::read`], so that no pin lives across a yield of a
+//! runtime. Any thread may read and publish; writers that must not overwrite each other need a lock
+//! of their own.
 
 pub mod epoch_table;
 
@@ -12,23 +14,23 @@ use crossbeam::epoch::{self, Atomic, Owned};
 
 use crate::metrics::StripedCounter;
 
-/// Values that were replaced or taken out and are not freed yet.
-static WAITING: StripedCounter = StripedCounter::new();
+/// Values of the whole process that were replaced or removed and are not freed yet.
+static RETIRED: StripedCounter = StripedCounter::new();
 
-/// How many replaced values of the whole process are not freed yet: a few for each thread that
-/// publishes. A number that only grows means that some thread stays in a read.
+/// How many values of the whole process were replaced or removed and are not freed yet: a few for
+/// each thread that publishes. A number that only grows means that some thread never leaves a read.
 #[must_use]
-pub fn waiting() -> u64 {
-    WAITING.get()
+pub fn retired() -> u64 {
+    RETIRED.get()
 }
 
-/// A value published as a whole: a reader sees the old one or the new one, never a mixture.
+/// A value that is published as a whole: a reader sees the old one or the new one, never a mixture.
 #[derive(Debug)]
 pub struct Published<T> {
     current: Atomic<T>,
 }
 
-#[allow(unsafe_code, reason = "the one door to epoch-based reclamation")]
+#[allow(unsafe_code, reason = "epoch-based reclamation: see the SAFETY text of each block")]
 impl<T: Send + Sync + 'static> Published<T> {
     /// Publishes the first value.
     #[must_use]
@@ -36,13 +38,13 @@ impl<T: Send + Sync + 'static> Published<T> {
         Self { current: Atomic::new(value) }
     }
 
-    /// Replaces the value. Readers that hold the old one keep it until they return.
+    /// Replaces the value. Readers that have the old one keep it until their closure returns.
     pub fn publish(&self, value: T) {
         let guard = epoch::pin();
-        // Release pairs with the Acquire of `read`: whoever sees the pointer sees the value.
-        // Acquire, because the old value's fields are dropped later by this thread.
+        // Release pairs with the Acquire of `read`: a reader of the pointer reads the whole value.
+        // Acquire, because this thread or another drops the old value's fields later.
         let old = self.current.swap(Owned::new(value), Ordering::AcqRel, &guard);
-        WAITING.add(1);
+        RETIRED.add(1);
         // SAFETY: `old` is unlinked by the swap above, so that no reader that pins from now on
         // can reach it, and swapped out exactly once, so that it is destroyed once. It is never
         // null: `new` stored a value and only `publish` and `drop` replace it. Whichever thread
@@ -50,12 +52,12 @@ impl<T: Send + Sync + 'static> Published<T> {
         unsafe {
             guard.defer_unchecked(move || {
                 drop(old.into_owned());
-                WAITING.sub(1);
+                RETIRED.sub(1);
             });
         }
     }
 
-    /// Reads the value. The closure must be short: while it runs nothing retired since can be freed.
+    /// Reads the value. `read` must be short: while it runs, nothing that is retired can be freed.
     pub fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
         let guard = epoch::pin();
         let current = self.current.load(Ordering::Acquire, &guard);
@@ -66,7 +68,7 @@ impl<T: Send + Sync + 'static> Published<T> {
 }
 
 impl<T> Drop for Published<T> {
-    #[allow(unsafe_code, reason = "the one door to epoch-based reclamation")]
+    #[allow(unsafe_code, reason = "epoch-based reclamation: see the SAFETY text of each block")]
     fn drop(&mut self) {
         let current = std::mem::replace(&mut self.current, Atomic::null());
         // SAFETY: `&mut self` proves that no reader and no writer is left, so that the last
@@ -75,8 +77,8 @@ impl<T> Drop for Published<T> {
     }
 }
 
-/// Gives values retired by this thread to the collector, so that their memory comes back even if
-/// the thread publishes nothing more for a long time.
+/// Hands the values retired by this thread to the collector, so that they are freed even if the
+/// thread publishes nothing more for a long time.
 pub fn flush() {
     epoch::pin().flush();
 }
@@ -89,7 +91,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    /// Counts the living, and dies visibly: its payload is only whole between `new` and `drop`.
+    /// Counts how many of it are alive. Its payload is equal words only between `new` and `drop`.
     struct Canary {
         payload: [usize; 4],
         alive: Arc<AtomicUsize>,
@@ -109,9 +111,9 @@ mod tests {
         }
     }
 
-    /// Waits until as many are alive: what was retired is freed once enough pins have moved the
-    /// epoch on, and a thread that lost its core while it was pinned has it again.
-    pub(super) fn settles_at(alive: &AtomicUsize, expected: usize) {
+    /// Waits until `expected` are alive: what was retired is freed once enough pins have advanced the
+    /// epoch, which a thread that was descheduled while pinned delays.
+    pub(super) fn wait_until_alive(alive: &AtomicUsize, expected: usize) {
         for _ in 0..10_000 {
             if alive.load(Ordering::SeqCst) == expected {
                 return;
@@ -151,24 +153,24 @@ mod tests {
             reader.join().expect("a reader saw a broken value");
         }
         drop(published);
-        settles_at(&alive, 0);
+        wait_until_alive(&alive, 0);
     }
 
     #[test]
-    fn what_waits_for_a_reader_is_counted_until_it_is_freed() {
-        // Other tests publish too, but none so much.
+    fn retired_values_are_counted_until_they_are_freed() {
+        // Other tests of this process publish too, but far less.
         const MANY: u64 = if cfg!(miri) { 50 } else { 10_000 };
         let published = Published::new(0);
         let held = published.read(|_| {
             (0..MANY).for_each(|value| published.publish(value));
-            waiting()
+            retired()
         });
         assert!(held >= MANY, "{held}");
         let freed = (0..10_000).any(|_| {
             flush();
             thread::sleep(Duration::from_millis(1));
-            waiting() < MANY
+            retired() < MANY
         });
-        assert!(freed, "{} values still wait", waiting());
+        assert!(freed, "{} values are not freed", retired());
     }
 }

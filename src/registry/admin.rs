@@ -1,24 +1,19 @@
 //! What the HTTP API changes: create, delete, tombstone. Each publishes before it returns.
 //!
-//! So does a call that changes nothing: its answer was true of the topic with every change, so that
-//! readers must not see an older one afterwards. Must not: be called from a session; its changes are
-//! batched. Source: nsq `nsqlookupd/http.go`.
-
-use std::sync::atomic::Ordering;
+//! So does a call that changes nothing: its answer rests on the topic with every change, and readers
+//! must not see an older one afterwards. Must not: be called from a session, whose changes are
+//! published by a commit. Source: nsq `nsqlookupd/http.go`.
 
 use super::{LimitReached, Registry, TopicEntry};
 use crate::clock::Timestamp;
-use crate::protocol::names::{ChannelName, TopicName};
+use crate::protocol::names::{ALL_TOPICS, ChannelName, TopicName};
 
 /// There is no such channel to delete: 404 `CHANNEL_NOT_FOUND`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSuchChannel;
 
-/// The name that means every topic where NSQ allows it.
-const ALL_TOPICS: &str = "*";
-
 impl Registry {
-    /// Lists a topic, if it is not listed.
+    /// Creates a topic, if there is none of that name.
     ///
     /// # Errors
     /// [`LimitReached::Registry`], and nothing has changed.
@@ -26,10 +21,10 @@ impl Registry {
         self.create(topic, None)
     }
 
-    /// Lists a channel and its topic, if they are not listed.
+    /// Creates a channel and its topic, as far as they do not exist.
     ///
     /// # Errors
-    /// [`LimitReached::Registry`], and the channel is not there.
+    /// [`LimitReached::Registry`], and nothing has changed.
     pub fn create_channel(
         &self,
         topic: &TopicName,
@@ -43,10 +38,10 @@ impl Registry {
         if let Some(channel) = channel
             && entry.topic.channel(channel.as_str()).is_none()
         {
-            if let Err(full) = self.take_names(1) {
+            if let Err(limit) = self.counts.add_channel() {
                 drop(entry);
-                self.drop_if(topic.as_str(), TopicEntry::is_unused);
-                return Err(full);
+                self.remove_if(topic.as_str(), TopicEntry::is_unused);
+                return Err(limit);
             }
             entry.topic.add_channel(channel);
             entry.dirty = true;
@@ -55,26 +50,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes a topic with its channels, or every topic by `*`; unknown names are fine. nsqds
-    /// that carry it stay unlisted under it until they register it again.
+    /// Removes a topic with its channels, or every topic by [`ALL_TOPICS`]; an unknown name is no
+    /// error. nsqds that have registered the topic are listed again once they register it again.
     pub fn delete_topic(&self, topic: &str) {
-        if topic == ALL_TOPICS {
-            let mut all = Vec::new();
-            self.snapshots.each_topic(|name, _| all.push(name.clone()));
-            all.iter().for_each(|name| self.delete_one(name.as_str()));
-        } else {
-            self.delete_one(topic);
-        }
-    }
-
-    fn delete_one(&self, topic: &str) {
-        let removed = self.topics.remove_if_mut(topic, |_, _| {
-            self.snapshots.unlist(topic);
-            true
-        });
-        if let Some((_, entry)) = removed {
-            self.forget_names(&entry);
-        }
+        self.for_each_named(topic, |name| self.remove_if(name, |_| true));
     }
 
     /// Removes a channel.
@@ -85,28 +64,30 @@ impl Registry {
         let mut entry = self.topics.get_mut(topic).ok_or(NoSuchChannel)?;
         let found = entry.topic.remove_channel(channel);
         if found {
-            self.names.fetch_sub(1, Ordering::Relaxed);
+            self.counts.remove_channels(1);
             entry.dirty = true;
         }
         entry.publish_changes(&self.snapshots);
         if found { Ok(()) } else { Err(NoSuchChannel) }
     }
 
-    /// Hides every producer of `topic` (of every topic by `*`) whose `broadcast_address:http_port`
-    /// is `node` from lookups for the tombstone lifetime from `now`.
+    /// Hides every producer of `topic` (of every topic by [`ALL_TOPICS`]) whose
+    /// `broadcast_address:http_port` is `node` from lookups for the tombstone lifetime from `now`.
     pub fn tombstone(&self, topic: &str, node: &str, now: Timestamp) {
-        if topic == ALL_TOPICS {
-            let mut all = Vec::new();
-            self.snapshots.each_topic(|name, _| all.push(name.clone()));
-            all.iter().for_each(|name| self.tombstone_one(name.as_str(), node, now));
-        } else {
-            self.tombstone_one(topic, node, now);
-        }
+        self.for_each_named(topic, |name| {
+            let Some(mut entry) = self.topics.get_mut(name) else { return };
+            entry.dirty |= entry.topic.tombstone(node, now);
+            entry.publish_changes(&self.snapshots);
+        });
     }
 
-    fn tombstone_one(&self, topic: &str, node: &str, now: Timestamp) {
-        let Some(mut entry) = self.topics.get_mut(topic) else { return };
-        entry.dirty |= entry.topic.tombstone(node, now);
-        entry.publish_changes(&self.snapshots);
+    /// Calls `change` with `topic`, or with the name of every listed topic by [`ALL_TOPICS`].
+    fn for_each_named(&self, topic: &str, change: impl Fn(&str)) {
+        if topic != ALL_TOPICS {
+            return change(topic);
+        }
+        let mut names = Vec::new();
+        self.snapshots.each_topic(|name, _| names.push(name.clone()));
+        names.iter().for_each(|name| change(name.as_str()));
     }
 }

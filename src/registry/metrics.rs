@@ -1,4 +1,4 @@
-//! What the registry holds, for `/metrics`.
+//! The registry's metric families.
 //!
 //! Topics, channels and registrations are counted as they change: a scrape does not walk them. The
 //! nsqds are walked (0.1 ms for 10,000), since which are active depends on the time. How many producers
@@ -6,7 +6,6 @@
 //! all topics. Must not: take a lock.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Registry;
@@ -28,17 +27,19 @@ impl Registry {
             families.gauge(name, help, &[], move || read(&registry));
         };
         gauge("musterd_topics", "Topics.", Self::topics);
-        gauge("musterd_channels", "Channels of all topics.", |registry| {
-            registry.names().saturating_sub(registry.topics())
-        });
+        gauge("musterd_channels", "Channels of all topics.", Self::channels);
         let help = "Topics and channels that nsqds have registered, counted for each nsqd.";
         gauge("musterd_registrations", help, Self::registrations);
         let help = "The most registrations, and the most topics and channels, that there may be.";
-        gauge("musterd_registrations_max", help, |registry| registry.capacity.registrations);
+        gauge("musterd_registrations_max", help, |registry| {
+            registry.counts.capacity().registrations
+        });
         let help = "The most registrations that one nsqd may have.";
-        gauge("musterd_nsqd_registrations_max", help, |registry| registry.capacity.per_peer);
+        gauge("musterd_nsqd_registrations_max", help, |registry| {
+            registry.counts.capacity().per_nsqd
+        });
         let help = "Snapshots that were replaced and are not freed yet.";
-        families.gauge("musterd_snapshots_retired", help, &[], published::waiting);
+        families.gauge("musterd_snapshots_retired", help, &[], published::retired);
         for (state, is_counted) in [("active", true), ("inactive", false)] {
             let (registry, clock) = (Arc::clone(self), clock.clone());
             let help = "Connected nsqds; active: heard within --inactive-producer-timeout.";
@@ -50,10 +51,5 @@ impl Registry {
                 count
             });
         }
-    }
-
-    /// How many topics there are.
-    fn topics(&self) -> usize {
-        self.topic_count.load(Ordering::Relaxed)
     }
 }

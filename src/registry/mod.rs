@@ -1,67 +1,47 @@
-//! The truth: which nsqd carries which topic and channel, and what of it is published.
+//! The registration DB: which nsqd has registered which topic and channel. NSQ: `RegistrationDB`.
 //!
-//! A sharded DashMap keyed by topic; a writer locks the one topic it changes and no other. Changes
-//! collect in a [`Batch`] and [`Registry::commit`] publishes each changed topic once. Must not: know
-//! sockets, sessions' bytes or HTTP; or let a DashMap guard out of a function. Any thread may call.
+//! This is the write side. Sessions call `identify`, `register`, `unregister` and `leave`, which
+//! collect what they change in [`PendingChanges`]; [`Registry::commit`] then publishes each changed
+//! topic once to [`Snapshots`], where readers find it. The HTTP API's changes (`admin.rs`) publish
+//! before they return. The topics stand in a DashMap, so that a writer locks the one topic that it
+//! changes, and others of the same stripe for as long. Must not: know sockets, a session's bytes or
+//! HTTP; return a DashMap guard. Any thread may call.
 
 mod admin;
-mod batch;
 mod client;
+mod counts;
 mod metrics;
+mod pending_changes;
 #[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ahash::RandomState;
 use dashmap::DashMap;
 use dashmap::mapref::one::RefMut;
 
 pub use admin::NoSuchChannel;
-pub use batch::Batch;
 pub use client::Client;
+pub use counts::{Capacity, LimitReached};
+pub use pending_changes::PendingChanges;
 
 use crate::clock::Timestamp;
-use crate::limits;
 use crate::protocol::names::{ChannelName, TopicName};
 use crate::protocol::peer_info::PeerInfo;
-use crate::snapshots::{Producer, Snapshots, Topic, TopicSlot};
+use crate::snapshots::{Producer, PublishedTopic, Snapshots, Topic};
+use counts::Counts;
 
-/// Shards of the map of topics: enough that writers seldom meet.
-const SHARDS: usize = 256;
-
-/// How much the registry takes.
-#[derive(Clone, Copy, Debug)]
-pub struct Capacity {
-    /// Registrations of all nsqds; topics and channels in all.
-    pub registrations: usize,
-    /// Registrations of one nsqd.
-    pub per_peer: usize,
-}
-
-impl Default for Capacity {
-    fn default() -> Self {
-        Self { registrations: limits::REGISTRATIONS, per_peer: limits::REGISTRATIONS_PER_PEER }
-    }
-}
-
-/// A change that was refused because the registry, or the nsqd's share of it, is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitReached {
-    /// This nsqd has [`Capacity::per_peer`] registrations.
-    Producer,
-    /// All nsqds together have [`Capacity::registrations`], or there are as many names.
-    Registry,
-}
+/// Stripes of the map of topics (DashMap's "shards"): enough that writers seldom wait.
+const STRIPES: usize = 256;
 
 /// What a REGISTER or UNREGISTER changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changed {
-    /// The peer came to, or left, the topic.
+pub struct RegistrationChange {
+    /// The nsqd became a producer of the topic, or is one no longer.
     pub topic: bool,
-    /// How many channels of the topic it came to, or left.
+    /// How many channels of the topic it was added to, or removed from.
     pub channels: usize,
 }
 
@@ -70,24 +50,18 @@ pub struct Changed {
 pub struct Registry {
     topics: DashMap<TopicName, TopicEntry, RandomState>,
     snapshots: Arc<Snapshots>,
-    capacity: Capacity,
-    /// Topics and channels that exist. Relaxed, like the others: bounds, exact when all is quiet.
-    names: AtomicUsize,
-    /// Topics that exist: as many of the `names`.
-    topic_count: AtomicUsize,
-    /// Registrations that nsqds hold.
-    registrations: AtomicUsize,
+    counts: Counts,
 }
 
-/// A topic in the truth.
+/// A topic as writers have it.
 #[derive(Debug)]
 struct TopicEntry {
     name: TopicName,
     /// The topic with every change.
     topic: Topic,
-    /// Where it is published, once it is.
-    slot: Option<Arc<TopicSlot>>,
-    /// Whether `topic` has a change that the slot does not show.
+    /// Where readers find it, once it was published.
+    published: Option<Arc<PublishedTopic>>,
+    /// Whether `topic` has a change that `published` does not show.
     dirty: bool,
 }
 
@@ -96,12 +70,9 @@ impl Registry {
     #[must_use]
     pub fn new(snapshots: Arc<Snapshots>, capacity: Capacity) -> Self {
         Self {
-            topics: DashMap::with_hasher_and_shard_amount(RandomState::new(), SHARDS),
+            topics: DashMap::with_hasher_and_shard_amount(RandomState::new(), STRIPES),
             snapshots,
-            capacity,
-            names: AtomicUsize::new(0),
-            topic_count: AtomicUsize::new(0),
-            registrations: AtomicUsize::new(0),
+            counts: Counts::new(capacity),
         }
     }
 
@@ -111,33 +82,39 @@ impl Registry {
         &self.snapshots
     }
 
-    /// How many topics and channels there are.
+    /// How many topics there are.
     #[must_use]
-    pub fn names(&self) -> usize {
-        self.names.load(Ordering::Relaxed)
+    pub fn topics(&self) -> usize {
+        self.counts.topics()
     }
 
-    /// How many registrations nsqds hold.
+    /// How many channels all topics have together.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.counts.channels()
+    }
+
+    /// How many registrations all nsqds have together.
     #[must_use]
     pub fn registrations(&self) -> usize {
-        self.registrations.load(Ordering::Relaxed)
+        self.counts.registrations()
     }
 
-    /// An nsqd identified itself. It must [`Registry::leave`] in the end.
+    /// An nsqd identified itself. The client must [`Registry::leave`] in the end.
     #[must_use]
     pub fn identify(
         &self,
-        batch: &mut Batch,
+        changes: &mut PendingChanges,
         address: SocketAddr,
-        identity: PeerInfo,
+        peer_info: PeerInfo,
         now: Timestamp,
     ) -> Client {
-        let peer = Producer::new(address, identity, now);
-        self.snapshots.clients().add(&peer, &mut batch.clients);
-        Client::new(peer)
+        let producer = Producer::new(address, peer_info, now);
+        self.snapshots.nodes().add(&producer, &mut changes.nodes);
+        Client::new(producer)
     }
 
-    /// The nsqd carries a topic, and a channel of it. The names are valid.
+    /// Makes the nsqd a producer of a topic, and of a channel of it. The names are valid.
     ///
     /// # Errors
     /// [`LimitReached`], and nothing has changed.
@@ -146,49 +123,53 @@ impl Registry {
     /// When a name is not valid: the decoder gives none that is not.
     pub fn register(
         &self,
-        batch: &mut Batch,
+        changes: &mut PendingChanges,
         client: &mut Client,
         topic: &str,
         channel: Option<&str>,
-    ) -> Result<Changed, LimitReached> {
+    ) -> Result<RegistrationChange, LimitReached> {
         let mut guard = self.entry(topic)?;
         let entry = &mut *guard;
-        if let Err(full) = self.make_room(entry, client, channel) {
-            drop(guard);
-            self.drop_if(topic, TopicEntry::is_unused);
-            return Err(full);
-        }
-        let new_channel =
-            channel.and_then(|channel| add_channel(&mut entry.topic, channel, client));
-        let changed = Changed {
-            topic: entry.topic.add_producer(client.peer()),
-            channels: usize::from(new_channel.is_some()),
+        let new = client.count_new(topic, channel);
+        let channel = match self.check_and_count(entry, client, channel, new) {
+            Ok(channel) => channel,
+            Err(limit) => {
+                drop(guard);
+                self.remove_if(topic, TopicEntry::is_unused);
+                return Err(limit);
+            }
         };
-        if changed != Changed::default() {
-            let held = client.hold(&entry.name, new_channel.as_ref());
-            self.registrations.fetch_add(held, Ordering::Relaxed);
+        let added = |name| entry.topic.add_channel_producer(name, client.producer());
+        let change = RegistrationChange {
+            channels: usize::from(channel.as_ref().is_some_and(added)),
+            topic: entry.topic.add_producer(client.producer()),
+        };
+        if new > 0 {
+            client.add(&entry.name, channel.as_ref(), new);
+            self.counts.add_registrations(new);
         }
-        if changed != Changed::default() || entry.slot.is_none() {
-            entry.mark(batch);
+        if change != RegistrationChange::default() || entry.published.is_none() {
+            entry.mark_dirty(changes);
         }
-        Ok(changed)
+        Ok(change)
     }
 
-    /// The nsqd no longer carries a channel, or without one a topic and all its channels. An
-    /// ephemeral channel or topic that this leaves without producers goes.
+    /// Removes the nsqd from a channel, or without one from a topic and all its channels. An
+    /// ephemeral channel or topic without producers left is removed itself.
     pub fn unregister(
         &self,
-        batch: &mut Batch,
+        changes: &mut PendingChanges,
         client: &mut Client,
         topic: &str,
         channel: Option<&str>,
-    ) -> Changed {
-        // What an admin has deleted goes from the nsqd's own list too, or that would only grow.
-        let released = client.release(topic, channel);
-        self.registrations.fetch_sub(released, Ordering::Relaxed);
-        let Some(mut guard) = self.topics.get_mut(topic) else { return Changed::default() };
+    ) -> RegistrationChange {
+        // Also what an admin has deleted: otherwise the nsqd's own list would only grow.
+        self.counts.remove_registrations(client.remove(topic, channel));
+        let Some(mut guard) = self.topics.get_mut(topic) else {
+            return RegistrationChange::default();
+        };
         let entry = &mut *guard;
-        let mut changed = Changed::default();
+        let mut change = RegistrationChange::default();
         let channels: Vec<ChannelName> = match channel {
             Some(name) => {
                 entry.topic.channel(name).map(|known| known.name().clone()).into_iter().collect()
@@ -196,71 +177,73 @@ impl Registry {
             None => entry.topic.channels().iter().map(|known| known.name().clone()).collect(),
         };
         for name in channels {
-            let left = entry.topic.remove_channel_producer(name.as_str(), client.peer());
-            if self.drop_empty_channel(entry, name.as_str()) || left {
-                entry.mark(batch);
+            let removed = entry.topic.remove_channel_producer(name.as_str(), client.producer());
+            if self.remove_unused_channel(entry, name.as_str()) || removed {
+                entry.mark_dirty(changes);
             }
-            changed.channels += usize::from(left);
+            change.channels += usize::from(removed);
         }
         if channel.is_none() {
-            changed.topic = entry.topic.remove_producer(client.peer());
-            if changed.topic {
-                entry.mark(batch);
+            change.topic = entry.topic.remove_producer(client.producer());
+            if change.topic {
+                entry.mark_dirty(changes);
             }
-            let gone = entry.is_leftover();
+            let is_unused = entry.is_unused_ephemeral();
             drop(guard);
-            if gone {
-                self.drop_if(topic, TopicEntry::is_leftover);
+            if is_unused {
+                self.remove_if(topic, TopicEntry::is_unused_ephemeral);
             }
         }
-        changed
+        change
     }
 
-    /// The nsqd is gone: it leaves everything it registered. `left` is told each topic (and
-    /// channel) it left.
+    /// The nsqd disconnected: removes it from everything it registered. Calls `left` for each topic
+    /// (and channel) that it was a producer of.
     pub fn leave(
         &self,
-        batch: &mut Batch,
+        changes: &mut PendingChanges,
         client: Client,
         mut left: impl FnMut(&TopicName, Option<&ChannelName>),
     ) {
-        self.registrations.fetch_sub(client.registrations(), Ordering::Relaxed);
-        let (peer, topics) = client.into_parts();
+        self.counts.remove_registrations(client.registrations());
+        let (producer, topics) = client.into_parts();
         for (topic, channels) in topics {
             let Some(mut guard) = self.topics.get_mut(&topic) else { continue };
             let entry = &mut *guard;
-            let mut gone: Vec<&ChannelName> = Vec::new();
+            let mut left_channels: Vec<&ChannelName> = Vec::new();
             for channel in channels.iter() {
-                if entry.topic.remove_channel_producer(channel.as_str(), &peer) {
-                    self.drop_empty_channel(entry, channel.as_str());
-                    gone.push(channel);
+                if entry.topic.remove_channel_producer(channel.as_str(), &producer) {
+                    self.remove_unused_channel(entry, channel.as_str());
+                    left_channels.push(channel);
                 }
             }
-            let was_there = entry.topic.remove_producer(&peer);
-            if was_there || !gone.is_empty() {
-                entry.mark(batch);
+            let left_topic = entry.topic.remove_producer(&producer);
+            if left_topic || !left_channels.is_empty() {
+                entry.mark_dirty(changes);
             }
-            let is_leftover = was_there && entry.is_leftover();
+            let is_unused = left_topic && entry.is_unused_ephemeral();
             drop(guard);
-            if is_leftover {
-                self.drop_if(topic.as_str(), TopicEntry::is_leftover);
+            if is_unused {
+                self.remove_if(topic.as_str(), TopicEntry::is_unused_ephemeral);
             }
-            gone.into_iter().for_each(|channel| left(&topic, Some(channel)));
-            if was_there {
+            left_channels.into_iter().for_each(|channel| left(&topic, Some(channel)));
+            if left_topic {
                 left(&topic, None);
             }
         }
-        self.snapshots.clients().remove(&peer, &mut batch.clients);
+        self.snapshots.nodes().remove(&producer, &mut changes.nodes);
     }
 
-    /// Publishes what has changed in the batch. From here on every lookup sees it.
-    pub fn commit(&self, batch: &mut Batch) {
-        for name in batch.topics.drain(..) {
+    /// Publishes the changes: every lookup from here on sees them. If another event loop has
+    /// committed a topic since it was changed here, its publication showed our change too.
+    pub fn commit(&self, changes: &mut PendingChanges) {
+        for name in changes.topics.drain(..) {
+            // Looked up again: no guard may live from a command to its commit.
             if let Some(mut entry) = self.topics.get_mut(&name) {
                 entry.publish(&self.snapshots);
             }
         }
-        self.snapshots.clients().publish(&mut batch.clients);
+        self.snapshots.nodes().publish(&mut changes.nodes);
     }
 
     /// The locked entry of a topic, made if there is none.
@@ -271,131 +254,98 @@ impl Registry {
         let name = TopicName::new(topic).expect("the decoder and the routes give valid names");
         match self.topics.entry(name.clone()) {
             dashmap::Entry::Occupied(entry) => Ok(entry.into_ref()),
-            dashmap::Entry::Vacant(place) => {
-                self.take_names(1)?;
-                self.topic_count.fetch_add(1, Ordering::Relaxed);
-                Ok(place.insert(TopicEntry::new(name)))
+            dashmap::Entry::Vacant(entry) => {
+                self.counts.add_topic()?;
+                Ok(entry.insert(TopicEntry::new(name)))
             }
         }
     }
 
-    /// Takes an ephemeral channel without producers out of its topic. Returns whether it did.
-    fn drop_empty_channel(&self, entry: &mut TopicEntry, name: &str) -> bool {
-        // Divergence: nsqlookupd keeps ephemeral channels whose nsqd went without UNREGISTER.
-        let gone = entry
-            .topic
-            .channel(name)
-            .is_some_and(|channel| channel.name().is_ephemeral() && channel.producers().is_empty());
-        if gone {
-            entry.topic.remove_channel(name);
-            self.names.fetch_sub(1, Ordering::Relaxed);
-        }
-        gone
-    }
-
-    /// Removes a topic that nothing keeps: `is_gone` is asked (again) under its lock.
-    fn drop_if(&self, topic: &str, is_gone: impl Fn(&TopicEntry) -> bool) {
-        // Divergence: nsqlookupd keeps ephemeral topics whose nsqd went without UNREGISTER.
-        let removed = self.topics.remove_if_mut(topic, |_, entry| {
-            let gone = is_gone(entry);
-            if gone {
-                self.snapshots.unlist(topic);
-            }
-            gone
-        });
-        if let Some((_, entry)) = removed {
-            self.forget_names(&entry);
-        }
-    }
-
-    /// A topic was removed: its name and those of its channels are free.
-    fn forget_names(&self, entry: &TopicEntry) {
-        self.topic_count.fetch_sub(1, Ordering::Relaxed);
-        self.names.fetch_sub(entry.names(), Ordering::Relaxed);
-    }
-
-    /// Checks that what a REGISTER would add fits, and counts a new channel's name.
-    fn make_room(
+    /// Checks that a REGISTER fits which adds `new` registrations, and counts its channel if the
+    /// topic has none of that name. Returns the channel's name, shared with the topic's if known.
+    fn check_and_count(
         &self,
         entry: &TopicEntry,
         client: &Client,
         channel: Option<&str>,
-    ) -> Result<(), LimitReached> {
-        let new = client.missing(entry.name.as_str(), channel);
-        if new > 0 && client.registrations() + new > self.capacity.per_peer {
-            return Err(LimitReached::Producer);
+        new: usize,
+    ) -> Result<Option<ChannelName>, LimitReached> {
+        self.counts.check_registrations(client.registrations(), new)?;
+        let Some(name) = channel else { return Ok(None) };
+        if let Some(known) = entry.topic.channel(name) {
+            return Ok(Some(known.name().clone()));
         }
-        if new > 0 && self.registrations() + new > self.capacity.registrations {
-            return Err(LimitReached::Registry);
-        }
-        let unknown = channel.is_some_and(|name| entry.topic.channel(name).is_none());
-        if unknown { self.take_names(1) } else { Ok(()) }
+        self.counts.add_channel()?;
+        Ok(Some(ChannelName::new(name).expect("the decoder gives valid names")))
     }
 
-    /// Counts `count` more topics and channels, if they fit.
-    fn take_names(&self, count: usize) -> Result<(), LimitReached> {
-        if self.names.fetch_add(count, Ordering::Relaxed) + count > self.capacity.registrations {
-            self.names.fetch_sub(count, Ordering::Relaxed);
-            return Err(LimitReached::Registry);
+    /// Removes a channel if it is ephemeral and has no producers. Returns whether it did.
+    fn remove_unused_channel(&self, entry: &mut TopicEntry, name: &str) -> bool {
+        // Divergence: nsqlookupd keeps ephemeral channels whose nsqd went without UNREGISTER.
+        let is_unused = entry
+            .topic
+            .channel(name)
+            .is_some_and(|channel| channel.name().is_ephemeral() && channel.producers().is_empty());
+        if is_unused {
+            entry.topic.remove_channel(name);
+            self.counts.remove_channels(1);
         }
-        Ok(())
+        is_unused
     }
-}
 
-/// Adds the nsqd to a channel, made if there is none; its name, if the nsqd is new to it.
-fn add_channel(topic: &mut Topic, channel: &str, client: &Client) -> Option<ChannelName> {
-    match topic.channel(channel).map(|known| known.name().clone()) {
-        Some(known) => topic.add_channel_producer(channel, client.peer()).then_some(known),
-        None => {
-            let name = ChannelName::new(channel).expect("the decoder gives valid names");
-            topic.add_channel_with(&name, client.peer());
-            Some(name)
+    /// Removes a topic if `condition` holds under its lock.
+    fn remove_if(&self, topic: &str, condition: impl Fn(&TopicEntry) -> bool) {
+        let removed = self.topics.remove_if_mut(topic, |_, entry| {
+            let remove = condition(entry);
+            if remove {
+                self.snapshots.unlist(topic);
+            }
+            remove
+        });
+        if let Some((_, entry)) = removed {
+            self.counts.remove_topic(entry.topic.channels().len());
         }
     }
 }
 
 impl TopicEntry {
     fn new(name: TopicName) -> Self {
-        Self { name, topic: Topic::default(), slot: None, dirty: false }
+        Self { name, topic: Topic::default(), published: None, dirty: false }
     }
 
-    /// Notes that `batch` must publish it before its replies are sent.
-    fn mark(&mut self, batch: &mut Batch) {
+    /// Its change must be published before the replies to what made it are sent.
+    fn mark_dirty(&mut self, changes: &mut PendingChanges) {
         self.dirty = true;
-        batch.note(&self.name);
+        changes.add(&self.name);
     }
 
-    /// Shows every change, whoever made it. Under the topic's lock, so that an older topic never
-    /// follows a newer one.
+    /// Publishes every change, whoever made it, and lists a topic that is not listed. Runs under the
+    /// topic's lock, so that an older topic never follows a newer one.
     fn publish(&mut self, snapshots: &Snapshots) {
         let dirty = std::mem::take(&mut self.dirty);
-        match &self.slot {
-            Some(slot) if dirty => slot.publish(self.topic.clone()),
+        match &self.published {
+            Some(published) if dirty => published.publish(self.topic.clone()),
             Some(_) => {}
-            None => self.slot = Some(snapshots.list(self.name.clone(), self.topic.clone())),
+            None => self.published = Some(snapshots.list(self.name.clone(), self.topic.clone())),
         }
     }
 
-    /// Shows what waits for a commit, if anything does.
+    /// Publishes only if a change waits for it.
     fn publish_changes(&mut self, snapshots: &Snapshots) {
         if self.dirty {
             self.publish(snapshots);
         }
     }
 
-    /// Whether its last producer was what kept it.
-    fn is_leftover(&self) -> bool {
+    /// Whether it is ephemeral and has no producers.
+    fn is_unused_ephemeral(&self) -> bool {
+        // Divergence: nsqlookupd keeps ephemeral topics whose nsqd went without UNREGISTER.
         self.name.is_ephemeral() && self.topic.producers().is_empty()
     }
 
     /// Whether it was made for a change that was then refused. A topic that was there before stays,
     /// ephemeral and without producers though it may be: a refusal changes nothing.
     fn is_unused(&self) -> bool {
-        self.slot.is_none() && !self.dirty
-    }
-
-    /// How many names go with it.
-    fn names(&self) -> usize {
-        1 + self.topic.channels().len()
+        self.published.is_none() && !self.dirty
     }
 }

@@ -1,4 +1,4 @@
-//! The registry against a plain model: what the snapshots shows after each commit.
+//! The registry against a plain model: what the snapshots show after each commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -7,13 +7,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-type Peers = BTreeSet<SocketAddr>;
+type Addresses = BTreeSet<SocketAddr>;
 type Seen = testkit::model::Seen<SocketAddr>;
 type Model = testkit::model::Model<SocketAddr>;
 
-fn seen(snapshots: &Snapshots) -> BTreeMap<String, Seen> {
-    let peers = |peers: &crate::cow_set::CowSet<Arc<Producer>>| {
-        peers.iter().map(|peer| peer.address()).collect::<Peers>()
+fn published(snapshots: &Snapshots) -> BTreeMap<String, Seen> {
+    let addresses = |producers: &crate::cow_set::CowSet<Arc<Producer>>| {
+        producers.iter().map(|producer| producer.address()).collect::<Addresses>()
     };
     let mut topics = BTreeMap::new();
     snapshots.each_topic(|name, topic| {
@@ -23,8 +23,8 @@ fn seen(snapshots: &Snapshots) -> BTreeMap<String, Seen> {
             .iter()
             .filter_map(|peer| Some((peer.address(), topic.tombstoned_at(peer)?.unix_nanos())));
         let seen = Seen {
-            producers: peers(topic.producers()),
-            channels: channels.map(|c| (c.name().to_string(), peers(c.producers()))).collect(),
+            producers: addresses(topic.producers()),
+            channels: channels.map(|c| (c.name().to_string(), addresses(c.producers()))).collect(),
             tombstoned: tombstoned.collect(),
         };
         assert!(topics.insert(name.to_string(), seen).is_none(), "{name} is listed twice");
@@ -32,7 +32,7 @@ fn seen(snapshots: &Snapshots) -> BTreeMap<String, Seen> {
     topics
 }
 
-fn identity(number: u16) -> PeerInfo {
+fn peer_info(number: u16) -> PeerInfo {
     let body = testkit::wire::peer_info("", &format!("node-{number}"));
     PeerInfo::decode(body.as_bytes()).expect("a sample")
 }
@@ -70,10 +70,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The registry and the model, kept in step.
+/// The registry and the model, which are given the same steps.
 struct Pair {
     registry: Registry,
-    batch: Batch,
+    changes: PendingChanges,
     clients: BTreeMap<u16, Client>,
     model: Model,
     now: Timestamp,
@@ -84,7 +84,7 @@ impl Pair {
         let snapshots = Arc::new(Snapshots::default());
         Self {
             registry: Registry::new(snapshots, Capacity::default()),
-            batch: Batch::default(),
+            changes: PendingChanges::default(),
             clients: BTreeMap::new(),
             model: Model::default(),
             now: Timestamp::from_unix_nanos(1),
@@ -92,10 +92,10 @@ impl Pair {
     }
 
     fn client(&mut self, number: u16) -> &mut Client {
-        let Self { registry, batch, clients, model, now } = self;
+        let Self { registry, changes, clients, model, now } = self;
         clients.entry(number).or_insert_with(|| {
             model.clients.insert(address(number));
-            registry.identify(batch, address(number), identity(number), *now)
+            registry.identify(changes, address(number), peer_info(number), *now)
         })
     }
 
@@ -105,30 +105,30 @@ impl Pair {
                 self.client(*peer);
                 let client = self.clients.get_mut(peer).expect("just made");
                 let done =
-                    self.registry.register(&mut self.batch, client, topic, channel.as_deref());
+                    self.registry.register(&mut self.changes, client, topic, channel.as_deref());
                 done.expect("far from full");
                 self.model.register(address(*peer), topic, channel.as_deref());
             }
             Step::Unregister(peer, topic, channel) => {
                 self.client(*peer);
                 let client = self.clients.get_mut(peer).expect("just made");
-                self.registry.unregister(&mut self.batch, client, topic, channel.as_deref());
+                self.registry.unregister(&mut self.changes, client, topic, channel.as_deref());
                 self.model.unregister(address(*peer), topic, channel.as_deref());
             }
             Step::Leave(peer) => {
                 if let Some(client) = self.clients.remove(peer) {
-                    self.registry.leave(&mut self.batch, client, |_, _| {});
+                    self.registry.leave(&mut self.changes, client, |_, _| {});
                     self.model.leave(address(*peer));
                 }
             }
-            Step::Commit => self.registry.commit(&mut self.batch),
+            Step::Commit => self.registry.commit(&mut self.changes),
             admin => self.administrate(admin),
         }
     }
 
-    /// Admin changes; they concern the published topics, so that all is committed first.
+    /// An admin's changes. They apply to published topics, so everything is committed first.
     fn administrate(&mut self, step: &Step) {
-        self.registry.commit(&mut self.batch);
+        self.registry.commit(&mut self.changes);
         match step {
             Step::Create(topic, channel) => {
                 let name = TopicName::new(topic).expect("valid");
@@ -141,7 +141,7 @@ impl Pair {
             }
             Step::DeleteTopic(topic) => {
                 self.registry.delete_topic(topic);
-                self.each_named(topic, |model, name| {
+                self.for_each_named(topic, |model, name| {
                     model.delete_topic(name);
                 });
             }
@@ -153,16 +153,16 @@ impl Pair {
                 self.now = self.now + std::time::Duration::from_secs(1);
                 self.registry.tombstone(topic, &format!("node-{peer}:4151"), self.now);
                 let (node, now) = (address(*peer), self.now.unix_nanos());
-                self.each_named(topic, |model, name| {
+                self.for_each_named(topic, |model, name| {
                     model.tombstone(name, |peer| peer == node, now);
                 });
             }
-            _ => unreachable!("not an admin's"),
+            _ => unreachable!("not an admin's step"),
         }
     }
 
-    /// Does something to the model's topic of that name, or to each by `*`.
-    fn each_named(&mut self, topic: &str, change: impl Fn(&mut Model, &str)) {
+    /// Changes the model's topic of that name, or every topic by `*`.
+    fn for_each_named(&mut self, topic: &str, change: impl Fn(&mut Model, &str)) {
         let names: Vec<_> = self.model.topics.keys().cloned().collect();
         for name in names.iter().filter(|name| topic == "*" || topic == *name) {
             change(&mut self.model, name);
@@ -170,12 +170,12 @@ impl Pair {
     }
 
     fn check(&mut self) {
-        self.registry.commit(&mut self.batch);
-        assert_eq!(seen(self.registry.snapshots()), self.model.topics);
-        let mut clients = Peers::new();
+        self.registry.commit(&mut self.changes);
+        assert_eq!(published(self.registry.snapshots()), self.model.topics);
+        let mut clients = Addresses::new();
         self.registry.snapshots().each_node(|peer| assert!(clients.insert(peer.address())));
         assert_eq!(clients, self.model.clients);
-        assert_eq!(self.registry.names(), self.model.names());
+        assert_eq!(self.registry.topics() + self.registry.channels(), self.model.names());
         let held = self.clients.values().map(Client::registrations).sum::<usize>();
         assert_eq!(self.registry.registrations(), held);
     }
@@ -183,7 +183,7 @@ impl Pair {
 
 proptest! {
     #[test]
-    fn the_directory_shows_what_the_model_says(steps in prop::collection::vec(step(), 1..400)) {
+    fn snapshots_match_the_model(steps in prop::collection::vec(step(), 1..400)) {
         let mut pair = Pair::new();
         for step in &steps {
             pair.apply(step);
@@ -201,70 +201,71 @@ proptest! {
 }
 
 #[test]
-fn nothing_is_seen_before_the_commit_and_everything_after() {
+fn a_change_is_visible_after_the_commit_and_not_before() {
     let mut pair = Pair::new();
     pair.apply(&Step::Register(1, "a".into(), Some("x".into())));
-    assert!(seen(pair.registry.snapshots()).is_empty());
+    assert!(published(pair.registry.snapshots()).is_empty());
     pair.check();
     assert_eq!(
         pair.registry.register(
-            &mut pair.batch,
+            &mut pair.changes,
             pair.clients.get_mut(&1).expect("made"),
             "a",
             Some("x")
         ),
-        Ok(Changed::default())
+        Ok(RegistrationChange::default())
     );
-    assert!(pair.batch.topics.is_empty(), "a known REGISTER publishes nothing");
+    assert!(pair.changes.topics.is_empty(), "a known REGISTER publishes nothing");
 }
 
 #[test]
 fn many_changes_of_one_topic_are_one_publication() {
     let mut pair = Pair::new();
     (0..60).for_each(|peer| pair.apply(&Step::Register(peer, "a".into(), None)));
-    assert_eq!(pair.batch.topics.len(), 1);
+    assert_eq!(pair.changes.topics.len(), 1);
     pair.check();
 }
 
 #[test]
-fn a_full_registry_refuses_and_changes_nothing() {
+fn a_full_registry_refuses_a_change_without_side_effects() {
     let check = |capacity: Capacity, want: LimitReached, refused: (&str, Option<&str>)| {
         let registry = Registry::new(Arc::new(Snapshots::default()), capacity);
-        let mut batch = Batch::default();
+        let mut changes = PendingChanges::default();
         let mut client =
-            registry.identify(&mut batch, address(1), identity(1), Timestamp::default());
+            registry.identify(&mut changes, address(1), peer_info(1), Timestamp::default());
         let mut register =
-            |topic, channel| registry.register(&mut batch, &mut client, topic, channel);
-        register("a", Some("x")).expect("there is room for two");
+            |topic, channel| registry.register(&mut changes, &mut client, topic, channel);
+        register("a", Some("x")).expect("two registrations fit");
         assert_eq!(register(refused.0, refused.1), Err(want), "{refused:?}");
-        assert_eq!(register("a", Some("x")), Ok(Changed::default()));
-        registry.commit(&mut batch);
-        let topics = seen(registry.snapshots());
+        assert_eq!(register("a", Some("x")), Ok(RegistrationChange::default()));
+        registry.commit(&mut changes);
+        let topics = published(registry.snapshots());
         assert_eq!(topics.keys().collect::<Vec<_>>(), ["a"]);
-        assert_eq!(
-            (registry.names(), registry.registrations(), topics["a"].channels.len()),
-            (2, 2, 1)
-        );
+        assert_eq!((registry.topics(), registry.channels(), registry.registrations()), (1, 1, 2));
         if want == LimitReached::Registry {
             let names =
                 (TopicName::new("b").expect("valid"), ChannelName::new("y").expect("valid"));
             assert_eq!(registry.create_channel(&names.0, &names.1), Err(LimitReached::Registry));
             assert_eq!(registry.create_topic(&names.0), Err(LimitReached::Registry));
-            assert_eq!((registry.names(), seen(registry.snapshots())), (2, topics));
+            assert_eq!((registry.topics(), registry.channels()), (1, 1));
+            assert_eq!(published(registry.snapshots()), topics);
         }
     };
-    // No name is new, and still it is one registration more than fits.
+    // No name is new, but it is one registration more than the capacity.
     let capacity = Capacity { registrations: 2, ..Capacity::default() };
     let registry = Registry::new(Arc::new(Snapshots::default()), capacity);
-    let mut batch = Batch::default();
+    let mut changes = PendingChanges::default();
     let mut identify =
-        |n| registry.identify(&mut batch, address(n), identity(n), Timestamp::default());
+        |n| registry.identify(&mut changes, address(n), peer_info(n), Timestamp::default());
     let [mut first, mut second] = [identify(1), identify(2)];
-    registry.register(&mut batch, &mut first, "a", Some("x")).expect("there is room for two");
-    assert_eq!(registry.register(&mut batch, &mut second, "a", None), Err(LimitReached::Registry));
+    registry.register(&mut changes, &mut first, "a", Some("x")).expect("two registrations fit");
+    assert_eq!(
+        registry.register(&mut changes, &mut second, "a", None),
+        Err(LimitReached::Registry)
+    );
     assert_eq!(registry.registrations(), 2);
     for refused in [("b", None), ("a", Some("y")), ("b", Some("y"))] {
-        check(Capacity { per_peer: 2, registrations: 100 }, LimitReached::Producer, refused);
-        check(Capacity { per_peer: 100, registrations: 2 }, LimitReached::Registry, refused);
+        check(Capacity { per_nsqd: 2, registrations: 100 }, LimitReached::Nsqd, refused);
+        check(Capacity { per_nsqd: 100, registrations: 2 }, LimitReached::Registry, refused);
     }
 }

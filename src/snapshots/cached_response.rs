@@ -1,8 +1,8 @@
-//! An answer that a reader has rendered from a published topic, kept with it for the next reader.
+//! The body of a `/lookup`, rendered by one reader from a published topic and kept for the next.
 //!
-//! A topic is published as a value that stays the same, so that what was rendered from it stays right
-//! until the next publication takes both away; only producers that fall silent change it before. Must
-//! not: know what the bytes say, or let a reader wait for another. Any thread.
+//! A published topic does not change, so the body stays valid until the next publication replaces
+//! both. Before that only producers that become inactive change it, hence `valid_until`. Must not:
+//! know what the bytes mean; make a reader wait for another. Any thread.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,113 +10,113 @@ use std::sync::{Arc, OnceLock};
 use crate::clock::Timestamp;
 use crate::limits;
 
-/// Nobody has asked yet.
+/// States of a cache: nobody has asked for the topic yet.
 const NEW: u8 = 0;
-/// Somebody has: what is asked twice is worth keeping.
-const ASKED: u8 = 1;
-/// Somebody keeps, or has kept, an answer.
-const TAKEN: u8 = 2;
+/// Somebody has: from the second request on, storing the body pays.
+const REQUESTED: u8 = 1;
+/// One thread stores a body, or has stored one.
+const STORED: u8 = 2;
 
-/// A place for one answer.
+/// A cache for one body.
 #[derive(Debug, Default)]
 pub struct CachedResponse {
     state: AtomicU8,
-    answer: OnceLock<Box<Answer>>,
+    body: OnceLock<Box<Body>>,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct Body {
     bytes: Box<[u8]>,
-    /// Unix nanoseconds. Relaxed everywhere: each value that was ever stored is a right one.
-    right_until: AtomicI64,
-    room: Arc<CacheBudget>,
+    /// Unix nanoseconds. Relaxed everywhere: every value that was ever stored is a valid one.
+    valid_until: AtomicI64,
+    budget: Arc<CacheBudget>,
 }
 
-/// What all kept answers may take.
+/// The memory that all cached bodies may take: [`limits::RESPONSE_CACHE`].
 #[derive(Debug, Default)]
 pub struct CacheBudget {
-    /// Bytes. Relaxed: a bound, exact when all is quiet.
-    taken: AtomicUsize,
+    /// Bytes. Relaxed: a bound, exact once no reader is at work.
+    used: AtomicUsize,
 }
 
 impl CachedResponse {
-    /// The kept answer, if it is right at `now`. When its time is over `right_until` is asked until
-    /// when it is, if it still is.
+    /// The stored body, if it is valid at `now`. When its time is over, `valid_until` is called to
+    /// find a later one, or `None` when it is no longer valid.
     pub fn get(
         &self,
         now: Timestamp,
-        right_until: impl FnOnce() -> Option<Timestamp>,
+        valid_until: impl FnOnce() -> Option<Timestamp>,
     ) -> Option<&[u8]> {
-        let answer = self.answer.get()?;
-        if now.unix_nanos() > answer.right_until.load(Ordering::Relaxed) {
-            answer.right_until.store(right_until()?.unix_nanos(), Ordering::Relaxed);
+        let body = self.body.get()?;
+        if now.unix_nanos() > body.valid_until.load(Ordering::Relaxed) {
+            body.valid_until.store(valid_until()?.unix_nanos(), Ordering::Relaxed);
         }
-        Some(&answer.bytes)
+        Some(&body.bytes)
     }
 
-    /// Whether an answer would be kept: from the second time that this is asked, until one is.
-    pub fn is_wanted(&self) -> bool {
+    /// Whether to store a body: true from the second call on, until one is stored.
+    pub fn should_store(&self) -> bool {
         match self.state.load(Ordering::Relaxed) {
             NEW => {
-                let _ = self.turn(NEW, ASKED);
+                let _ = self.change_state(NEW, REQUESTED);
                 false
             }
-            state => state == ASKED,
+            state => state == REQUESTED,
         }
     }
 
-    /// Changes the state, if it is still `from`: one thread of all does.
-    fn turn(&self, from: u8, to: u8) -> bool {
+    /// Changes the state if it is still `from`. Of several threads, one succeeds.
+    fn change_state(&self, from: u8, to: u8) -> bool {
         self.state.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Keeps an answer, if none is and there is room. It must be right from the moment at which
-    /// `right_until` was found to be: a producer may have spoken between the two.
-    pub fn keep(&self, bytes: &[u8], right_until: Timestamp, room: &Arc<CacheBudget>) {
-        if !self.turn(ASKED, TAKEN) {
+    /// Stores a body, if none is stored and `budget` allows it. `valid_until` must have been found
+    /// before the body was rendered: a producer may have sent a PING between the two.
+    pub fn store(&self, bytes: &[u8], valid_until: Timestamp, budget: &Arc<CacheBudget>) {
+        if !self.change_state(REQUESTED, STORED) {
             return;
         }
-        match Answer::new(bytes, right_until, room) {
-            // Only who has turned the state comes here: nobody waits, and nothing is there yet.
-            Some(answer) => drop(self.answer.set(Box::new(answer))),
-            None => self.state.store(ASKED, Ordering::Relaxed),
+        match Body::new(bytes, valid_until, budget) {
+            // Only the thread that changed the state comes here, so the cell is empty and free.
+            Some(body) => drop(self.body.set(Box::new(body))),
+            None => self.state.store(REQUESTED, Ordering::Relaxed),
         }
     }
 }
 
-impl Answer {
-    fn new(bytes: &[u8], right_until: Timestamp, room: &Arc<CacheBudget>) -> Option<Self> {
-        if !room.take(bytes.len()) {
+impl Body {
+    fn new(bytes: &[u8], valid_until: Timestamp, budget: &Arc<CacheBudget>) -> Option<Self> {
+        if !budget.acquire(bytes.len()) {
             return None;
         }
-        let right_until = AtomicI64::new(right_until.unix_nanos());
-        Some(Self { bytes: bytes.into(), right_until, room: Arc::clone(room) })
+        let valid_until = AtomicI64::new(valid_until.unix_nanos());
+        Some(Self { bytes: bytes.into(), valid_until, budget: Arc::clone(budget) })
     }
 }
 
-impl Drop for Answer {
+impl Drop for Body {
     fn drop(&mut self) {
-        self.room.give(self.bytes.len());
+        self.budget.release(self.bytes.len());
     }
 }
 
 impl CacheBudget {
-    /// How much is kept, in bytes.
+    /// How many bytes all cached bodies take.
     #[must_use]
-    pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let fits = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes <= limits::RESPONSE_CACHE;
+    fn acquire(&self, bytes: usize) -> bool {
+        let fits = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes <= limits::RESPONSE_CACHE;
         if !fits {
-            self.give(bytes);
+            self.release(bytes);
         }
         fits
     }
 
-    fn give(&self, bytes: usize) {
-        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -127,44 +127,44 @@ mod tests {
     const SOON: Timestamp = Timestamp::from_unix_nanos(10);
     const LATER: Timestamp = Timestamp::from_unix_nanos(20);
 
-    fn kept(bytes: &[u8], room: &Arc<CacheBudget>) -> CachedResponse {
-        let kept = CachedResponse::default();
-        assert!(!kept.is_wanted() && kept.is_wanted());
-        kept.keep(bytes, SOON, room);
-        kept
+    fn cached(bytes: &[u8], budget: &Arc<CacheBudget>) -> CachedResponse {
+        let cache = CachedResponse::default();
+        assert!(!cache.should_store() && cache.should_store());
+        cache.store(bytes, SOON, budget);
+        cache
     }
 
     #[test]
-    fn one_answer_is_kept_while_it_is_right() {
-        let room = Arc::default();
-        let kept = CachedResponse::default();
-        kept.keep(b"unasked", SOON, &room);
-        assert_eq!(kept.get(SOON, || None), None);
-        assert!(!kept.is_wanted(), "what is asked once is not kept");
-        assert!(kept.is_wanted());
-        kept.keep(b"right", SOON, &room);
-        kept.keep(b"another", LATER, &room);
-        assert!(!kept.is_wanted());
-        assert_eq!(kept.get(SOON, || None), Some(&b"right"[..]));
-        assert_eq!(kept.get(LATER, || None), None);
-        assert_eq!(kept.get(LATER, || Some(LATER)), Some(&b"right"[..]));
-        assert_eq!(kept.get(LATER, || None), Some(&b"right"[..]), "the time is renewed");
+    fn one_body_is_cached_while_it_is_valid() {
+        let budget = Arc::default();
+        let cache = CachedResponse::default();
+        cache.store(b"not requested", SOON, &budget);
+        assert_eq!(cache.get(SOON, || None), None);
+        assert!(!cache.should_store(), "the first request stores nothing");
+        assert!(cache.should_store());
+        cache.store(b"first", SOON, &budget);
+        cache.store(b"second", LATER, &budget);
+        assert!(!cache.should_store());
+        assert_eq!(cache.get(SOON, || None), Some(&b"first"[..]));
+        assert_eq!(cache.get(LATER, || None), None);
+        assert_eq!(cache.get(LATER, || Some(LATER)), Some(&b"first"[..]));
+        assert_eq!(cache.get(LATER, || None), Some(&b"first"[..]), "the time is renewed");
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_given_back() {
-        let room = Arc::default();
-        let most = kept(&vec![0; limits::RESPONSE_CACHE - 1], &room);
-        let rest = kept(b"1", &room);
-        assert!(rest.get(SOON, || None).is_some());
-        let over = kept(b"1", &room);
+    fn the_cache_budget_is_bounded_and_released() {
+        let budget = Arc::default();
+        let largest = cached(&vec![0; limits::RESPONSE_CACHE - 1], &budget);
+        let last = cached(b"1", &budget);
+        assert!(last.get(SOON, || None).is_some());
+        let over = cached(b"1", &budget);
         assert_eq!(over.get(SOON, || None), None);
-        assert_eq!(room.taken(), limits::RESPONSE_CACHE);
-        drop(most);
-        assert!(over.is_wanted());
-        over.keep(b"1", SOON, &room);
-        assert!(over.get(SOON, || None).is_some(), "room was given back");
-        drop((rest, over));
-        assert_eq!(room.taken(), 0);
+        assert_eq!(budget.used(), limits::RESPONSE_CACHE);
+        drop(largest);
+        assert!(over.should_store());
+        over.store(b"1", SOON, &budget);
+        assert!(over.get(SOON, || None).is_some(), "the budget was released");
+        drop((last, over));
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -1,94 +1,87 @@
-//! The nsqds that are connected and identified, registered to a topic or not: what `/nodes` lists.
+//! The nsqds that are connected and identified, with or without a topic: what `/nodes` lists.
 //!
-//! Sharded, so that ten thousand that arrive at once copy small sets. Must not: know topics.
-//! Writers of one shard wait for each other, readers for nobody.
+//! The set is split into stripes, so that ten thousand nsqds that connect at once copy small sets.
+//! Must not: know topics. Writers of one stripe wait for each other, readers for nobody.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Producer;
+use super::producer::by_address;
 use crate::cow_set::CowSet;
 use crate::published::Published;
 
-/// Shards: one bit each of [`Shards`].
-const SHARDS: usize = u64::BITS as usize;
+/// One bit of [`ChangedStripes`] for each.
+const STRIPES: usize = u64::BITS as usize;
 
-/// The shards with changes that are not published yet.
+/// The stripes with changes that are not published yet, as a bit set.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Shards(u64);
+pub struct ChangedStripes(u64);
 
 /// The set of connected nsqds.
 #[derive(Debug)]
-pub struct Nodes {
-    shards: Box<[Shard]>,
-}
+pub struct Nodes(Box<[Stripe]>);
 
-#[derive(Debug, Default)]
-struct Shard {
-    /// The set as its writers have it.
-    truth: Mutex<CowSet<Arc<Producer>>>,
+#[derive(Debug)]
+struct Stripe {
+    /// The set with every change.
+    current: Mutex<CowSet<Arc<Producer>>>,
     /// The set as it was last published.
-    seen: Published<CowSet<Arc<Producer>>>,
-}
-
-impl Default for Published<CowSet<Arc<Producer>>> {
-    fn default() -> Self {
-        Self::new(CowSet::default())
-    }
+    published: Published<CowSet<Arc<Producer>>>,
 }
 
 impl Default for Nodes {
     fn default() -> Self {
-        Self { shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect() }
+        let empty =
+            || Stripe { current: Mutex::default(), published: Published::new(CowSet::default()) };
+        Self(std::iter::repeat_with(empty).take(STRIPES).collect())
     }
 }
 
 impl Nodes {
     /// Visits every published nsqd.
     pub(super) fn each(&self, visit: &mut impl FnMut(&Arc<Producer>)) {
-        for shard in &self.shards {
-            shard.seen.read(|peers| peers.iter().for_each(&mut *visit));
+        for stripe in &self.0 {
+            stripe.published.read(|producers| producers.iter().for_each(&mut *visit));
         }
     }
 
-    /// Adds a peer; seen once `changed` is published.
-    pub(crate) fn add(&self, peer: &Arc<Producer>, changed: &mut Shards) {
-        let address = Arc::as_ptr(peer);
-        self.change(peer, changed, |peers| {
-            peers.insert(Arc::clone(peer), |other| Arc::as_ptr(other).cmp(&address))
+    /// Adds an nsqd; visible once `changed` is published.
+    pub(crate) fn add(&self, producer: &Arc<Producer>, changed: &mut ChangedStripes) {
+        self.change(producer, changed, |producers| {
+            producers.insert(Arc::clone(producer), by_address(producer))
         });
     }
 
-    /// Takes a peer out; seen once `changed` is published.
-    pub(crate) fn remove(&self, peer: &Arc<Producer>, changed: &mut Shards) {
-        let address = Arc::as_ptr(peer);
-        self.change(peer, changed, |peers| peers.remove(|other| Arc::as_ptr(other).cmp(&address)));
+    /// Removes an nsqd; visible once `changed` is published.
+    pub(crate) fn remove(&self, producer: &Arc<Producer>, changed: &mut ChangedStripes) {
+        self.change(producer, changed, |producers| producers.remove(by_address(producer)));
     }
 
     fn change(
         &self,
-        peer: &Arc<Producer>,
-        changed: &mut Shards,
+        producer: &Arc<Producer>,
+        changed: &mut ChangedStripes,
         change: impl FnOnce(&mut CowSet<Arc<Producer>>) -> bool,
     ) {
-        // An allocation's low bits say little: mix them (a Fibonacci hash).
-        let address = Arc::as_ptr(peer).addr() as u64;
-        let at = address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SHARDS.trailing_zeros());
-        let at = usize::try_from(at).expect("fewer than SHARDS");
-        let mut peers = self.shards[at].truth.lock().unwrap_or_else(PoisonError::into_inner);
-        if change(&mut peers) {
+        // The low bits of an allocation's address vary little: mix them (a Fibonacci hash).
+        let address = Arc::as_ptr(producer).addr() as u64;
+        let at = address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - STRIPES.trailing_zeros());
+        let at = usize::try_from(at).expect("less than STRIPES");
+        let mut producers = self.0[at].current.lock().unwrap_or_else(PoisonError::into_inner);
+        if change(&mut producers) {
             changed.0 |= 1 << at;
         }
     }
 
-    /// Publishes the changed shards.
-    pub(crate) fn publish(&self, changed: &mut Shards) {
-        let Shards(mut left) = std::mem::take(changed);
-        while left != 0 {
-            let shard = &self.shards[left.trailing_zeros() as usize];
-            left &= left - 1;
+    /// Publishes the changed stripes.
+    pub(crate) fn publish(&self, changed: &mut ChangedStripes) {
+        let ChangedStripes(mut bits) = std::mem::take(changed);
+        while bits != 0 {
+            let stripe = &self.0[bits.trailing_zeros() as usize];
+            bits &= bits - 1;
             // Under the lock, so that an older set never follows a newer one.
-            let peers = shard.truth.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.seen.publish(peers.clone());
+            let producers = stripe.current.lock().unwrap_or_else(PoisonError::into_inner);
+            stripe.published.publish(producers.clone());
         }
     }
 }

@@ -1,28 +1,30 @@
-//! A topic as a value: its producers, its channels with theirs, its tombstones.
+//! A topic as a value: its producers, its channels with their producers, its tombstones.
 //!
-//! Must not: lock, publish or read a clock. The registry changes its own copy and publishes clones.
+//! The registry changes its own copy and publishes clones of it. Must not: lock, publish or read a
+//! clock.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Producer;
+use super::producer::by_address;
 use crate::clock::Timestamp;
 use crate::cow_set::CowSet;
 use crate::protocol::names::ChannelName;
 
 type Tombstones = Vec<(Arc<Producer>, Timestamp)>;
 
-/// A topic at one moment. A clone is a few reference counts.
+/// A topic. A clone costs a few reference counts.
 #[derive(Clone, Debug, Default)]
 pub struct Topic {
     producers: CowSet<Arc<Producer>>,
     channels: CowSet<Arc<Channel>>,
-    /// Nearly always none, and never many: when each tombstoned producer was tombstoned.
+    /// When each tombstoned producer was tombstoned. Nearly always none, and never many.
     tombstones: Option<Arc<Tombstones>>,
 }
 
-/// A channel of a topic at one moment.
+/// A channel of a topic.
 #[derive(Clone, Debug)]
 pub struct Channel {
     name: ChannelName,
@@ -36,23 +38,17 @@ impl Channel {
         &self.name
     }
 
-    /// The nsqds that carry it, in an order that stands as long as they do.
+    /// The nsqds that have registered it, in an order that does not change while they are connected.
     #[must_use]
     pub fn producers(&self) -> &CowSet<Arc<Producer>> {
         &self.producers
     }
 
-    /// Whether `peer` carries it.
+    /// Whether `producer` has registered it.
     #[must_use]
-    pub fn has_producer(&self, peer: &Arc<Producer>) -> bool {
-        self.producers.find(by_peer(peer)).is_some()
+    pub fn has_producer(&self, producer: &Arc<Producer>) -> bool {
+        self.producers.find(by_address(producer)).is_some()
     }
-}
-
-/// The order of producers in a set: by where they live in memory, which costs no look at them.
-fn by_peer(sought: &Arc<Producer>) -> impl Fn(&Arc<Producer>) -> Ordering {
-    let sought = Arc::as_ptr(sought);
-    move |peer| Arc::as_ptr(peer).cmp(&sought)
 }
 
 fn by_name(sought: &str) -> impl Fn(&Arc<Channel>) -> Ordering {
@@ -60,7 +56,7 @@ fn by_name(sought: &str) -> impl Fn(&Arc<Channel>) -> Ordering {
 }
 
 impl Topic {
-    /// The nsqds that carry it, in an order that stands as long as they do.
+    /// The nsqds that have registered it, in an order that does not change while they are connected.
     #[must_use]
     pub fn producers(&self) -> &CowSet<Arc<Producer>> {
         &self.producers
@@ -78,10 +74,10 @@ impl Topic {
         self.channels.find(by_name(name))
     }
 
-    /// Whether `peer` carries it.
+    /// Whether `producer` has registered it.
     #[must_use]
-    pub fn has_producer(&self, peer: &Arc<Producer>) -> bool {
-        self.producers.find(by_peer(peer)).is_some()
+    pub fn has_producer(&self, producer: &Arc<Producer>) -> bool {
+        self.producers.find(by_address(producer)).is_some()
     }
 
     /// Whether any producer is tombstoned here at `now`.
@@ -91,35 +87,39 @@ impl Topic {
         tombstones.is_some_and(|all| all.iter().any(|&(_, at)| now.since(at) < lifetime))
     }
 
-    /// When `peer` was tombstoned here, if it was, however long ago.
+    /// When `producer` was tombstoned here, if it was, however long ago.
     #[must_use]
-    pub fn tombstoned_at(&self, peer: &Producer) -> Option<Timestamp> {
+    pub fn tombstoned_at(&self, producer: &Producer) -> Option<Timestamp> {
         let tombstones = self.tombstones.as_deref()?;
-        tombstones.iter().find(|(who, _)| std::ptr::eq(&raw const **who, peer)).map(|&(_, at)| at)
+        tombstones
+            .iter()
+            .find(|(tombstoned, _)| std::ptr::eq(&raw const **tombstoned, producer))
+            .map(|&(_, at)| at)
     }
 
-    /// Whether `peer` is tombstoned here at `now`.
+    /// Whether `producer` is tombstoned here at `now`.
     #[must_use]
-    pub fn is_tombstoned(&self, peer: &Producer, now: Timestamp, lifetime: Duration) -> bool {
-        self.tombstoned_at(peer).is_some_and(|at| now.since(at) < lifetime)
+    pub fn is_tombstoned(&self, producer: &Producer, now: Timestamp, lifetime: Duration) -> bool {
+        self.tombstoned_at(producer).is_some_and(|at| now.since(at) < lifetime)
     }
 
-    /// Adds a producer; whether it is new. Does not clear a tombstone.
-    pub(crate) fn add_producer(&mut self, peer: &Arc<Producer>) -> bool {
-        !self.has_producer(peer) && self.producers.insert(Arc::clone(peer), by_peer(peer))
+    /// Adds a producer. Returns whether it is new. Does not clear a tombstone.
+    pub(crate) fn add_producer(&mut self, producer: &Arc<Producer>) -> bool {
+        !self.has_producer(producer)
+            && self.producers.insert(Arc::clone(producer), by_address(producer))
     }
 
-    /// Takes a producer and its tombstone out; whether it was there. Leaves its channels.
-    pub(crate) fn remove_producer(&mut self, peer: &Arc<Producer>) -> bool {
+    /// Removes a producer and its tombstone, but not from channels. Returns whether it was there.
+    pub(crate) fn remove_producer(&mut self, producer: &Arc<Producer>) -> bool {
         if let Some(tombstones) = &mut self.tombstones
-            && tombstones.iter().any(|(who, _)| Arc::ptr_eq(who, peer))
+            && tombstones.iter().any(|(tombstoned, _)| Arc::ptr_eq(tombstoned, producer))
         {
-            Arc::make_mut(tombstones).retain(|(who, _)| !Arc::ptr_eq(who, peer));
+            Arc::make_mut(tombstones).retain(|(tombstoned, _)| !Arc::ptr_eq(tombstoned, producer));
         }
-        self.producers.remove(by_peer(peer))
+        self.producers.remove(by_address(producer))
     }
 
-    /// Adds a channel without producers; whether it is new.
+    /// Adds a channel without producers. Returns whether it is new.
     pub(crate) fn add_channel(&mut self, name: &ChannelName) -> bool {
         if self.channel(name.as_str()).is_some() {
             return false;
@@ -128,52 +128,52 @@ impl Topic {
         self.channels.insert(Arc::new(channel), by_name(name.as_str()))
     }
 
-    /// Takes a channel out, producers and all; whether it was there.
+    /// Removes a channel with its producers. Returns whether it was there.
     pub(crate) fn remove_channel(&mut self, name: &str) -> bool {
         self.channels.remove(by_name(name))
     }
 
-    /// Adds a channel with its first producer; there is none of that name.
-    pub(crate) fn add_channel_with(&mut self, name: &ChannelName, peer: &Arc<Producer>) {
-        let mut producers = CowSet::default();
-        producers.insert(Arc::clone(peer), by_peer(peer));
-        let channel = Channel { name: name.clone(), producers };
-        self.channels.insert(Arc::new(channel), by_name(name.as_str()));
+    /// Adds a producer to a channel, which is made if there is none. Returns whether the producer is
+    /// new to it.
+    pub(crate) fn add_channel_producer(
+        &mut self,
+        name: &ChannelName,
+        producer: &Arc<Producer>,
+    ) -> bool {
+        let mut changed = match self.channel(name.as_str()) {
+            Some(channel) if channel.has_producer(producer) => return false,
+            Some(channel) => Channel::clone(channel),
+            None => Channel { name: name.clone(), producers: CowSet::default() },
+        };
+        changed.producers.insert(Arc::clone(producer), by_address(producer));
+        self.channels.insert(Arc::new(changed), by_name(name.as_str()));
+        true
     }
 
-    /// Adds a producer to a channel that is there; whether the producer is new.
-    pub(crate) fn add_channel_producer(&mut self, name: &str, peer: &Arc<Producer>) -> bool {
+    /// Removes a producer from a channel. Returns whether it was there.
+    pub(crate) fn remove_channel_producer(&mut self, name: &str, producer: &Arc<Producer>) -> bool {
         let Some(channel) = self.channel(name) else { return false };
-        if channel.has_producer(peer) {
+        if !channel.has_producer(producer) {
             return false;
         }
         let mut changed = Channel::clone(channel);
-        changed.producers.insert(Arc::clone(peer), by_peer(peer));
+        changed.producers.remove(by_address(producer));
         self.channels.insert(Arc::new(changed), by_name(name));
         true
     }
 
-    /// Takes a producer out of a channel; whether it was there.
-    pub(crate) fn remove_channel_producer(&mut self, name: &str, peer: &Arc<Producer>) -> bool {
-        let Some(channel) = self.channel(name) else { return false };
-        if !channel.has_producer(peer) {
-            return false;
-        }
-        let mut changed = Channel::clone(channel);
-        changed.producers.remove(by_peer(peer));
-        self.channels.insert(Arc::new(changed), by_name(name));
-        true
-    }
-
-    /// Tombstones at `now` every producer that is `node`; whether there was one.
+    /// Tombstones at `now` every producer that is `node`. Returns whether there was one.
     pub(crate) fn tombstone(&mut self, node: &str, now: Timestamp) -> bool {
-        let hit: Vec<_> = self.producers.iter().filter(|peer| peer.is_node(node)).collect();
-        if hit.is_empty() {
+        let matching: Vec<_> =
+            self.producers.iter().filter(|producer| producer.is_node(node)).collect();
+        if matching.is_empty() {
             return false;
         }
         let tombstones = Arc::make_mut(self.tombstones.get_or_insert_default());
-        tombstones.retain(|(who, _)| !hit.iter().any(|peer| Arc::ptr_eq(who, peer)));
-        tombstones.extend(hit.into_iter().map(|peer| (Arc::clone(peer), now)));
+        tombstones.retain(|(tombstoned, _)| {
+            !matching.iter().any(|producer| Arc::ptr_eq(tombstoned, producer))
+        });
+        tombstones.extend(matching.into_iter().map(|producer| (Arc::clone(producer), now)));
         true
     }
 }

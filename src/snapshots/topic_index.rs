@@ -1,8 +1,8 @@
-//! The topics by name: a hash table that readers walk without a lock and that grows in small steps.
+//! The listed topics by name, in hash tables that readers search without a lock.
 //!
-//! A fixed number of shards, so that writers seldom meet and growing copies one shard's share of
-//! pointers. Must not: know what a topic is. Writers of one shard wait for each other, readers for
-//! nobody.
+//! A fixed number of stripes, so that writers seldom wait and a table that grows copies the pointers
+//! of one stripe. Must not: change or lock a topic. Writers of one stripe wait for each other,
+//! readers for nobody.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -12,35 +12,35 @@ use ahash::RandomState;
 use super::{CachedResponse, Topic};
 use crate::protocol::names::TopicName;
 use crate::published::Published;
-use crate::published::epoch_table::{EpochTable, Hash64};
+use crate::published::epoch_table::{EpochTable, StoredHash};
 
-/// Shards. Each starts small, so that listing few topics visits little.
-const SHARDS: usize = 256;
+/// Each starts with a small table, so that a walk over few topics visits few cells.
+const STRIPES: usize = 256;
 
-/// Where a listed topic is published.
+/// A listed topic: its name, and its latest snapshot.
 #[derive(Debug)]
-pub struct TopicSlot {
+pub struct PublishedTopic {
     hash: u64,
     name: TopicName,
-    shown: Published<TopicSnapshot>,
+    snapshot: Published<TopicSnapshot>,
 }
 
-/// A topic as it was published, and the answer that readers have made of it.
+/// A topic as it was published, and the body of a `/lookup` that readers have rendered from it.
 #[derive(Debug)]
 pub struct TopicSnapshot {
     topic: Topic,
-    answer: CachedResponse,
+    cached_response: CachedResponse,
 }
 
 impl TopicSnapshot {
     fn new(topic: Topic) -> Self {
-        Self { topic, answer: CachedResponse::default() }
+        Self { topic, cached_response: CachedResponse::default() }
     }
 
-    /// The answer to a lookup of it.
+    /// The body of a `/lookup` of it, once one was stored.
     #[must_use]
-    pub fn answer(&self) -> &CachedResponse {
-        &self.answer
+    pub fn cached_response(&self) -> &CachedResponse {
+        &self.cached_response
     }
 }
 
@@ -52,7 +52,7 @@ impl Deref for TopicSnapshot {
     }
 }
 
-impl TopicSlot {
+impl PublishedTopic {
     /// The topic's name.
     #[must_use]
     pub fn name(&self) -> &TopicName {
@@ -61,17 +61,17 @@ impl TopicSlot {
 
     /// Reads the topic as it was last published.
     pub fn read<R>(&self, read: impl FnOnce(&TopicSnapshot) -> R) -> R {
-        self.shown.read(read)
+        self.snapshot.read(read)
     }
 
-    /// Publishes the topic: for the registry, under the topic's lock.
+    /// Publishes the topic. The registry calls it under the topic's lock.
     pub(crate) fn publish(&self, topic: Topic) {
-        self.shown.publish(TopicSnapshot::new(topic));
+        self.snapshot.publish(TopicSnapshot::new(topic));
     }
 }
 
-impl Hash64 for TopicSlot {
-    fn hash64(&self) -> u64 {
+impl StoredHash for PublishedTopic {
+    fn stored_hash(&self) -> u64 {
         self.hash
     }
 }
@@ -79,46 +79,46 @@ impl Hash64 for TopicSlot {
 #[derive(Debug)]
 pub(super) struct TopicIndex {
     hasher: RandomState,
-    shards: Box<[EpochTable<TopicSlot>]>,
+    stripes: Box<[EpochTable<PublishedTopic>]>,
 }
 
 impl Default for TopicIndex {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
-            shards: std::iter::repeat_with(EpochTable::default).take(SHARDS).collect(),
+            stripes: std::iter::repeat_with(EpochTable::default).take(STRIPES).collect(),
         }
     }
 }
 
 impl TopicIndex {
-    pub(super) fn find<R>(&self, name: &str, read: impl FnOnce(Option<&TopicSlot>) -> R) -> R {
+    pub(super) fn find<R>(&self, name: &str, read: impl FnOnce(Option<&PublishedTopic>) -> R) -> R {
         let hash = self.hasher.hash_one(name);
-        self.shard(hash).find(hash, |slot| slot.name.as_str() == name, read)
+        self.stripe(hash).find(hash, |topic| topic.name.as_str() == name, read)
     }
 
-    pub(super) fn each(&self, mut visit: impl FnMut(&TopicSlot)) {
-        self.shards.iter().for_each(|shard| shard.each(&mut visit));
+    pub(super) fn each(&self, mut visit: impl FnMut(&PublishedTopic)) {
+        self.stripes.iter().for_each(|stripe| stripe.each(&mut visit));
     }
 
     /// Lists `topic` as `name`, which must not be listed.
-    pub(super) fn insert(&self, name: TopicName, topic: Topic) -> Arc<TopicSlot> {
+    pub(super) fn insert(&self, name: TopicName, topic: Topic) -> Arc<PublishedTopic> {
         let hash = self.hasher.hash_one(name.as_str());
-        let slot =
-            Arc::new(TopicSlot { hash, name, shown: Published::new(TopicSnapshot::new(topic)) });
-        self.shard(hash).insert(Arc::clone(&slot));
-        slot
+        let snapshot = Published::new(TopicSnapshot::new(topic));
+        let topic = Arc::new(PublishedTopic { hash, name, snapshot });
+        self.stripe(hash).insert(Arc::clone(&topic));
+        topic
     }
 
-    /// Takes a topic off the list, if it is there.
+    /// Removes a topic from the list, if it is there.
     pub(super) fn remove(&self, name: &str) {
         let hash = self.hasher.hash_one(name);
-        self.shard(hash).remove(hash, |slot| slot.name.as_str() == name);
+        self.stripe(hash).remove(hash, |topic| topic.name.as_str() == name);
     }
 
-    /// By the high bits: the low ones find the place in the shard.
-    fn shard(&self, hash: u64) -> &EpochTable<TopicSlot> {
-        &self.shards[usize::try_from(hash >> 56).expect("a byte")]
+    /// Chosen by the high bits of the hash: the low ones choose the cell in the table.
+    fn stripe(&self, hash: u64) -> &EpochTable<PublishedTopic> {
+        &self.stripes[usize::try_from(hash >> 56).expect("a byte")]
     }
 }
 
@@ -128,9 +128,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn what_is_inserted_is_found_and_listed_once_in_every_shard() {
+    fn an_inserted_topic_is_found_and_listed_once_in_every_stripe() {
         let index = TopicIndex::default();
-        let count = SHARDS * 20;
+        let count = STRIPES * 20;
         let name = |number| TopicName::new(&format!("t{number}")).expect("valid");
         for number in 0..count {
             index.insert(name(number), Topic::default());
@@ -140,13 +140,13 @@ mod tests {
             index.remove("not there");
         }
         let mut listed = BTreeSet::new();
-        index.each(|slot| assert!(listed.insert(slot.name.to_string()), "{} twice", slot.name));
+        index.each(|topic| assert!(listed.insert(topic.name.to_string()), "{} twice", topic.name));
         for number in 0..count {
             let name = name(number);
             let found =
-                index.find(name.as_str(), |slot| slot.is_some_and(|slot| slot.name == name));
-            let there = number % 3 != 0;
-            assert_eq!((found, listed.contains(name.as_str())), (there, there), "{name}");
+                index.find(name.as_str(), |topic| topic.is_some_and(|topic| topic.name == name));
+            let expected = number % 3 != 0;
+            assert_eq!((found, listed.contains(name.as_str())), (expected, expected), "{name}");
         }
     }
 }

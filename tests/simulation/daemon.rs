@@ -231,7 +231,7 @@ impl Daemon {
             Outcome::Register(topic, channel) => {
                 match self.oracle.register(connection.shard, connection.id, topic, channel) {
                     Ok(()) => "OK",
-                    Err(LimitReached::Producer) => {
+                    Err(LimitReached::Nsqd) => {
                         self.rejected(at, "E_INVALID REGISTER too many registrations of this nsqd")
                     }
                     Err(LimitReached::Registry) => {
@@ -419,7 +419,8 @@ impl Daemon {
         let view = self.mutation.cached(&self.before.0, &fresh).clone();
         self.before.0 = fresh;
         self.oracle.observe(&view)?;
-        let counted = (self.registry.names(), self.registry.registrations());
+        let counted =
+            (self.registry.topics() + self.registry.channels(), self.registry.registrations());
         let want = (self.oracle.model.names(), self.oracle.registrations());
         ensure(counted == want, || {
             format!("names and registrations are {want:?}, counted as {counted:?}")

@@ -100,8 +100,8 @@ impl Oracle {
         let is_new =
             |channel: &Option<String>| !held.contains(&(topic.to_owned(), channel.clone()));
         let new = wanted.iter().flatten().filter(|channel| is_new(channel)).count();
-        if new > 0 && held.len() + new > self.capacity.per_peer {
-            return Err(LimitReached::Producer);
+        if new > 0 && held.len() + new > self.capacity.per_nsqd {
+            return Err(LimitReached::Nsqd);
         }
         if new > 0 && self.registrations() + new > self.capacity.registrations {
             return Err(LimitReached::Registry);

@@ -126,7 +126,7 @@ impl Script {
     pub(crate) fn draw(seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
         let capacity = if rng.chance(15) {
-            Capacity { registrations: 4 + rng.below(12), per_peer: 2 + rng.below(6) }
+            Capacity { registrations: 4 + rng.below(12), per_nsqd: 2 + rng.below(6) }
         } else {
             Capacity::default()
         };

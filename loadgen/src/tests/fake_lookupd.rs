@@ -113,7 +113,7 @@ fn commands(state: &State, peer: &str, mut stream: TcpStream) -> Option<()> {
                 let mut body = vec![0; u32::from_be_bytes(length) as usize];
                 reader.read_exact(&mut body).ok()?;
                 host = PeerInfo::decode(&body).ok()?.broadcast_address.into();
-                stream.write_all(&encode::identify_reply("fake", "fake", 1, 1)).ok()?;
+                stream.write_all(&encode::identify_response("fake", "fake", 1, 1)).ok()?;
                 continue;
             }
             ["REGISTER", topic, ..] => register(state, peer, topic, &host),

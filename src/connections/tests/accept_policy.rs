@@ -7,11 +7,11 @@ use rustix::net::sockopt;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-const STRANGER: Rejection = Rejection { reason: DenyReason::TcpAllow, words: b"stranger\n" };
-const CROWDED: Rejection = Rejection { reason: DenyReason::TcpPerIp, words: b"crowded\n" };
+const STRANGER: Rejection = Rejection { reason: DenyReason::TcpAllow, message: b"stranger\n" };
+const CROWDED: Rejection = Rejection { reason: DenyReason::TcpPerIp, message: b"crowded\n" };
 
 fn at_most(each: usize) -> Option<AcceptPolicy> {
-    AcceptPolicy::open(Arc::default()).at_most(NonZeroUsize::new(each), CROWDED).if_it_matters()
+    AcceptPolicy::new(Arc::default()).limit_per_ip(NonZeroUsize::new(each), CROWDED).if_any_rule()
 }
 
 #[test]
@@ -19,14 +19,14 @@ fn a_stranger_is_told_and_takes_nobody_s_room() {
     let refusals = Arc::new(Denials::default());
     let elsewhere = AllowList::from(vec!["192.0.2.0/24".parse().unwrap()]);
     let policy =
-        AcceptPolicy::open(Arc::clone(&refusals)).only(&elsewhere, STRANGER).if_it_matters();
+        AcceptPolicy::new(Arc::clone(&refusals)).allow_only(&elsewhere, STRANGER).if_any_rule();
     let mut bench = Bench::behind(Options { max_connections: 1, ..OPTIONS }, policy);
     for round in 1..=3 {
         let mut peer = bench.peer();
         // It has written already: the refusal must not be lost to a reset.
         peer.write_all(b"echo hello\n").unwrap();
         assert_eq!(bench.until_end(&mut peer), b"stranger\n");
-        assert_eq!(refusals.seen(DenyReason::TcpAllow).count, round);
+        assert_eq!(refusals.get(DenyReason::TcpAllow).count, round);
     }
     let counters = &bench.counters;
     assert_eq!((counters.accepted.get(), counters.refused.get(), counters.open()), (3, 0, 0));
@@ -37,7 +37,7 @@ fn a_stranger_is_told_and_takes_nobody_s_room() {
 #[test]
 fn strangers_that_stay_are_bounded() {
     let elsewhere = AllowList::from(vec!["192.0.2.0/24".parse().unwrap()]);
-    let policy = AcceptPolicy::open(Arc::default()).only(&elsewhere, STRANGER).if_it_matters();
+    let policy = AcceptPolicy::new(Arc::default()).allow_only(&elsewhere, STRANGER).if_any_rule();
     let mut bench = Bench::behind(OPTIONS, policy);
     let peers: Vec<_> = (0..200).map(|_| TcpStream::connect(bench.address).unwrap()).collect();
     bench.until("all refused", |bench| bench.counters.accepted.get() == 200);
@@ -86,13 +86,13 @@ fn a_place_comes_back_however_its_connection_ends() {
 /// A limiter of one place, and that place.
 fn taken() -> (Arc<PerIpLimiter>, PerIpPermit) {
     let limiter = PerIpLimiter::new(NonZeroUsize::MIN);
-    let place = limiter.enter(IpAddr::from([127, 0, 0, 1])).unwrap();
+    let place = limiter.acquire(IpAddr::from([127, 0, 0, 1])).unwrap();
     assert!(is_full(&limiter));
     (limiter, place)
 }
 
 fn is_full(limiter: &Arc<PerIpLimiter>) -> bool {
-    limiter.enter(IpAddr::from([127, 0, 0, 1])).is_none()
+    limiter.acquire(IpAddr::from([127, 0, 0, 1])).is_none()
 }
 
 /// A connection that brings `place` along, and its peer.

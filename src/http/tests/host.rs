@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::handler::{Input, Next};
 use crate::http::{App, Call, Connection, Date, Refusal, Respond, Routes, turn};
 use crate::protocol::peer_info::PeerInfo;
-use crate::registry::{Batch, Capacity, Client, Registry};
+use crate::registry::{Capacity, Client, PendingChanges, Registry};
 use crate::snapshots::Snapshots;
 
 /// When every test begins.
@@ -41,7 +41,7 @@ impl Daemon {
         let body = testkit::nsqd::peer_info(name);
         let identity = PeerInfo::decode(body.as_bytes()).expect("a sample");
         let address: SocketAddr = address.parse().expect("an address");
-        let mut batch = Batch::default();
+        let mut batch = PendingChanges::default();
         let registry = &self.routes.registry;
         let client = registry.identify(&mut batch, address, identity, self.now);
         registry.commit(&mut batch);
@@ -54,7 +54,7 @@ impl Daemon {
         topic: &str,
         channel: Option<&str>,
     ) {
-        let mut batch = Batch::default();
+        let mut batch = PendingChanges::default();
         let done = self.routes.registry.register(&mut batch, client, topic, channel);
         done.expect("there is room");
         self.routes.registry.commit(&mut batch);
@@ -66,13 +66,13 @@ impl Daemon {
         topic: &str,
         channel: Option<&str>,
     ) {
-        let mut batch = Batch::default();
+        let mut batch = PendingChanges::default();
         self.routes.registry.unregister(&mut batch, client, topic, channel);
         self.routes.registry.commit(&mut batch);
     }
 
     pub(in crate::http) fn leave(&self, client: Client) {
-        let mut batch = Batch::default();
+        let mut batch = PendingChanges::default();
         self.routes.registry.leave(&mut batch, client, |_, _| {});
         self.routes.registry.commit(&mut batch);
     }

@@ -39,13 +39,13 @@ fn registry() -> Arc<Registry> {
     thread_local! {
         static REGISTRY: Arc<Registry> = Arc::new(Registry::new(
             Arc::new(Snapshots::default()),
-            Capacity { registrations: 12, per_peer: 8 },
+            Capacity { registrations: 12, per_nsqd: 8 },
         ));
     }
     REGISTRY.with(|registry| {
         assert_eq!(
-            (registry.names(), registry.registrations()),
-            (0, 0),
+            (registry.topics(), registry.channels(), registry.registrations()),
+            (0, 0, 0),
             "the last check left something"
         );
         Arc::clone(registry)

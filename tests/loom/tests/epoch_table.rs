@@ -8,7 +8,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 use musterd_loom::published::flush;
-use musterd_loom::published::epoch_table::{Hash64, EpochTable};
+use musterd_loom::published::epoch_table::{StoredHash, EpochTable};
 
 /// A value that loom watches, written when it is made and when it dies.
 struct Canary {
@@ -41,8 +41,8 @@ impl Drop for Canary {
     }
 }
 
-impl Hash64 for Canary {
-    fn hash64(&self) -> u64 {
+impl StoredHash for Canary {
+    fn stored_hash(&self) -> u64 {
         self.hash
     }
 }

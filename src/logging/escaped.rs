@@ -1,21 +1,20 @@
-//! Text from outside, made fit for one log line: no control character gets through.
+//! Escapes text from peers for one log line: no control character is written.
 //!
-//! Must not: allocate, or change what is harmless.
-//! Runs on whichever thread logs.
+//! Must not: allocate, or change other characters. Runs on the thread that logs.
 
 use std::fmt::{self, Write};
 
-/// Shows `text` with its control, line-separating and direction-changing characters escaped.
+/// Displays the text with its control, line-separating and direction-changing characters escaped.
 #[derive(Clone, Copy, Debug)]
-pub struct Printable<'a>(pub &'a str);
+pub struct Escaped<'a>(pub &'a str);
 
-impl fmt::Display for Printable<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|c| escape(f, c))
     }
 }
 
-/// Shows `text` in double quotes, as Go's `%q` does.
+/// Displays the text in double quotes, as Go's `%q` does.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a>(pub &'a str);
 
@@ -33,22 +32,22 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Hands on what is written to it, escaped, until `room` bytes have passed; then an ellipsis and
-/// nothing more.
-pub(super) struct Escape<'a, W: Write> {
-    /// Where the text goes.
+/// Writes on what is written to it, escaped, up to a number of bytes; then an ellipsis and nothing
+/// more.
+pub(super) struct Escaping<'a, W: Write> {
+    /// The destination.
     pub(super) to: &'a mut W,
-    /// How many bytes of text are still let through, counted before they are escaped.
-    /// None: the ellipsis stands.
-    pub(super) room: Option<usize>,
+    /// How many more bytes of text are written, counted before they are escaped. `None`: the ellipsis
+    /// is written.
+    pub(super) remaining: Option<usize>,
 }
 
-impl<W: Write> Write for Escape<'_, W> {
+impl<W: Write> Write for Escaping<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
-            let Some(room) = self.room else { return Ok(()) };
-            self.room = room.checked_sub(c.len_utf8());
-            match self.room {
+            let Some(remaining) = self.remaining else { return Ok(()) };
+            self.remaining = remaining.checked_sub(c.len_utf8());
+            match self.remaining {
                 Some(_) => escape(self.to, c)?,
                 None => self.to.write_char('…')?,
             }
@@ -57,7 +56,7 @@ impl<W: Write> Write for Escape<'_, W> {
     }
 }
 
-/// Writes `c`, or its escape sequence in Go's form when it could break or disguise a line.
+/// Writes `c`, or its escape sequence as Go writes it if it could end or disguise a line.
 fn escape(to: &mut impl Write, c: char) -> fmt::Result {
     match c {
         '\u{7}' => to.write_str("\\a"),
@@ -84,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_forge_a_line_is_escaped() {
+    fn characters_that_could_forge_a_line_are_escaped() {
         for (text, want) in [
             ("plain nsqd-a.example:4151", "plain nsqd-a.example:4151"),
             ("a\nb\r\n", "a\\nb\\r\\n"),
@@ -95,12 +94,12 @@ mod tests {
             ),
             ("é ☃ 漢 \u{fffd} \"q\" \\", "é ☃ 漢 \u{fffd} \"q\" \\"),
         ] {
-            assert_eq!(Printable(text).to_string(), want);
+            assert_eq!(Escaped(text).to_string(), want);
         }
     }
 
     #[test]
-    fn quotes_as_go_does() {
+    fn strings_are_quoted_as_go_does() {
         for (text, want) in [
             ("", r#""""#),
             ("5é\nx", r#""5é\nx""#),
@@ -112,15 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn stops_at_its_bound_between_characters() {
-        for (room, want) in [(0, "…"), (1, "a…"), (2, "a…"), (3, "aé…"), (4, "aé\\n"), (9, "aé\\n")]
+    fn text_is_cut_between_characters() {
+        for (limit, want) in
+            [(0, "…"), (1, "a…"), (2, "a…"), (3, "aé…"), (4, "aé\\n"), (9, "aé\\n")]
         {
             let mut out = String::new();
-            let mut escape = Escape { to: &mut out, room: Some(room) };
+            let mut writer = Escaping { to: &mut out, remaining: Some(limit) };
             for piece in ["a", "é\n"] {
-                escape.write_str(piece).unwrap();
+                writer.write_str(piece).unwrap();
             }
-            assert_eq!(out, want, "{room}");
+            assert_eq!(out, want, "{limit}");
         }
     }
 }

@@ -1,0 +1,115 @@
+//! How many topics, channels and registrations there are, and how many there may be.
+//!
+//! All counters are relaxed: they order nothing, and they are exact once no writer is at work.
+//! Must not: know what is counted. Any thread.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::limits;
+
+/// How much the registry takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Registrations of all nsqds together; also topics and channels together, so that names
+    /// created over HTTP are bounded too.
+    pub registrations: usize,
+    /// Registrations of one nsqd.
+    pub per_nsqd: usize,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { registrations: limits::REGISTRATIONS, per_nsqd: limits::REGISTRATIONS_PER_NSQD }
+    }
+}
+
+/// A change that was refused because a limit of [`Capacity`] is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitReached {
+    /// This nsqd has [`Capacity::per_nsqd`] registrations.
+    Nsqd,
+    /// All nsqds together have [`Capacity::registrations`], or there are as many names.
+    Registry,
+}
+
+/// The registry's counters, checked against its capacity.
+#[derive(Debug)]
+pub(super) struct Counts {
+    capacity: Capacity,
+    /// Topics and channels: one counter, since one limit bounds both together.
+    names: AtomicUsize,
+    /// The channels among them.
+    channels: AtomicUsize,
+    registrations: AtomicUsize,
+}
+
+impl Counts {
+    pub(super) fn new(capacity: Capacity) -> Self {
+        let [names, channels, registrations] = [const { AtomicUsize::new(0) }; 3];
+        Self { capacity, names, channels, registrations }
+    }
+
+    pub(super) fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    pub(super) fn topics(&self) -> usize {
+        let channels = self.channels();
+        self.names.load(Ordering::Relaxed).saturating_sub(channels)
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        self.channels.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn registrations(&self) -> usize {
+        self.registrations.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more topic, if it fits.
+    pub(super) fn add_topic(&self) -> Result<(), LimitReached> {
+        if self.names.fetch_add(1, Ordering::Relaxed) + 1 > self.capacity.registrations {
+            self.names.fetch_sub(1, Ordering::Relaxed);
+            return Err(LimitReached::Registry);
+        }
+        Ok(())
+    }
+
+    /// Counts one more channel, if it fits.
+    pub(super) fn add_channel(&self) -> Result<(), LimitReached> {
+        self.add_topic()?;
+        self.channels.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A topic is gone, with so many channels.
+    pub(super) fn remove_topic(&self, channels: usize) {
+        self.remove_channels(channels);
+        self.names.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// So many channels are gone.
+    pub(super) fn remove_channels(&self, channels: usize) {
+        self.channels.fetch_sub(channels, Ordering::Relaxed);
+        self.names.fetch_sub(channels, Ordering::Relaxed);
+    }
+
+    /// Whether an nsqd with `has` registrations may have `new` more.
+    pub(super) fn check_registrations(&self, has: usize, new: usize) -> Result<(), LimitReached> {
+        if new > 0 && has + new > self.capacity.per_nsqd {
+            return Err(LimitReached::Nsqd);
+        }
+        if new > 0 && self.registrations() + new > self.capacity.registrations {
+            return Err(LimitReached::Registry);
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_registrations(&self, count: usize) {
+        self.registrations.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_registrations(&self, count: usize) {
+        self.registrations.fetch_sub(count, Ordering::Relaxed);
+    }
+}
