@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musterd::handler::{ConnectionHandler, Input};
-use musterd::http;
+use musterd::http1::Connection;
 use musterd::protocol::decode::decode;
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::Client;
@@ -180,7 +180,7 @@ fn new_topic(among: usize) {
     });
 }
 
-/// Whole HTTP turns: the request's bytes to the answer's.
+/// Whole HTTP requests: the request's bytes to the response's.
 fn lookup(registry: &str) {
     let shape = REGISTRIES.iter().find(|(name, ..)| registry.starts_with(name));
     let &(_, topics, channels, producers) = shape.expect("one of them");
@@ -188,7 +188,7 @@ fn lookup(registry: &str) {
     let topics = if registry == "D" { topics } else { 1 };
     let fleet = Fleet::filled(topics, channels, producers);
     let mut app = Static::new(fleet);
-    let mut connection = http::Connection::new(NOW);
+    let mut connection = Connection::new(address(0), NOW);
     let request = b"GET /lookup?topic=t0 HTTP/1.1\r\nHost: lookupd:4161\r\n\
         User-Agent: go-nsq/1.1.0\r\nAccept: application/vnd.nsq; version=1.0\r\n\
         Accept-Encoding: gzip\r\n\r\n";
@@ -196,7 +196,7 @@ fn lookup(registry: &str) {
     let mut once = || {
         output.clear();
         let input = Input { bytes: black_box(request), end: false };
-        http::turn(&mut connection, input, NOW, &mut output, usize::MAX / 2, &mut app)
+        connection.on_input(input, NOW, &mut output, usize::MAX / 2, &mut app)
     };
     once();
     measured(|| {

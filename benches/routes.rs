@@ -5,21 +5,22 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use musterd::api::Routed;
 use musterd::handler::Input;
-use musterd::http;
+use musterd::http1::Connection;
 
 use support::{Fleet, NOW, REGISTRIES, Static};
 
-/// One turn of a keep-alive connection; the size of the answer.
+/// One request on a keep-alive connection; the size of the response.
 fn answer(
-    app: &mut Static,
-    connection: &mut http::Connection,
+    service: &mut Static,
+    connection: &mut Connection<Routed>,
     request: &[u8],
     output: &mut Vec<u8>,
 ) -> usize {
     output.clear();
     let input = Input { bytes: black_box(request), end: false };
-    http::turn(connection, input, NOW, output, usize::MAX / 2, app);
+    connection.on_input(input, NOW, output, usize::MAX / 2, service);
     output.len()
 }
 
@@ -30,17 +31,18 @@ fn get(target: &str) -> Vec<u8> {
 
 fn routes(c: &mut Criterion) {
     for (name, topics, channels, producers) in REGISTRIES {
-        let mut app = Static::new(Fleet::filled(topics, channels, producers));
+        let mut service = Static::new(Fleet::filled(topics, channels, producers));
         let mut group = c.benchmark_group(format!("routes/{name}"));
         let lookup = format!("/lookup?topic=t{}", topics / 2);
         let targets = [("lookup", &*lookup), ("nodes", "/nodes"), ("topics", "/topics")];
         for (route, target) in targets {
-            let (mut connection, mut output) = (http::Connection::new(NOW), Vec::new());
+            let mut connection = Connection::new(support::address(0), NOW);
+            let mut output = Vec::new();
             let request = get(target);
-            let size = answer(&mut app, &mut connection, &request, &mut output);
+            let size = answer(&mut service, &mut connection, &request, &mut output);
             group.throughput(Throughput::Bytes(size as u64));
             group.bench_function(BenchmarkId::new(route, size), |b| {
-                b.iter(|| answer(&mut app, &mut connection, &request, &mut output));
+                b.iter(|| answer(&mut service, &mut connection, &request, &mut output));
             });
         }
     }

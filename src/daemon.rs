@@ -13,12 +13,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::access::{AcceptPolicy, Denials, DenyReason, Rejection, TokenFile, WritePolicy};
+use crate::api::{
+    Api, ApiService, CACHE_FROM, OutputBudget, Responses, TOO_MANY_CONNECTIONS,
+    TOO_MANY_CONNECTIONS_PER_IP, minihttp,
+};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, HttpEngine, VERSION, hostname};
 use crate::connections::{ConnectionCounters, HostConfig, Options, WorkerExit, Workers};
 use crate::event_log::{EventLog, SessionCounters};
-use crate::http::service::{Requests, Responses};
-use crate::http::{BUSY, CROWDED, KEEP_FROM, Routes, minihttp, server};
+use crate::http::server;
 use crate::limits;
 use crate::logging::DroppedLines;
 use crate::metrics::{self, Families};
@@ -27,7 +30,7 @@ use crate::registry::{Capacity, Registry};
 use crate::resources::{self, Resources};
 use crate::session::{Sessions, Timeouts};
 use crate::shard;
-use crate::snapshots::Snapshots;
+use crate::snapshots::{Snapshots, Visibility};
 use crate::watchdog::{self, DenialWarnings, Stalled, Watchdog};
 
 /// Why the daemon did not start, or did not go on.
@@ -233,31 +236,30 @@ impl Parts<'_> {
         let (counters, responses) = (Arc::new(ConnectionCounters::default()), Arc::default());
         counters.register_metrics(&mut families, "http", connections as u64);
         Responses::register_metrics(&responses, &mut families);
-        let routes = Routes {
-            registry: Arc::clone(&self.registry),
+        let visibility = Visibility {
             inactive_producer_timeout: self.config.inactive_producer_timeout,
             tombstone_lifetime: self.config.tombstone_lifetime,
-            keep_from: KEEP_FROM,
-            metrics: Arc::new(families),
         };
-        let requests = Requests::new(
-            routes,
-            write_policy,
-            responses,
-            Arc::clone(&counters),
-            self.clock.clone(),
-        );
+        let (registry, metrics) = (Arc::clone(&self.registry), Arc::new(families));
+        let api = Api { registry, visibility, cache_from: CACHE_FROM, metrics };
+        let queued = Arc::clone(&counters);
+        let output = OutputBudget(Arc::new(move || queued.queued_output()));
+        let service = ApiService::new(api, write_policy, responses, output, self.clock.clone());
         if self.config.http_engine == HttpEngine::Minihttp {
             // It binds for itself; that the port is free is known since ours was bound.
             drop(listener);
-            minihttp::start(requests, self.clock.clone(), address, workers)
+            minihttp::start(service, self.clock.clone(), address, workers)
                 .map_err(|error| Failure::Start("may_minihttp", error))?;
             let exits = never();
             return Ok(Side { name: "HTTP", address, running: None, tables: 0, exits, counters });
         }
-        let options =
-            Options { max_connections: connections as u64, refusal: BUSY, keepalive: None };
-        let away = Rejection { reason: DenyReason::HttpPerIp, message: CROWDED };
+        let options = Options {
+            max_connections: connections as u64,
+            refusal: TOO_MANY_CONNECTIONS,
+            keepalive: None,
+        };
+        let away =
+            Rejection { reason: DenyReason::HttpPerIp, message: TOO_MANY_CONNECTIONS_PER_IP };
         let policy = AcceptPolicy::new(Arc::clone(&self.denials))
             .limit_per_ip(self.config.max_connections_per_ip, away);
         let (exits, hear) = unbounded();
@@ -272,7 +274,7 @@ impl Parts<'_> {
             exits,
         };
         Side::start("HTTP", address, hosting, hear, |hosting| {
-            server::spawn(hosting, |_| requests.clone())
+            server::spawn(hosting, |_| service.clone())
         })
     }
 }

@@ -1,6 +1,7 @@
 //! musterd: a thread-per-core, drop-in replacement for NSQ's nsqlookupd.
 
 pub mod access;
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod connections;
@@ -9,6 +10,7 @@ pub mod daemon;
 pub mod event_log;
 pub mod handler;
 pub mod http;
+pub mod http1;
 pub mod limits;
 pub mod logging;
 pub mod metrics;

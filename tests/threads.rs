@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
-use musterd::http::response::Head;
-use musterd::http::target::Target;
-use musterd::http::{Call, Respond, Routes};
+use musterd::handler::Input;
+use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Capacity, Client, PendingChanges, Registry};
-use musterd::snapshots::Snapshots;
+use musterd::snapshots::{Snapshots, Visibility};
 
 const WRITERS: usize = 4;
 const READERS: usize = 3;
@@ -30,29 +30,51 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// Topics that all writers share.
 const SHARED: [&str; 3] = ["shared", "busy", "brief#ephemeral"];
 
-struct Answer {
+/// One reader of the API.
+struct Reader<'a> {
+    api: &'a Api,
     status: u16,
-    body: Vec<u8>,
 }
 
-impl Respond for Answer {
-    fn start(&mut self, head: Head<'_>) -> &mut Vec<u8> {
-        self.status = head.status;
-        &mut self.body
+impl Service for Reader<'_> {
+    type Route = Routed;
+
+    fn date(&mut self) -> Date {
+        Date::new(784_111_777)
+    }
+
+    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
+        self.api.answer(request, now, response);
+    }
+
+    fn answered(&mut self, _: &Request<'_, Routed>, status: u16) {
+        self.status = status;
+    }
+
+    fn refused(&mut self, _: SocketAddr, error: RequestError) {
+        panic!("{error:?} of a request that is right");
     }
 }
 
-fn ask(routes: &Routes, method: &str, target: &str) -> (u16, serde_json::Value) {
-    let method = method.as_bytes();
-    let target = Target::parse(method, target.as_bytes()).expect("a target");
-    let mut answer = Answer { status: 0, body: Vec::new() };
-    routes.answer(&Call { method, target: &target, authorization: None }, NOW, &mut answer);
-    let body = if answer.body.is_empty() {
+/// The status and the body of the response.
+fn respond(api: &Api, method: &str, target: &str) -> (u16, Vec<u8>) {
+    let request = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let input = Input { bytes: request.as_bytes(), end: false };
+    let (mut reader, mut output) = (Reader { api, status: 0 }, Vec::new());
+    let mut connection = Connection::new(([127, 0, 0, 1], 1).into(), NOW);
+    connection.on_input(input, NOW, &mut output, usize::MAX / 2, &mut reader);
+    let head = output.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
+    (reader.status, output.split_off(head))
+}
+
+fn ask(api: &Api, method: &str, target: &str) -> (u16, serde_json::Value) {
+    let (status, body) = respond(api, method, target);
+    let body = if body.is_empty() {
         serde_json::Value::Null
     } else {
-        serde_json::from_slice(&answer.body).expect("JSON")
+        serde_json::from_slice(&body).expect("JSON")
     };
-    (answer.status, body)
+    (status, body)
 }
 
 fn identity(name: &str) -> PeerInfo {
@@ -60,16 +82,16 @@ fn identity(name: &str) -> PeerInfo {
 }
 
 /// Whether `/lookup` of the topic lists an nsqd of this name.
-fn is_listed(routes: &Routes, topic: &str, name: &str) -> bool {
-    let (_, body) = ask(routes, "GET", &format!("/lookup?topic={topic}"));
+fn is_listed(api: &Api, topic: &str, name: &str) -> bool {
+    let (_, body) = ask(api, "GET", &format!("/lookup?topic={topic}"));
     let producers = body["producers"].as_array();
     producers.is_some_and(|all| all.iter().any(|producer| producer["hostname"] == *name))
 }
 
 /// One nsqd after another: a lookup shows each change once it is committed, and nothing after the
 /// nsqd has left.
-fn write(routes: &Routes, writer: usize) {
-    let registry = &routes.registry;
+fn write(api: &Api, writer: usize) {
+    let registry = &api.registry;
     let mut batch = PendingChanges::default();
     let own = format!("own-{writer}");
     for round in 0..ROUNDS {
@@ -82,14 +104,14 @@ fn write(routes: &Routes, writer: usize) {
         }
         registry.register(&mut batch, &mut client, &own, None).expect("room");
         registry.commit(&mut batch);
-        assert!(is_listed(routes, &own, &name), "{name} was replied to and is not seen");
+        assert!(is_listed(api, &own, &name), "{name} was replied to and is not seen");
         if round % 3 == 0 {
             registry.unregister(&mut batch, &mut client, &own, None);
             registry.commit(&mut batch);
-            assert!(!is_listed(routes, &own, &name), "{name} is seen after UNREGISTER");
+            assert!(!is_listed(api, &own, &name), "{name} is seen after UNREGISTER");
         }
         leave(registry, &mut batch, client);
-        assert!(!is_listed(routes, &own, &name), "{name} is seen after it left");
+        assert!(!is_listed(api, &own, &name), "{name} is seen after it left");
     }
 }
 
@@ -99,27 +121,27 @@ fn leave(registry: &Registry, batch: &mut PendingChanges, client: Client) {
 }
 
 /// Reads all routes; each answer must be whole.
-fn read(routes: &Routes, done: &AtomicBool, reads: &AtomicUsize) {
+fn read(api: &Api, done: &AtomicBool, reads: &AtomicUsize) {
     while !done.load(Ordering::SeqCst) {
         for topic in SHARED {
             let topic = topic.replace('#', "%23");
-            let (status, body) = ask(routes, "GET", &format!("/lookup?topic={topic}"));
+            let (status, body) = ask(api, "GET", &format!("/lookup?topic={topic}"));
             assert!(status == 200 || status == 404, "{status}: {body}");
         }
-        let (_, nodes) = ask(routes, "GET", "/nodes");
+        let (_, nodes) = ask(api, "GET", "/nodes");
         for node in nodes["producers"].as_array().expect("an array") {
             let length = |key: &str| node[key].as_array().expect("an array").len();
             assert_eq!(length("topics"), length("tombstones"), "nsqadmin would crash: {node}");
         }
         for target in ["/topics", "/debug", "/channels?topic=*"] {
-            assert_eq!(ask(routes, "GET", target).0, 200);
+            assert_eq!(ask(api, "GET", target).0, 200);
         }
         reads.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Creates, deletes and tombstones the shared topics.
-fn administrate(routes: &Routes, done: &AtomicBool) {
+fn administrate(api: &Api, done: &AtomicBool) {
     for round in 0.. {
         let topic = ["busy", "brief%23ephemeral", "made"][round % 3];
         for target in [
@@ -127,7 +149,7 @@ fn administrate(routes: &Routes, done: &AtomicBool) {
             format!("/topic/tombstone?topic=shared&node=w0r{round}:4151"),
             format!("/topic/delete?topic={topic}"),
         ] {
-            assert_eq!(ask(routes, "POST", &target).0, 200, "{target}");
+            assert_eq!(ask(api, "POST", &target).0, 200, "{target}");
         }
         if done.load(Ordering::SeqCst) {
             return;
@@ -135,13 +157,15 @@ fn administrate(routes: &Routes, done: &AtomicBool) {
     }
 }
 
-fn routes() -> Routes {
-    Routes {
+fn api() -> Api {
+    Api {
         registry: Arc::new(Registry::new(Arc::new(Snapshots::default()), Capacity::default())),
-        inactive_producer_timeout: SILENCE,
-        tombstone_lifetime: Duration::from_secs(45),
-        keep_from: 1,
-        metrics: std::sync::Arc::default(),
+        visibility: Visibility {
+            inactive_producer_timeout: SILENCE,
+            tombstone_lifetime: Duration::from_secs(45),
+        },
+        cache_from: 1,
+        metrics: Arc::default(),
     }
 }
 
@@ -151,33 +175,27 @@ fn routes() -> Routes {
 fn a_ping_during_rendering_is_in_the_next_answer() {
     const PRODUCERS: u16 = if cfg!(miri) { 8 } else { 2_000 };
     const ROUNDS: usize = if cfg!(miri) { 2 } else { 400 };
-    let routes = routes();
+    let api = api();
     let mut batch = PendingChanges::default();
     let mut clients: Vec<_> = (0..PRODUCERS)
         .map(|number| {
             let address = SocketAddr::from(([10, 0, 0, 1], number));
             let name = format!("n{number}");
-            let mut client = routes.registry.identify(&mut batch, address, identity(&name), NOW);
-            routes.registry.register(&mut batch, &mut client, "t", None).expect("room");
+            let mut client = api.registry.identify(&mut batch, address, identity(&name), NOW);
+            api.registry.register(&mut batch, &mut client, "t", None).expect("room");
             client
         })
         .collect();
-    routes.registry.commit(&mut batch);
+    api.registry.commit(&mut batch);
     // The producer that is rendered first, so that the PING mostly comes after it was left out.
-    let first = routes.registry.snapshots().topic("t", |topic| {
+    let first = api.registry.snapshots().topic("t", |topic| {
         topic.expect("listed").producers().iter().next().map(|peer| peer.address())
     });
     let at = clients.iter().position(|client| Some(client.producer().address()) == first);
     let mut silent = clients.swap_remove(at.expect("one of them"));
     let long_ago = Timestamp::from_unix_nanos(NOW.unix_nanos() - 600_000_000_000);
     let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let lookup = || {
-        let mut answer = Answer { status: 0, body: Vec::new() };
-        let target = Target::parse(b"GET", b"/lookup?topic=t").expect("a target");
-        let call = Call { method: b"GET", target: &target, authorization: None };
-        routes.answer(&call, NOW, &mut answer);
-        answer.body
-    };
+    let lookup = || respond(&api, "GET", "/lookup?topic=t").1;
     let mut missing = 0;
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -196,8 +214,8 @@ fn a_ping_during_rendering_is_in_the_next_answer() {
             silent.producer().update(long_ago);
             // Publishes the topic again: nothing is cached, and the second lookup from here on is cached.
             let channel = format!("c{round}");
-            routes.registry.register(&mut batch, &mut silent, "t", Some(&channel)).expect("room");
-            routes.registry.commit(&mut batch);
+            api.registry.register(&mut batch, &mut silent, "t", Some(&channel)).expect("room");
+            api.registry.commit(&mut batch);
             read_once();
             // A little later in each round, so that some PINGs fall into the rendering.
             if round % 2 == 0 {
@@ -222,20 +240,20 @@ fn a_ping_during_rendering_is_in_the_next_answer() {
 
 #[test]
 fn concurrent_writers_admins_and_readers_agree() {
-    let routes = routes();
+    let api = api();
     let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..READERS {
-            scope.spawn(|| read(&routes, &done, &reads));
+            scope.spawn(|| read(&api, &done, &reads));
         }
         for _ in 0..ADMINS {
-            scope.spawn(|| administrate(&routes, &done));
+            scope.spawn(|| administrate(&api, &done));
         }
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 scope.spawn({
-                    let routes = &routes;
-                    move || write(routes, writer)
+                    let api = &api;
+                    move || write(api, writer)
                 })
             })
             .collect();
@@ -245,20 +263,16 @@ fn concurrent_writers_admins_and_readers_agree() {
     });
     assert!(reads.load(Ordering::SeqCst) > 0, "there was no read");
     for name in ["busy", "brief%23ephemeral", "made"] {
-        ask(&routes, "POST", &format!("/topic/delete?topic={name}"));
+        ask(&api, "POST", &format!("/topic/delete?topic={name}"));
     }
-    let (_, nodes) = ask(&routes, "GET", "/nodes");
+    let (_, nodes) = ask(&api, "GET", "/nodes");
     assert_eq!(nodes["producers"], serde_json::json!([]));
-    assert_eq!(routes.registry.registrations(), 0);
-    let (_, debug) = ask(&routes, "GET", "/debug");
+    assert_eq!(api.registry.registrations(), 0);
+    let (_, debug) = ask(&api, "GET", "/debug");
     assert_eq!(debug, serde_json::json!({}), "producers are left");
-    let (_, topics) = ask(&routes, "GET", "/topics");
-    let (_, channels) = ask(&routes, "GET", "/channels?topic=*");
+    let (_, topics) = ask(&api, "GET", "/topics");
+    let (_, channels) = ask(&api, "GET", "/channels?topic=*");
     let count = |list: &serde_json::Value| list.as_array().expect("an array").len();
     let listed = count(&topics["topics"]) + count(&channels["channels"]);
-    assert_eq!(
-        routes.registry.topics() + routes.registry.channels(),
-        listed,
-        "{topics} {channels}"
-    );
+    assert_eq!(api.registry.topics() + api.registry.channels(), listed, "{topics} {channels}");
 }

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use musterd::api::{Api, CACHE_FROM, Routed};
 use musterd::clock::Timestamp;
-use musterd::snapshots::{Producer, Snapshots};
-
-use musterd::http::{App, Call, Date, Refusal, Respond, Routes};
+use musterd::http1::{Date, Request, RequestError, Response, Service};
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Capacity, Client, PendingChanges, Registry};
+use musterd::snapshots::{Producer, Snapshots, Visibility};
 
 /// The moment everything happens at.
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
@@ -131,38 +131,41 @@ pub(crate) fn topic_name(number: usize) -> String {
     format!("t{number}")
 }
 
-/// HTTP connections that answer from `Routes` and count nothing.
-#[derive(Debug)]
-pub(crate) struct Static(Routes);
+/// Answers HTTP requests from an `Api` and counts nothing.
+pub(crate) struct Static(Api);
 
 impl Static {
-    /// Connections that see `fleet`.
+    /// A service of connections that see `fleet`.
     #[must_use]
     pub(crate) fn new(fleet: Fleet) -> Self {
-        Self(Routes {
+        Self(Api {
             registry: Arc::new(fleet.registry),
-            inactive_producer_timeout: Duration::from_secs(300),
-            tombstone_lifetime: Duration::from_secs(45),
-            keep_from: musterd::http::KEEP_FROM,
+            visibility: Visibility {
+                inactive_producer_timeout: Duration::from_secs(300),
+                tombstone_lifetime: Duration::from_secs(45),
+            },
+            cache_from: CACHE_FROM,
             metrics: Arc::default(),
         })
     }
 }
 
-impl App for Static {
+impl Service for Static {
+    type Route = Routed;
+
     fn date(&mut self) -> Date {
         Date::new(1_800_000_000)
     }
 
-    fn answer(&mut self, call: &Call<'_>, now: Timestamp, response: &mut impl Respond) {
-        self.0.answer(call, now, response);
+    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
+        self.0.answer(request, now, response);
     }
 
-    fn answered(&mut self, _call: &Call<'_>, status: u16) {
+    fn answered(&mut self, _: &Request<'_, Routed>, status: u16) {
         assert_eq!(status, 200);
     }
 
-    fn refused(&mut self, refusal: Refusal) {
-        panic!("a bench's request was refused: {refusal:?}");
+    fn refused(&mut self, _: SocketAddr, error: RequestError) {
+        panic!("a bench's request was refused: {error:?}");
     }
 }

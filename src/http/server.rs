@@ -67,7 +67,7 @@ where
 }
 
 /// Gives may as many workers, two at least; returns how many.
-pub(super) fn configure(workers: usize) -> usize {
+pub(crate) fn configure(workers: usize) -> usize {
     let workers = workers.max(LEAST_WORKERS);
     // A pinned worker fights with the shard on the same CPU.
     may::config().set_workers(workers).set_worker_pin(false);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use cached_response::{CacheBudget, CachedResponse};
 pub use nodes::{ChangedStripes, Nodes};
 pub use producer::Producer;
-pub use topic::{Channel, Topic};
+pub use topic::{Channel, Topic, Visibility};
 pub use topic_index::{PublishedTopic, TopicSnapshot};
 
 use crate::protocol::names::TopicName;

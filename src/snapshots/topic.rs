@@ -24,6 +24,15 @@ pub struct Topic {
     tombstones: Option<Arc<Tombstones>>,
 }
 
+/// How long a producer stays in answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Visibility {
+    /// A producer that was silent for longer is left out (`--inactive-producer-timeout`).
+    pub inactive_producer_timeout: Duration,
+    /// How long a tombstone hides a producer (`--tombstone-lifetime`).
+    pub tombstone_lifetime: Duration,
+}
+
 /// A channel of a topic.
 #[derive(Clone, Debug)]
 pub struct Channel {
@@ -80,13 +89,6 @@ impl Topic {
         self.producers.find(by_address(producer)).is_some()
     }
 
-    /// Whether any producer is tombstoned here at `now`.
-    #[must_use]
-    pub fn has_tombstones(&self, now: Timestamp, lifetime: Duration) -> bool {
-        let tombstones = self.tombstones.as_deref();
-        tombstones.is_some_and(|all| all.iter().any(|&(_, at)| now.since(at) < lifetime))
-    }
-
     /// When `producer` was tombstoned here, if it was, however long ago.
     #[must_use]
     pub fn tombstoned_at(&self, producer: &Producer) -> Option<Timestamp> {
@@ -101,6 +103,26 @@ impl Topic {
     #[must_use]
     pub fn is_tombstoned(&self, producer: &Producer, now: Timestamp, lifetime: Duration) -> bool {
         self.tombstoned_at(producer).is_some_and(|at| now.since(at) < lifetime)
+    }
+
+    /// Whether a lookup at `now` shows `producer`: it is active, and not tombstoned here.
+    #[must_use]
+    pub fn is_visible(&self, producer: &Producer, now: Timestamp, rules: &Visibility) -> bool {
+        producer.is_active(now, rules.inactive_producer_timeout)
+            && !self.is_tombstoned(producer, now, rules.tombstone_lifetime)
+    }
+
+    /// Until when every producer is visible, whatever they do; never, if one is not visible now.
+    #[must_use]
+    pub fn all_visible_until(&self, now: Timestamp, rules: &Visibility) -> Option<Timestamp> {
+        let mut earliest = Timestamp::NEVER;
+        for producer in self.producers.iter() {
+            if !self.is_visible(producer, now, rules) {
+                return None;
+            }
+            earliest = earliest.min(producer.last_update());
+        }
+        Some(earliest + rules.inactive_producer_timeout)
     }
 
     /// Adds a producer. Returns whether it is new. Does not clear a tombstone.

@@ -139,7 +139,7 @@ fn http_is_answered_as_recorded_while_nsqds_come_and_go() {
     }
 }
 
-/// What the second engine answers otherwise: see the head of `src/http/minihttp.rs` for why.
+/// What the second engine answers otherwise: see the head of `src/api/minihttp.rs` for why.
 const MINIHTTP_EXCEPTIONS: [&str; 13] = [
     "GET /PING",
     "GET //ping",

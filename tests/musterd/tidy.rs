@@ -46,11 +46,11 @@ fn check_only(words: &[&str], allowed: &[&str]) {
 fn each_foreign_crate_is_used_in_one_place() {
     check_only(&["glommio::", "use glommio"], &["src/shard.rs"]);
     check_only(&["may::", "use may::"], &["src/http/server.rs"]);
-    check_only(&["may_minihttp::"], &["src/http/minihttp.rs"]);
+    check_only(&["may_minihttp::"], &["src/api/minihttp.rs"]);
     check_only(&["dashmap::"], &["src/registry/"]);
     check_only(&["epoch::", "crossbeam_epoch"], &["src/published/"]);
     check_only(&["simd_json::"], &["src/protocol/peer_info.rs"]);
-    check_only(&["httparse::"], &["src/http/request.rs", "src/http/body.rs"]);
+    check_only(&["httparse::"], &["src/http1/request.rs", "src/http1/body.rs"]);
     check_only(&["signal_hook::"], &["src/daemon.rs"]);
     check_only(&["ipnet::"], &["src/access/allow_list.rs"]);
     check_only(&["prometheus_client"], &["src/metrics/"]);
@@ -68,7 +68,7 @@ fn unsafe_code_is_only_in_listed_files() {
 #[test]
 fn only_the_log_and_the_date_read_the_wall_clock() {
     check_only(&["SystemTime"], &["src/clock.rs"]);
-    let readers = ["src/clock.rs", "src/logging/line.rs", "src/http/service.rs"];
+    let readers = ["src/clock.rs", "src/logging/line.rs", "src/api/service.rs"];
     check_only(&[".wall()", ".wall_seconds()"], &readers);
     check_only(&["ClockId::Realtime"], &[]);
     let clock = sources("src").into_iter().find(|(name, _)| name == "src/clock.rs").expect("it").1;
@@ -101,9 +101,11 @@ fn rooms_import_only_lower_rooms() {
     check("src/snapshots", &core(&["flow", "registry", "session", "http"]));
     check("src/registry", &core(&["flow", "session", "http"]));
     check("src/session.rs", &core(&["http"]));
-    for pure in ["turn", "routes", "router", "request", "body", "response", "listing", "query"] {
-        check(&format!("src/http/{pure}.rs"), &core(&["session"]));
+    check("src/http1/", &core(&["protocol", "registry", "snapshots", "session", "api", "metrics"]));
+    for pure in ["routes", "handlers", "listings", "response"] {
+        check(&format!("src/api/{pure}.rs"), &core(&["session", "metrics", "access"]));
     }
+    check("src/api/", &["shard", "daemon", "connections", "config", "session", "event_log"]);
     check("src/access", &["clock", "flow", "protocol", "registry", "directory", "session", "http"]);
     check("src/access", &["shard", "daemon", "connections", "config", "preflight"]);
     check("src/connections", &["protocol", "registry", "directory", "session", "daemon", "config"]);

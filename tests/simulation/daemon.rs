@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use musterd::api::Api;
 use musterd::clock::Timestamp;
 use musterd::handler::{CloseReason, ConnectionHandler, Handled, Input, Next};
-use musterd::http::Routes;
 use musterd::registry::{LimitReached, Registry};
 use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
-use musterd::snapshots::{Producer, Snapshots};
+use musterd::snapshots::{Producer, Snapshots, Visibility};
 
 use testkit::wire::{HTTP_PORT, frames};
 
@@ -81,19 +81,21 @@ impl Daemon {
             let timeouts = Timeouts::with_inactive_timeout(INACTIVE);
             Sessions::new(Arc::clone(&registry), timeouts, IDENTIFY_RESPONSE.into(), NullObserver)
         };
-        let routes = Routes {
+        let api = Api {
             registry: Arc::clone(&registry),
-            inactive_producer_timeout: INACTIVE
-                + mutation.late(Mutation::InactiveOneNanosecondLate),
-            tombstone_lifetime: TOMBSTONE + mutation.late(Mutation::TombstoneOneNanosecondLong),
-            keep_from: 1,
-            metrics: std::sync::Arc::default(),
+            visibility: Visibility {
+                inactive_producer_timeout: INACTIVE
+                    + mutation.late(Mutation::InactiveOneNanosecondLate),
+                tombstone_lifetime: TOMBSTONE + mutation.late(Mutation::TombstoneOneNanosecondLong),
+            },
+            cache_from: 1,
+            metrics: Arc::default(),
         };
         Self {
             tally: Tally::default(),
             now: START,
             shards: std::iter::repeat_with(sessions).take(script.shards).collect(),
-            http: Http::new(routes, START),
+            http: Http::new(api, START),
             oracle: Oracle::new(script.shards, script.capacity),
             registry,
             open: Vec::new(),

@@ -4,40 +4,44 @@
 //! oracle allows, with another JSON library.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
 use musterd::handler::{Input, Next};
-use musterd::http::{self, App, Call, Connection, Date, Refusal, Respond, Routes};
+use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
 use serde_json::{Value, json};
 use testkit::wire::{HTTP_PORT, TCP_PORT, VERSION};
 
 use crate::oracle::{Id, Topic, View};
 
-/// An HTTP connection to the routes.
+/// A client's connection, and the API that it asks.
 pub(crate) struct Http {
-    connection: Connection,
-    desk: Desk,
+    connection: Connection<Routed>,
+    server: Server,
 }
 
-struct Desk {
-    routes: Routes,
+struct Server {
+    api: Api,
     date: Date,
 }
 
-impl App for Desk {
+impl Service for Server {
+    type Route = Routed;
+
     fn date(&mut self) -> Date {
         self.date
     }
 
-    fn answer(&mut self, call: &Call<'_>, now: Timestamp, response: &mut impl Respond) {
-        self.routes.answer(call, now, response);
+    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
+        self.api.answer(request, now, response);
     }
 
-    fn answered(&mut self, _: &Call<'_>, _: u16) {}
+    fn answered(&mut self, _: &Request<'_, Routed>, _: u16) {}
 
-    fn refused(&mut self, refusal: Refusal) {
-        panic!("{refusal:?} of a request that is right");
+    fn refused(&mut self, _: SocketAddr, error: RequestError) {
+        panic!("{error:?} of a request that is right");
     }
 }
 
@@ -45,9 +49,9 @@ impl App for Desk {
 pub(crate) type Answer = (u64, Value);
 
 impl Http {
-    pub(crate) fn new(routes: Routes, now: Timestamp) -> Self {
-        let desk = Desk { routes, date: Date::new(784_111_777) };
-        Self { connection: Connection::new(now), desk }
+    pub(crate) fn new(api: Api, now: Timestamp) -> Self {
+        let server = Server { api, date: Date::new(784_111_777) };
+        Self { connection: Connection::new(([127, 0, 0, 1], 1).into(), now), server }
     }
 
     pub(crate) fn post(&mut self, target: &str, now: Timestamp) -> Result<Answer, String> {
@@ -77,8 +81,7 @@ impl Http {
         let input = Input { bytes: requests.as_bytes(), end: false };
         let mut output = Vec::new();
         let budget = usize::MAX / 2;
-        let turn =
-            http::turn(&mut self.connection, input, now, &mut output, budget, &mut self.desk);
+        let turn = self.connection.on_input(input, now, &mut output, budget, &mut self.server);
         if turn.consumed != requests.len() || !matches!(turn.next, Next::Read { .. }) {
             return Err(format!("{turn:?} of {} bytes", requests.len()));
         }

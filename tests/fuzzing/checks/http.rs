@@ -1,35 +1,42 @@
-//! `http::turn`: the same answers however a conversation is cut, each of them whole HTTP.
+//! `http1::Connection` with the API behind it: the same responses however the requests are cut, each
+//! of them whole HTTP.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
 use musterd::handler::{Input, Next};
-use musterd::http::{self, App, Call, Connection, Date, Refusal, Respond, Routes};
+use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
 use musterd::limits;
+use musterd::snapshots::Visibility;
 
 use super::cuts;
 
-struct Desk {
-    routes: Routes,
+struct Server {
+    api: Api,
     /// What was answered and what was refused, and whether without a body.
     statuses: Vec<(u16, bool)>,
 }
 
-impl App for Desk {
+impl Service for Server {
+    type Route = Routed;
+
     fn date(&mut self) -> Date {
         Date::new(784_111_777)
     }
 
-    fn answer(&mut self, call: &Call<'_>, now: Timestamp, response: &mut impl Respond) {
-        self.routes.answer(call, now, response);
+    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
+        self.api.answer(request, now, response);
     }
 
-    fn answered(&mut self, call: &Call<'_>, status: u16) {
-        self.statuses.push((status, call.method == b"HEAD"));
+    fn answered(&mut self, request: &Request<'_, Routed>, status: u16) {
+        self.statuses.push((status, request.head.method == b"HEAD"));
     }
 
-    fn refused(&mut self, refusal: Refusal) {
-        self.statuses.push((refusal.status(), false));
+    fn refused(&mut self, _: SocketAddr, error: RequestError) {
+        self.statuses.push((error.status(), false));
     }
 }
 
@@ -42,24 +49,26 @@ pub(crate) fn http(data: &[u8]) {
 
 /// All that a peer is told which sends `bytes` in reads that end at `cuts`, and then closes.
 fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16, bool)>) {
-    let routes = Routes {
+    let api = Api {
         registry: super::registry(),
-        inactive_producer_timeout: Duration::from_secs(300),
-        tombstone_lifetime: Duration::from_secs(45),
-        keep_from: 1,
-        metrics: std::sync::Arc::default(),
+        visibility: Visibility {
+            inactive_producer_timeout: Duration::from_secs(300),
+            tombstone_lifetime: Duration::from_secs(45),
+        },
+        cache_from: 1,
+        metrics: Arc::default(),
     };
-    let mut desk = Desk { routes, statuses: Vec::new() };
+    let mut server = Server { api, statuses: Vec::new() };
     let now = Timestamp::from_unix_nanos(1);
-    let mut connection = Connection::new(now);
+    let mut connection = Connection::new(([127, 0, 0, 1], 1).into(), now);
     let (mut output, mut consumed) = (Vec::new(), 0);
     let reads = cuts.iter().copied().chain([bytes.len()]).map(|read| (read, false));
     'reads: for (read, end) in reads.chain([(bytes.len(), true)]) {
         loop {
             let input = Input { bytes: &bytes[consumed..read.max(consumed)], end };
-            let turn = http::turn(&mut connection, input, now, &mut output, budget, &mut desk);
-            consumed += turn.consumed;
-            match turn.next {
+            let handled = connection.on_input(input, now, &mut output, budget, &mut server);
+            consumed += handled.consumed;
+            match handled.next {
                 Next::Close => break 'reads,
                 Next::Read { deadline } => {
                     assert!(deadline > now && !end);
@@ -70,8 +79,8 @@ fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16, bool
             }
         }
     }
-    desk.routes.registry.delete_topic("*");
-    (output, desk.statuses)
+    server.api.registry.delete_topic("*");
+    (output, server.statuses)
 }
 
 /// The output is one answer for each status, head and body, and nothing else.

@@ -1,16 +1,31 @@
-//! A request's head, borrowed from the input: judged as Go's server judges it, once and whole.
+//! A request, and its head borrowed from the input: judged as Go's server judges it, once and whole.
 //!
 //! Must not: allocate in the common case, or know routes. Pure; any thread. Source: Go
 //! `net/http/request.go` `readRequest`, `server.go` `conn.readRequest`, `transfer.go` `readTransfer`.
 
+use std::net::SocketAddr;
+
 use super::body::Framing;
-use super::response::Refusal;
+use super::error::RequestError;
 use super::target::Target;
 use crate::limits;
 
+/// A request as the application gets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a, R> {
+    /// Who sent it.
+    pub peer: SocketAddr,
+    /// Its head.
+    pub head: &'a RequestHead<'a>,
+    /// Where its method and path lead.
+    pub route: R,
+    /// Its body did not come to an end, as far as it was waited for.
+    pub body_is_broken: bool,
+}
+
 /// A complete head.
 #[derive(Clone, Debug)]
-pub struct Head<'a> {
+pub struct RequestHead<'a> {
     /// The method, a token.
     pub method: &'a [u8],
     /// What is asked for.
@@ -58,7 +73,10 @@ const _: () = assert!(limits::HTTP_HEAD <= u16::MAX as usize);
 /// # Errors
 /// What Go refuses, with its words; and heads past [`limits::HTTP_HEAD`], [`limits::HTTP_HEADERS`]
 /// and [`limits::HTTP_URI`]. The connection closes.
-pub fn parse<'a>(input: &'a [u8], progress: &mut Progress) -> Result<Option<Head<'a>>, Refusal> {
+pub fn parse<'a>(
+    input: &'a [u8],
+    progress: &mut Progress,
+) -> Result<Option<RequestHead<'a>>, RequestError> {
     let window = &input[..input.len().min(limits::HTTP_HEAD)];
     let searched = usize::from(progress.searched);
     let mut line = None;
@@ -76,28 +94,9 @@ pub fn parse<'a>(input: &'a [u8], progress: &mut Progress) -> Result<Option<Head
     }
     progress.searched = short(window.len());
     if progress.line == 0 && target_so_far(window).len() > limits::HTTP_URI {
-        return Err(Refusal::UriTooLong);
+        return Err(RequestError::UriTooLong);
     }
-    if window.len() == limits::HTTP_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(None) }
-}
-
-/// The head of a request that another parser has taken apart into its words and `headers`.
-///
-/// # Errors
-/// As [`parse`], as far as that parser let it come.
-pub(super) fn assemble<'a>(
-    method: &'a [u8],
-    raw: &'a [u8],
-    minor: u8,
-    headers: &[httparse::Header<'a>],
-) -> Result<Head<'a>, Refusal> {
-    if raw.len() > limits::HTTP_URI {
-        return Err(Refusal::UriTooLong);
-    }
-    let target = Target::parse(method, raw).ok_or(Refusal::BAD_REQUEST)?;
-    let mut fields = Fields::default();
-    headers.iter().for_each(|header| fields.add(header.name.as_bytes(), header.value));
-    fields.judge(RequestLine { method, target, major: 1, minor }, 0)
+    if window.len() == limits::HTTP_HEAD { Err(RequestError::HeadTooLarge) } else { Ok(None) }
 }
 
 /// A position within a head.
@@ -110,35 +109,37 @@ fn target_so_far(line: &[u8]) -> &[u8] {
     line.splitn(3, |&byte| byte == b' ').nth(1).unwrap_or_default()
 }
 
+/// The first line of a head.
 #[derive(Clone)]
-struct RequestLine<'a> {
-    method: &'a [u8],
-    target: Target<'a>,
-    major: u8,
-    minor: u8,
+pub(crate) struct RequestLine<'a> {
+    pub(crate) method: &'a [u8],
+    pub(crate) target: Target<'a>,
+    /// Of the version: 1 of `HTTP/1.0`, and 0.
+    pub(crate) major: u8,
+    pub(crate) minor: u8,
 }
 
 impl<'a> RequestLine<'a> {
-    fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
+    fn parse(line: &'a [u8]) -> Result<Self, RequestError> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if target_so_far(line).len() > limits::HTTP_URI {
-            return Err(Refusal::UriTooLong);
+            return Err(RequestError::UriTooLong);
         }
         let mut words = line.splitn(3, |&byte| byte == b' ');
         let (Some(method), Some(raw), Some(version)) = (words.next(), words.next(), words.next())
         else {
-            return Err(Refusal::BAD_REQUEST);
+            return Err(RequestError::BAD_REQUEST);
         };
         let [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] =
             version
         else {
-            return Err(Refusal::BAD_REQUEST);
+            return Err(RequestError::BAD_REQUEST);
         };
         if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
-            return Err(Refusal::BAD_REQUEST);
+            return Err(RequestError::BAD_REQUEST);
         }
-        let target = Target::parse(method, raw).ok_or(Refusal::BAD_REQUEST)?;
+        let target = Target::parse(method, raw).ok_or(RequestError::BAD_REQUEST)?;
         Ok(Self { method, target, major: major - b'0', minor: minor - b'0' })
     }
 
@@ -154,7 +155,7 @@ fn is_token(byte: u8) -> bool {
 
 /// What a head's fields say about the connection. All others are ignored.
 #[derive(Clone, Copy, Debug, Default)]
-struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     hosts: usize,
     host: &'a [u8],
     lengths: usize,
@@ -174,13 +175,13 @@ struct Fields<'a> {
 const USUAL_FIELDS: usize = 24;
 
 /// Reads the lines behind the request line.
-fn fields(lines: &[u8]) -> Result<Fields<'_>, Refusal> {
+fn fields(lines: &[u8]) -> Result<Fields<'_>, RequestError> {
     match parse_fields::<USUAL_FIELDS>(lines) {
         Err(httparse::Error::TooManyHeaders) => {}
         result => return result.map_err(|_| fault_in_fields(lines)),
     }
     parse_fields::<{ limits::HTTP_HEADERS }>(lines).map_err(|error| match error {
-        httparse::Error::TooManyHeaders => Refusal::HeadTooLarge,
+        httparse::Error::TooManyHeaders => RequestError::HeadTooLarge,
         _ => fault_in_fields(lines),
     })
 }
@@ -202,7 +203,7 @@ fn parse_fields<const N: usize>(lines: &[u8]) -> Result<Fields<'_>, httparse::Er
 
 /// Which 400 a malformed field deserves. Go has words of its own for a space in a name.
 /// Divergence: a line that starts with white space (obs-fold) is refused, Go joins it to the last.
-fn fault_in_fields(lines: &[u8]) -> Refusal {
+fn fault_in_fields(lines: &[u8]) -> RequestError {
     let unspaced = |line: &[u8]| {
         let name = line.iter().position(|&byte| byte == b':').unwrap_or(0);
         let mut unspaced: Vec<u8> =
@@ -217,14 +218,15 @@ fn fault_in_fields(lines: &[u8]) -> Refusal {
     };
     let mut lines = lines.split(|&byte| byte == b'\n');
     if lines.all(|line| !line.starts_with(b" ") && is_good(&unspaced(line))) {
-        Refusal::BadRequest(Some("invalid header name"))
+        RequestError::BadRequest(Some("invalid header name"))
     } else {
-        Refusal::BAD_REQUEST
+        RequestError::BAD_REQUEST
     }
 }
 
 impl<'a> Fields<'a> {
-    fn add(&mut self, name: &[u8], value: &'a [u8]) {
+    /// Looks at one field, in the order in which they came.
+    pub(crate) fn add(&mut self, name: &[u8], value: &'a [u8]) {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 self.hosts += 1;
@@ -266,23 +268,27 @@ impl<'a> Fields<'a> {
         self.authorization = Some(if first { value } else { b"" });
     }
 
-    /// Puts the fields beside the request line, in Go's order of checks.
-    fn judge(self, line: RequestLine<'a>, length: usize) -> Result<Head<'a>, Refusal> {
+    /// The head of `length` bytes that these fields and `line` make, in Go's order of checks.
+    pub(crate) fn judge(
+        self,
+        line: RequestLine<'a>,
+        length: usize,
+    ) -> Result<RequestHead<'a>, RequestError> {
         if self.hosts > 1 {
-            return Err(Refusal::BAD_REQUEST);
+            return Err(RequestError::BAD_REQUEST);
         }
         let is_preface = line.is_http2_preface();
         let is_http11 = line.major > 1 || (line.major == 1 && line.minor >= 1);
         let framing = self.framing(is_http11)?;
         if line.major != 1 && !is_preface {
-            return Err(Refusal::VersionNotSupported);
+            return Err(RequestError::VersionNotSupported);
         }
         let needs_host = is_http11 && line.method != b"CONNECT" && !is_preface;
         if needs_host && self.hosts == 0 {
-            return Err(Refusal::BadRequest(Some("missing required Host header")));
+            return Err(RequestError::BadRequest(Some("missing required Host header")));
         }
         if !self.host.iter().all(|&byte| is_host_byte(byte)) {
-            return Err(Refusal::BadRequest(Some("malformed Host header")));
+            return Err(RequestError::BadRequest(Some("malformed Host header")));
         }
         let persistent = match is_http11 {
             true => !self.close && !is_preface,
@@ -293,24 +299,33 @@ impl<'a> Fields<'a> {
         let expect = self.expect(is_http11, framing);
         let authorization = self.authorization;
         let RequestLine { method, target, .. } = line;
-        Ok(Head { method, target, is_http11, persistent, framing, expect, authorization, length })
+        Ok(RequestHead {
+            method,
+            target,
+            is_http11,
+            persistent,
+            framing,
+            expect,
+            authorization,
+            length,
+        })
     }
 
     /// Where the body ends. An encoding outweighs a length, which must be valid all the same.
-    fn framing(&self, is_http11: bool) -> Result<Framing, Refusal> {
+    fn framing(&self, is_http11: bool) -> Result<Framing, RequestError> {
         let is_encoded = is_http11 && self.encodings > 0;
         if is_encoded && (self.encodings > 1 || !self.encoding.eq_ignore_ascii_case(b"chunked")) {
-            return Err(Refusal::UnsupportedTransferEncoding);
+            return Err(RequestError::UnsupportedTransferEncoding);
         }
         let length = match self.lengths {
             0 => 0,
-            _ if self.lengths_differ => return Err(Refusal::BAD_REQUEST),
-            _ => content_length(self.length).ok_or(Refusal::BAD_REQUEST)?,
+            _ if self.lengths_differ => return Err(RequestError::BAD_REQUEST),
+            _ => content_length(self.length).ok_or(RequestError::BAD_REQUEST)?,
         };
         if !is_encoded {
             return Ok(Framing::Length(length));
         }
-        if self.trailer_is_bad { Err(Refusal::BAD_REQUEST) } else { Ok(Framing::Chunked) }
+        if self.trailer_is_bad { Err(RequestError::BAD_REQUEST) } else { Ok(Framing::Chunked) }
     }
 
     fn expect(&self, is_http11: bool, framing: Framing) -> Expect {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::host::{Daemon, Producer};
+use super::server::{HttpClient, Server};
 
 /// Pieces of conversations: good requests, bad ones, and halves.
 const PIECES: [&str; 22] = [
@@ -30,21 +30,21 @@ const PIECES: [&str; 22] = [
     "Transfer-Encoding: gzip\r\n\r\n",
 ];
 
-/// All that a peer is told which sends `bytes` in reads that end at `cuts`, and then closes.
+/// All that a client is told which sends `bytes` in reads that end at `cuts`, and then closes.
 fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<u16>) {
-    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
-    peer.budget = budget;
+    let (mut server, mut client) = (Server::new(), HttpClient::new());
+    client.budget = budget;
     // What stands in the output already is another's.
-    peer.output.extend_from_slice(b"before");
+    client.output.extend_from_slice(b"before");
     let mut start = 0;
     for &cut in cuts.iter().chain([&bytes.len()]) {
-        peer.send(&mut daemon, &bytes[start..cut]);
+        client.send(&mut server, &bytes[start..cut]);
         start = cut;
     }
-    peer.end(&mut daemon);
-    assert!(peer.closed);
-    assert!(peer.output.starts_with(b"before"));
-    (peer.output, daemon.statuses)
+    client.end(&mut server);
+    assert!(client.closed);
+    assert!(client.output.starts_with(b"before"));
+    (client.output, server.statuses)
 }
 
 proptest! {

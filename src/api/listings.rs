@@ -1,101 +1,110 @@
-//! The answers that walk the whole snapshots: `/topics`, `/nodes`, `/debug`, and `topic=*`.
+//! The responses that walk all topics: `/topics`, `/nodes`, `/debug`, and `topic=*`.
 //!
-//! Each is linear in its answer. Must not: be asked by what polls (consumers ask `/lookup` of one
-//! topic). Any thread. Source: nsq `nsqlookupd/http.go` `doTopics`, `doNodes`, `doDebug`.
+//! Each is linear in its response. Must not: know requests, or be asked by what polls (consumers ask
+//! `/lookup` of one topic). Any thread. Source: nsq `nsqlookupd/http.go` `doTopics`, `doNodes`, `doDebug`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::routes::{Commas, Routes, write_channels, write_name};
+use super::response::{JsonArray, write_name};
 use crate::clock::Timestamp;
 use crate::protocol::json;
 use crate::protocol::names::TopicName;
-use crate::snapshots::{Producer, Snapshots, Topic};
+use crate::snapshots::{Producer, Snapshots, Topic, Visibility};
+
+/// Writes the names of a topic's channels as elements of an array.
+pub(super) fn write_channels(topic: &Topic, channels: &mut JsonArray, out: &mut Vec<u8>) {
+    for channel in topic.channels().iter() {
+        channels.next(out);
+        write_name(channel.name().as_str(), out);
+    }
+}
 
 /// `{"topics":[…]}`
 pub(super) fn topics(snapshots: &Snapshots, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"topics\":[");
-    let mut comma = Commas::default();
+    let mut array = JsonArray::default();
     snapshots.each_topic(|name, _| {
-        comma.write(out);
+        array.next(out);
         write_name(name.as_str(), out);
     });
     out.extend_from_slice(b"]}");
 }
 
-/// What `/lookup?topic=*` says: the channels of all topics, one by one, and each producer once.
-/// `None`, with `begin` not called, when there is no topic.
-pub(super) fn lookup_every<'o>(
-    routes: &Routes,
+/// `/lookup?topic=*`: the channels of all topics, one by one, and each producer once. `None`, with
+/// `begin` not called, when there is no topic.
+pub(super) fn lookup_all<'o>(
+    snapshots: &Snapshots,
+    visibility: &Visibility,
     now: Timestamp,
     begin: impl FnOnce() -> &'o mut Vec<u8>,
 ) -> Option<()> {
     let (mut channels, mut producers) = (Vec::new(), Vec::new());
-    let (mut channel_comma, mut producer_comma) = (Commas::default(), Commas::default());
+    let (mut channel_array, mut producer_array) = (JsonArray::default(), JsonArray::default());
     let mut seen: HashSet<_, RandomState> = HashSet::default();
     let mut any = false;
-    routes.snapshots().each_topic(|_, topic| {
+    snapshots.each_topic(|_, topic| {
         any = true;
-        write_channels(topic, &mut channel_comma, &mut channels);
-        for peer in topic.producers().iter() {
+        write_channels(topic, &mut channel_array, &mut channels);
+        for producer in topic.producers().iter() {
             // As in Go, the first topic that has the producer decides on its tombstone.
-            if seen.insert(Arc::as_ptr(peer))
-                && peer.is_active(now, routes.inactive_producer_timeout)
-                && !topic.is_tombstoned(peer, now, routes.tombstone_lifetime)
-            {
-                producer_comma.write(&mut producers);
-                producers.extend_from_slice(peer.json());
+            if seen.insert(Arc::as_ptr(producer)) && topic.is_visible(producer, now, visibility) {
+                producer_array.next(&mut producers);
+                producers.extend_from_slice(producer.json());
                 producers.push(b'}');
             }
         }
     });
     let parts = [&b"{\"channels\":["[..], &channels, b"],\"producers\":[", &producers, b"]}"];
     any.then(|| {
-        parts.iter().for_each({
-            let out = begin();
-            |part| out.extend_from_slice(part)
-        })
+        let out = begin();
+        parts.iter().for_each(|part| out.extend_from_slice(part));
     })
 }
 
-/// A line of `/nodes` in the making.
+/// One producer of `/nodes`.
 struct Node {
-    peer: Arc<Producer>,
+    producer: Arc<Producer>,
     /// Its topics, as indices into their names, and whether it is tombstoned there.
     topics: Vec<(u32, bool)>,
 }
 
 /// `{"producers":[{…,"tombstones":[bool],"topics":[…]}]}`: every active nsqd, tombstoned or not.
 /// One pass over all topics' producers, since nobody publishes what one nsqd carries.
-pub(super) fn nodes(routes: &Routes, now: Timestamp, out: &mut Vec<u8>) {
+pub(super) fn nodes(
+    snapshots: &Snapshots,
+    visibility: &Visibility,
+    now: Timestamp,
+    out: &mut Vec<u8>,
+) {
     let mut nodes = Vec::new();
-    routes.snapshots().each_node(|peer| {
-        if peer.is_active(now, routes.inactive_producer_timeout) {
-            nodes.push(Node { peer: Arc::clone(peer), topics: Vec::new() });
+    snapshots.each_node(|producer| {
+        if producer.is_active(now, visibility.inactive_producer_timeout) {
+            nodes.push(Node { producer: Arc::clone(producer), topics: Vec::new() });
         }
     });
     // In the order of a topic's producers, so that one walk along both finds them.
-    nodes.sort_unstable_by_key(|node| Arc::as_ptr(&node.peer));
-    let addresses: Vec<_> = nodes.iter().map(|node| Arc::as_ptr(&node.peer)).collect();
+    nodes.sort_unstable_by_key(|node| Arc::as_ptr(&node.producer));
+    let addresses: Vec<_> = nodes.iter().map(|node| Arc::as_ptr(&node.producer)).collect();
     let mut names: Vec<TopicName> = Vec::new();
-    routes.snapshots().each_topic(|name, topic| {
+    snapshots.each_topic(|name, topic| {
         let index = u32::try_from(names.len()).expect("far fewer names than this");
         let mut place = 0;
-        for peer in topic.producers().iter() {
-            place = exponential_search(&addresses, place, Arc::as_ptr(peer));
-            if addresses.get(place) == Some(&Arc::as_ptr(peer)) {
-                let hidden = topic.is_tombstoned(peer, now, routes.tombstone_lifetime);
+        for producer in topic.producers().iter() {
+            place = exponential_search(&addresses, place, Arc::as_ptr(producer));
+            if addresses.get(place) == Some(&Arc::as_ptr(producer)) {
+                let hidden = topic.is_tombstoned(producer, now, visibility.tombstone_lifetime);
                 nodes[place].topics.push((index, hidden));
             }
         }
         names.push(name.clone());
     });
     out.extend_from_slice(b"{\"producers\":[");
-    let mut comma = Commas::default();
+    let mut array = JsonArray::default();
     for node in &nodes {
-        comma.write(out);
+        array.next(out);
         node.write(&names, out);
     }
     out.extend_from_slice(b"]}");
@@ -119,17 +128,17 @@ fn exponential_search(
 
 impl Node {
     fn write(&self, names: &[TopicName], out: &mut Vec<u8>) {
-        out.extend_from_slice(self.peer.json());
+        out.extend_from_slice(self.producer.json());
         out.extend_from_slice(b",\"tombstones\":[");
-        let mut comma = Commas::default();
+        let mut array = JsonArray::default();
         for &(_, hidden) in &self.topics {
-            comma.write(out);
+            array.next(out);
             out.extend_from_slice(if hidden { b"true" } else { b"false" });
         }
         out.extend_from_slice(b"],\"topics\":[");
-        let mut comma = Commas::default();
+        let mut array = JsonArray::default();
         for &(name, _) in &self.topics {
-            comma.write(out);
+            array.next(out);
             write_name(names[name as usize].as_str(), out);
         }
         out.extend_from_slice(b"]}");
@@ -152,33 +161,35 @@ pub(super) fn debug(snapshots: &Snapshots, out: &mut Vec<u8>) {
     }
     channels.sort_unstable_by(|one, other| one.0.cmp(&other.0));
     let mut clients = Vec::new();
-    snapshots.each_node(|peer| clients.push(Arc::clone(peer)));
+    snapshots.each_node(|producer| clients.push(Arc::clone(producer)));
     let mut keys: Vec<_> =
         topics.iter().map(|(name, topic)| (format!("topic:{name}:"), topic)).collect();
     keys.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    let mut dump = Dump { out, keys: Commas::default(), seen: HashMap::default() };
-    dump.out.push(b'{');
+    let mut debug_writer =
+        DebugWriter { out, keys: JsonArray::default(), seen: HashMap::default() };
+    debug_writer.out.push(b'{');
     for (key, channel) in &channels {
-        dump.registration(key, channel.producers().iter(), |_| None);
+        debug_writer.registration(key, channel.producers().iter(), |_| None);
     }
-    dump.registration("client::", clients.iter(), |_| None);
+    debug_writer.registration("client::", clients.iter(), |_| None);
     for (key, topic) in keys {
-        dump.registration(&key, topic.producers().iter(), |peer| topic.tombstoned_at(peer));
+        debug_writer
+            .registration(&key, topic.producers().iter(), |producer| topic.tombstoned_at(producer));
     }
-    dump.out.push(b'}');
+    debug_writer.out.push(b'}');
 }
 
 /// `/debug` being written. An nsqd stands in it once for each of its registrations, nearly the
 /// same every time: its object is encoded once, but for what is about the tombstone.
-struct Dump<'o> {
+struct DebugWriter<'o> {
     out: &'o mut Vec<u8>,
-    keys: Commas,
+    keys: JsonArray,
     /// What stands before the tombstone, and behind it. The topics and clients being written keep
-    /// every peer alive, so that no address is used twice.
+    /// every producer alive, so that no address is used twice.
     seen: HashMap<*const Producer, (Vec<u8>, Vec<u8>), RandomState>,
 }
 
-impl Dump<'_> {
+impl DebugWriter<'_> {
     /// Writes one registration, if it has producers.
     fn registration<'p>(
         &mut self,
@@ -190,19 +201,20 @@ impl Dump<'_> {
         if producers.peek().is_none() {
             return;
         }
-        self.keys.write(self.out);
+        self.keys.next(self.out);
         write_name(key, self.out);
         self.out.extend_from_slice(b":[");
-        let mut comma = Commas::default();
-        for peer in producers {
-            comma.write(self.out);
-            self.producer(peer, tombstoned_at(peer));
+        let mut array = JsonArray::default();
+        for producer in producers {
+            array.next(self.out);
+            self.producer(producer, tombstoned_at(producer));
         }
         self.out.push(b']');
     }
 
-    fn producer(&mut self, peer: &Arc<Producer>, tombstoned_at: Option<Timestamp>) {
-        let around = self.seen.entry(Arc::as_ptr(peer)).or_insert_with(|| around_tombstone(peer));
+    fn producer(&mut self, producer: &Arc<Producer>, tombstoned_at: Option<Timestamp>) {
+        let new = || around_tombstone(producer);
+        let around = self.seen.entry(Arc::as_ptr(producer)).or_insert_with(new);
         self.out.extend_from_slice(&around.0);
         self.out.extend_from_slice(if tombstoned_at.is_some() { b"true" } else { b"false" });
         let at = tombstoned_at.map_or(NEVER_TOMBSTONED, Timestamp::unix_nanos);
@@ -212,20 +224,20 @@ impl Dump<'_> {
 }
 
 /// A producer's object in `/debug`, up to the value of `tombstoned`, and from `version` on.
-fn around_tombstone(peer: &Producer) -> (Vec<u8>, Vec<u8>) {
-    let identity = peer.peer_info();
+fn around_tombstone(producer: &Producer) -> (Vec<u8>, Vec<u8>) {
+    let info = producer.peer_info();
     let mut before = b"{\"broadcast_address\":".to_vec();
-    json::write_string(&identity.broadcast_address, &mut before);
+    json::write_string(&info.broadcast_address, &mut before);
     before.extend_from_slice(b",\"hostname\":");
-    json::write_string(&identity.hostname, &mut before);
-    number(",\"http_port\":", identity.http_port, &mut before);
+    json::write_string(&info.hostname, &mut before);
+    number(",\"http_port\":", info.http_port, &mut before);
     before.extend_from_slice(b",\"id\":");
-    json::write_string(&peer.address().to_string(), &mut before);
-    number(",\"last_update\":", peer.last_update().unix_nanos(), &mut before);
-    number(",\"tcp_port\":", identity.tcp_port, &mut before);
+    json::write_string(&producer.address().to_string(), &mut before);
+    number(",\"last_update\":", producer.last_update().unix_nanos(), &mut before);
+    number(",\"tcp_port\":", info.tcp_port, &mut before);
     before.extend_from_slice(b",\"tombstoned\":");
     let mut behind = b",\"version\":".to_vec();
-    json::write_string(&identity.version, &mut behind);
+    json::write_string(&info.version, &mut behind);
     behind.push(b'}');
     (before, behind)
 }

@@ -25,7 +25,7 @@ pub enum Framing {
 
 /// Why a body is not read to its end. The connection closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum BodyError {
     /// The chunks or the trailer are malformed.
     Malformed,
     /// It is longer than [`limits::HTTP_BODY`]; the framing of chunks counts.
@@ -61,12 +61,12 @@ impl Body {
     /// The body that a head announces.
     ///
     /// # Errors
-    /// [`Fault::TooLarge`] when the announced length is.
-    pub fn new(framing: Framing) -> Result<Self, Fault> {
+    /// [`BodyError::TooLarge`] when the announced length is.
+    pub fn new(framing: Framing) -> Result<Self, BodyError> {
         let allowance = limits::HTTP_BODY as u64;
         let state = match framing {
             Framing::Length(0) => State::Done,
-            Framing::Length(length) if length > allowance => return Err(Fault::TooLarge),
+            Framing::Length(length) if length > allowance => return Err(BodyError::TooLarge),
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size,
         };
@@ -82,22 +82,22 @@ impl Body {
     /// Discards what belongs to the body at the start of `input`: how many bytes that is.
     ///
     /// # Errors
-    /// The first [`Fault`].
-    pub fn drain(&mut self, input: &[u8]) -> Result<usize, Fault> {
+    /// The first [`BodyError`].
+    pub fn drain(&mut self, input: &[u8]) -> Result<usize, BodyError> {
         let mut used = 0;
         while !self.is_done() {
             let taken = self.step(&input[used..])?;
             if taken == 0 {
                 break;
             }
-            self.allowance = self.allowance.checked_sub(taken as u64).ok_or(Fault::TooLarge)?;
+            self.allowance = self.allowance.checked_sub(taken as u64).ok_or(BodyError::TooLarge)?;
             used += taken;
         }
         Ok(used)
     }
 
     /// Takes the next piece off `input`; zero bytes when it is not all there.
-    fn step(&mut self, input: &[u8]) -> Result<usize, Fault> {
+    fn step(&mut self, input: &[u8]) -> Result<usize, BodyError> {
         match self.state {
             State::Length(left) => Ok(self.take(input, left, State::Length, State::Done)),
             State::Chunk(left) => Ok(self.take(input, left, State::Chunk, State::ChunkEnd)),
@@ -108,7 +108,7 @@ impl Body {
                     Ok(2)
                 }
                 [] | [b'\r'] => Ok(0),
-                _ => Err(Fault::Malformed),
+                _ => Err(BodyError::Malformed),
             },
             State::Trailer => self.trailer(input),
             State::Done => Ok(0),
@@ -124,34 +124,34 @@ impl Body {
     }
 
     /// Takes a chunk's size line: hexadecimal digits, perhaps `;` and extensions.
-    fn size(&mut self, input: &[u8]) -> Result<usize, Fault> {
+    fn size(&mut self, input: &[u8]) -> Result<usize, BodyError> {
         let window = &input[..input.len().min(CHUNK_LINE)];
         let Some(newline) = memchr::memchr(b'\n', window) else {
-            return if window.len() == CHUNK_LINE { Err(Fault::Malformed) } else { Ok(0) };
+            return if window.len() == CHUNK_LINE { Err(BodyError::Malformed) } else { Ok(0) };
         };
-        let line = window[..newline].strip_suffix(b"\r").ok_or(Fault::Malformed)?;
-        let size = chunk_size(line).ok_or(Fault::Malformed)?;
+        let line = window[..newline].strip_suffix(b"\r").ok_or(BodyError::Malformed)?;
+        let size = chunk_size(line).ok_or(BodyError::Malformed)?;
         if size > self.allowance {
-            return Err(Fault::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         let spent = self.excess + line.len() as u64 + 2;
         self.excess = spent.saturating_sub(16 + 2 * size);
         if self.excess > EXCESS {
-            return Err(Fault::Malformed);
+            return Err(BodyError::Malformed);
         }
         self.state = if size == 0 { State::Trailer } else { State::Chunk(size) };
         Ok(newline + 1)
     }
 
     /// Takes the trailer, whole: an empty line, or fields that nobody reads before one.
-    fn trailer(&mut self, input: &[u8]) -> Result<usize, Fault> {
+    fn trailer(&mut self, input: &[u8]) -> Result<usize, BodyError> {
         let window = &input[..input.len().min(TRAILER)];
         let length = match window {
             [b'\r', b'\n', ..] => 2,
             [] | [b'\r'] => return Ok(0),
             _ => match memchr::memmem::find(window, b"\r\n\r\n") {
                 Some(at) => at + 4,
-                None if window.len() == TRAILER => return Err(Fault::Malformed),
+                None if window.len() == TRAILER => return Err(BodyError::Malformed),
                 None => return Ok(0),
             },
         };
@@ -161,7 +161,7 @@ impl Body {
                 self.state = State::Done;
                 Ok(length)
             }
-            _ => Err(Fault::Malformed),
+            _ => Err(BodyError::Malformed),
         }
     }
 }
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     /// Drains `input` whole and byte by byte; both must see the same.
-    fn check(framing: Framing, input: &str, want: Result<(usize, bool), Fault>) {
+    fn check(framing: Framing, input: &str, want: Result<(usize, bool), BodyError>) {
         let mut body = Body::new(framing).expect("small");
         let whole = body.drain(input.as_bytes()).map(|used| (used, body.is_done()));
         assert_eq!(whole, want, "{input:?}");
@@ -234,27 +234,38 @@ mod tests {
             ";a\r\n\r\n\r\n",
         ];
         for body in bodies {
-            check(Framing::Chunked, body, Err(Fault::Malformed));
+            check(Framing::Chunked, body, Err(BodyError::Malformed));
         }
         let fields = "X: y\r\n".repeat(TRAILER_FIELDS + 1);
-        check(Framing::Chunked, &format!("0\r\n{fields}\r\n"), Err(Fault::Malformed));
-        check(Framing::Chunked, &format!("0\r\nX: {}", "y".repeat(TRAILER)), Err(Fault::Malformed));
-        check(Framing::Chunked, &format!("3;{}", "y".repeat(CHUNK_LINE)), Err(Fault::Malformed));
+        check(Framing::Chunked, &format!("0\r\n{fields}\r\n"), Err(BodyError::Malformed));
+        check(
+            Framing::Chunked,
+            &format!("0\r\nX: {}", "y".repeat(TRAILER)),
+            Err(BodyError::Malformed),
+        );
+        check(
+            Framing::Chunked,
+            &format!("3;{}", "y".repeat(CHUNK_LINE)),
+            Err(BodyError::Malformed),
+        );
         // A chunk may cost 16 bytes and twice its data; these cost 75 more.
         let wordy = |times| format!("1;{}\r\nx\r\n", "y".repeat(89)).repeat(times);
         check(Framing::Chunked, &wordy(218), Ok((218 * 96, false)));
-        check(Framing::Chunked, &wordy(219), Err(Fault::Malformed));
+        check(Framing::Chunked, &wordy(219), Err(BodyError::Malformed));
     }
 
     #[test]
     fn bodies_are_bounded() {
         let limit = limits::HTTP_BODY;
         assert!(Body::new(Framing::Length(limit as u64)).is_ok());
-        assert_eq!(Body::new(Framing::Length(limit as u64 + 1)), Err(Fault::TooLarge));
-        check(Framing::Chunked, "7fffffffffffffff\r\n", Err(Fault::TooLarge));
-        check(Framing::Chunked, "ffffffffffffffff\r\n", Err(Fault::TooLarge));
+        assert_eq!(Body::new(Framing::Length(limit as u64 + 1)), Err(BodyError::TooLarge));
+        check(Framing::Chunked, "7fffffffffffffff\r\n", Err(BodyError::TooLarge));
+        check(Framing::Chunked, "ffffffffffffffff\r\n", Err(BodyError::TooLarge));
         // One byte a chunk: the framing counts, so that it cannot go on for ever.
         let mut body = Body::new(Framing::Chunked).expect("of unknown length");
-        assert_eq!(body.drain("1\r\nx\r\n".repeat(limit / 6 + 1).as_bytes()), Err(Fault::TooLarge));
+        assert_eq!(
+            body.drain("1\r\nx\r\n".repeat(limit / 6 + 1).as_bytes()),
+            Err(BodyError::TooLarge)
+        );
     }
 }

@@ -1,11 +1,9 @@
-//! A request's target, taken apart as Go's `url.ParseRequestURI` does.
+//! A request's target, taken apart as Go's `url.ParseRequestURI` does: path, query, percent escapes.
 //!
-//! Must not: know routes. Pure; any thread.
+//! Must not: know routes, or which parameters mean what. Pure; any thread.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
-
-use super::percent::{Plus, unescape};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +40,37 @@ impl<'a> Target<'a> {
         Some(Self { raw, origin, path, suffix })
     }
 
-    /// The query string, without its `?`.
-    #[must_use]
-    pub fn query(&self) -> &'a [u8] {
-        self.suffix.get(1..).unwrap_or_default()
+    /// The first value of each of `names` in the query, `None` for a name that does not occur: as
+    /// Go's `url.ParseQuery` and NSQ's `ReqParams` see it.
+    ///
+    /// # Errors
+    /// [`MalformedQuery`], also when the fault is in a pair nobody asked for.
+    pub fn parameters<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<Cow<'a, [u8]>>; N], MalformedQuery> {
+        let query = self.suffix.get(1..).unwrap_or_default();
+        let mut found = [const { None }; N];
+        for pair in query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
+            if pair.contains(&b';') {
+                return Err(MalformedQuery);
+            }
+            let equals = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
+            let value = pair.get(equals + 1..).unwrap_or_default();
+            let key = unescape(&pair[..equals], Plus::Space).ok_or(MalformedQuery)?;
+            let value = unescape(value, Plus::Space).ok_or(MalformedQuery)?;
+            if let Some(at) = names.iter().position(|name| name.as_bytes() == &*key) {
+                found[at].get_or_insert(value);
+            }
+        }
+        Ok(found)
     }
 }
+
+/// A query that Go's `url.ParseQuery` refuses, wherever the fault stands: a malformed escape or a
+/// `;`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedQuery;
 
 /// How much of `before` (a target without its query) stands before the path: nothing of `/path`,
 /// `http://host` of `http://host/path`; `Some(None)` when there is no path, `None` when Go refuses.
@@ -141,6 +164,48 @@ fn is_name(name: &[u8]) -> bool {
     true
 }
 
+/// What a `+` stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plus {
+    /// Itself: in a path.
+    Itself,
+    /// A space: in a query.
+    Space,
+}
+
+/// Undoes the escapes of `text`, borrowing it when there are none; `None` when one is malformed.
+fn unescape(text: &[u8], plus: Plus) -> Option<Cow<'_, [u8]>> {
+    let special = |byte: &u8| *byte == b'%' || (*byte == b'+' && plus == Plus::Space);
+    let Some(first) = text.iter().position(special) else {
+        return Some(Cow::Borrowed(text));
+    };
+    let mut plain = text[..first].to_vec();
+    let mut rest = &text[first..];
+    while let Some((&byte, tail)) = rest.split_first() {
+        let (byte, tail) = match byte {
+            b'%' => {
+                let ([high, low], tail) = tail.split_first_chunk()?;
+                (digit(*high)? << 4 | digit(*low)?, tail)
+            }
+            b'+' if plus == Plus::Space => (b' ', tail),
+            byte => (byte, tail),
+        };
+        plain.push(byte);
+        rest = tail;
+    }
+    Some(Cow::Owned(plain))
+}
+
+/// The value of one hexadecimal digit.
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +263,61 @@ mod tests {
         ];
         for target in targets {
             check("GET", target, None);
+        }
+    }
+
+    fn check_query(query: &str, want: Result<Option<&str>, MalformedQuery>) {
+        let target = format!("/?{query}");
+        let target = Target::parse(b"GET", target.as_bytes()).expect("the path is good");
+        let got = target.parameters(["topic"]).map(|[topic]| topic);
+        let got = got.map(|topic| topic.map(|topic| String::from_utf8_lossy(&topic).into_owned()));
+        assert_eq!(got, want.map(|topic| topic.map(str::to_owned)), "{query}");
+    }
+
+    #[test]
+    fn as_go_parses_them() {
+        check_query("", Ok(None));
+        check_query("topic", Ok(Some("")));
+        check_query("topic=", Ok(Some("")));
+        check_query("topic=a&topic=b", Ok(Some("a")));
+        check_query("x=1&&topic=a=b&y", Ok(Some("a=b")));
+        check_query("Topic=a", Ok(None));
+        check_query("=a&topic=b", Ok(Some("b")));
+        check_query("to%70ic=t%23ephemeral", Ok(Some("t#ephemeral")));
+        check_query("topic=a+b%2Bc", Ok(Some("a b+c")));
+        check_query("topic=%C3%A9", Ok(Some("é")));
+        check_query("topic=a?b#c", Ok(Some("a?b#c")));
+    }
+
+    #[test]
+    fn one_fault_spoils_the_whole() {
+        for query in ["topic=%zz", "topic=a;b", "topic=a&;", "x=%&topic=a", "topic=a&%4=b"] {
+            check_query(query, Err(MalformedQuery));
+        }
+    }
+
+    #[test]
+    fn several_names_are_found_in_one_pass() {
+        let target = Target::parse(b"GET", b"/?node=n&channel=c&topic=t").expect("well formed");
+        let found = target.parameters(["topic", "channel", "missing"]);
+        let [topic, channel, missing] = found.expect("well formed");
+        assert_eq!((topic.as_deref(), channel.as_deref()), (Some(&b"t"[..]), Some(&b"c"[..])));
+        assert_eq!(missing, None);
+    }
+
+    fn check_escapes(text: &str, plus: Plus, want: Option<&[u8]>) {
+        assert_eq!(unescape(text.as_bytes(), plus).as_deref(), want, "{text}");
+    }
+
+    #[test]
+    fn as_go_undoes_them() {
+        check_escapes("", Plus::Space, Some(b""));
+        check_escapes("a+b", Plus::Itself, Some(b"a+b"));
+        check_escapes("a+b", Plus::Space, Some(b"a b"));
+        check_escapes("%41%2b%fF%00", Plus::Space, Some(b"A+\xff\0"));
+        check_escapes("t%23ephemeral", Plus::Itself, Some(b"t#ephemeral"));
+        for broken in ["%", "%4", "a%zz", "%4g", "%%41", "%+1"] {
+            check_escapes(broken, Plus::Itself, None);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Requests that are odd, broken, oversized or meant to be taken for two: each is answered as
 //! Go's server answers it, or more strictly, and nothing behind a refused one is ever read as a request.
 
-use super::host::{Daemon, Producer, START};
+use super::server::{HttpClient, START, Server};
 use crate::clock::Timestamp;
 use crate::limits;
 
@@ -13,17 +13,17 @@ const NEXT: &[u8] = b"GET /info HTTP/1.1\r\nHost: next\r\n\r\n";
 fn check(request: &[u8], want: &[u16]) {
     let shown = String::from_utf8_lossy(&request[..request.len().min(200)]).into_owned();
     for whole in [true, false] {
-        let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
+        let (mut server, mut client) = (Server::new(), HttpClient::new());
         let sent = [request, NEXT].concat();
         if whole {
-            peer.send(&mut daemon, &sent);
+            client.send(&mut server, &sent);
         } else {
-            sent.iter().for_each(|byte| peer.send(&mut daemon, &[*byte]));
+            sent.iter().for_each(|byte| client.send(&mut server, &[*byte]));
         }
-        let output = String::from_utf8_lossy(&peer.output);
-        assert_eq!(daemon.statuses, want, "{shown:?}, whole: {whole}, {output}");
+        let output = String::from_utf8_lossy(&client.output);
+        assert_eq!(server.statuses, want, "{shown:?}, whole: {whole}, {output}");
         let goes_on = want.len() == 2 && want[1] == 200;
-        assert_eq!(peer.closed, !goes_on, "{shown:?}, whole: {whole}: closed");
+        assert_eq!(client.closed, !goes_on, "{shown:?}, whole: {whole}: closed");
         let answered = output.contains(r#"{"version":"#);
         assert_eq!(answered, goes_on, "{shown:?}, whole: {whole}, {output}");
     }
@@ -33,13 +33,13 @@ fn check(request: &[u8], want: &[u16]) {
 fn refused(request: &[u8], line: &str) {
     let status = line[..3].parse().expect("a status");
     check(request, &[status]);
-    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
-    peer.send(&mut daemon, request);
+    let (mut server, mut client) = (Server::new(), HttpClient::new());
+    client.send(&mut server, request);
     let body = if status == 501 { "Unsupported transfer encoding" } else { line };
     let want = format!(
         "HTTP/1.1 {line}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n{body}"
     );
-    assert_eq!(String::from_utf8_lossy(&peer.output), want);
+    assert_eq!(String::from_utf8_lossy(&client.output), want);
 }
 
 fn get(fields: &str) -> Vec<u8> {
@@ -170,20 +170,20 @@ fn bodies_and_smugglers() {
 
 #[test]
 fn a_broken_body_changes_nothing() {
-    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
-    peer.send(&mut daemon, &post("Transfer-Encoding: chunked\r\n", "zz\r\n"));
-    let mut half = Producer::new();
-    half.send(&mut daemon, &post("Content-Length: 3\r\n", "ab"));
+    let (mut server, mut client) = (Server::new(), HttpClient::new());
+    client.send(&mut server, &post("Transfer-Encoding: chunked\r\n", "zz\r\n"));
+    let mut half = HttpClient::new();
+    half.send(&mut server, &post("Content-Length: 3\r\n", "ab"));
     assert_eq!(String::from_utf8_lossy(&half.output), "", "the body is not all there");
-    half.end(&mut daemon);
-    for output in [&peer.output, &half.output] {
+    half.end(&mut server);
+    for output in [&client.output, &half.output] {
         let output = String::from_utf8_lossy(output);
         assert!(
             output.ends_with("Connection: close\r\n\r\n{\"message\":\"INVALID_REQUEST\"}"),
             "{output}"
         );
     }
-    assert!(!daemon.routes.snapshots().topic("t", |topic| topic.is_some()));
+    assert!(!server.api.registry.snapshots().topic("t", |topic| topic.is_some()));
 }
 
 #[test]
@@ -206,12 +206,12 @@ fn connections_are_kept_and_closed() {
 fn expectations() {
     let body = "Content-Length: 2\r\n";
     let expecting = |expected: &str| format!("Expect: {expected}\r\n{body}");
-    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
-    peer.send(&mut daemon, &post(&expecting("100-Continue"), ""));
-    assert_eq!(String::from_utf8_lossy(&peer.output), "HTTP/1.1 100 Continue\r\n\r\n");
-    peer.send(&mut daemon, b"ab");
-    peer.send(&mut daemon, NEXT);
-    assert_eq!(daemon.statuses, [200, 200]);
+    let (mut server, mut client) = (Server::new(), HttpClient::new());
+    client.send(&mut server, &post(&expecting("100-Continue"), ""));
+    assert_eq!(String::from_utf8_lossy(&client.output), "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send(&mut server, b"ab");
+    client.send(&mut server, NEXT);
+    assert_eq!(server.statuses, [200, 200]);
     check(&post(&expecting("x"), "ab"), &[417]);
     check(&post(&expecting(""), "ab"), &[200, 200]);
     check(&post("Expect: 100-continue\r\n", ""), &[200, 200]);
@@ -244,21 +244,21 @@ fn limits_are_kept() {
     refused(&post(&format!("Content-Length: {}\r\n", limits::HTTP_BODY + 1), ""), too_large);
     refused(&post("Transfer-Encoding: chunked\r\n", "100001\r\n"), too_large);
     let full = "a".repeat(limits::HTTP_BODY);
-    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
-    peer.send(&mut daemon, &post(&format!("Content-Length: {}\r\n", full.len()), &full));
-    assert_eq!(daemon.statuses, [200]);
+    let (mut server, mut client) = (Server::new(), HttpClient::new());
+    client.send(&mut server, &post(&format!("Content-Length: {}\r\n", full.len()), &full));
+    assert_eq!(server.statuses, [200]);
 }
 
-/// The peer sends `bytes` and then nothing: what it is told, and when.
+/// The client sends `bytes` and then nothing: what it is told, and when.
 fn silence(bytes: &[u8], deadline: Timestamp, want: &str) {
-    let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
-    daemon.now = START + limits::HTTP_REQUEST / 2;
-    peer.send(&mut daemon, bytes);
-    assert_eq!(peer.connection.deadline(), deadline, "{:?}", String::from_utf8_lossy(bytes));
+    let (mut server, mut client) = (Server::new(), HttpClient::new());
+    server.now = START + limits::HTTP_REQUEST / 2;
+    client.send(&mut server, bytes);
+    assert_eq!(client.connection.deadline(), deadline, "{:?}", String::from_utf8_lossy(bytes));
     // A drip is no progress.
-    daemon.now = deadline;
+    server.now = deadline;
     let mut output = Vec::new();
-    peer.connection.expired(&mut output, &mut daemon);
+    client.connection.on_timeout(&mut output, &mut server);
     let line = String::from_utf8_lossy(&output);
     assert_eq!(
         line.lines().next().unwrap_or_default(),
@@ -283,12 +283,12 @@ fn deadlines() {
 #[test]
 fn a_drip_does_not_move_the_deadline() {
     for request in [get("X: y\r\n"), post("Content-Length: 9\r\n", "abcdefghi")] {
-        let (mut daemon, mut peer) = (Daemon::new(), Producer::new());
+        let (mut server, mut client) = (Server::new(), HttpClient::new());
         let mut deadlines = Vec::new();
         for (second, byte) in (1..).zip(&request) {
-            daemon.now = START + limits::HTTP_REQUEST * second / 1000;
-            peer.send(&mut daemon, &[*byte]);
-            deadlines.push(peer.connection.deadline());
+            server.now = START + limits::HTTP_REQUEST * second / 1000;
+            client.send(&mut server, &[*byte]);
+            deadlines.push(client.connection.deadline());
         }
         deadlines.dedup();
         // The head's, the body's if there is one, the idle connection's.

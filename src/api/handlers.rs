@@ -1,0 +1,223 @@
+//! The handlers of the API: each from a request's parameters and the snapshots to a response.
+//!
+//! Must not: know connections, framing or time but the `now` it is given, or read from the registry,
+//! whose locks are for those who change it. Any thread. Source: nsq `nsqlookupd/http.go`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::listings;
+use super::response::{ApiError, JsonArray, NSQ, TEXT, json};
+use crate::clock::Timestamp;
+use crate::http1::{Response, Target};
+use crate::metrics::Families;
+use crate::protocol::NSQ_VERSION;
+use crate::protocol::names::{ALL_TOPICS, ChannelName, TopicName};
+use crate::registry::Registry;
+use crate::snapshots::{Snapshots, Topic, Visibility};
+
+/// What the handlers answer from.
+#[derive(Clone)]
+pub struct Api {
+    /// The registry, to change it; what is read of it is its snapshots.
+    pub registry: Arc<Registry>,
+    /// Which producers are shown.
+    pub visibility: Visibility,
+    /// Responses to lookups of topics with as many producers are cached.
+    pub cache_from: usize,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Families>,
+}
+
+impl Api {
+    fn snapshots(&self) -> &Snapshots {
+        self.registry.snapshots()
+    }
+}
+
+/// From so many producers on it pays to cache the response to a lookup: 5 KB.
+pub const CACHE_FROM: usize = 32;
+
+/// One request and its response in the hands of a handler.
+pub(super) struct Exchange<'e, 'o> {
+    pub(super) api: &'e Api,
+    pub(super) target: &'e Target<'e>,
+    pub(super) body_is_broken: bool,
+    pub(super) now: Timestamp,
+    pub(super) response: &'e mut Response<'o>,
+}
+
+/// A handler has written its response, or says which error is the response.
+pub(super) type Answered = Result<(), ApiError>;
+
+/// The parameters. Source: nsq `internal/http_api/req_params.go`.
+impl<'e> Exchange<'e, '_> {
+    /// The first value of each of `names`. As in NSQ the query is parsed first, then the body read.
+    fn params<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<Cow<'e, [u8]>>; N], ApiError> {
+        let found = self.target.parameters(names)?;
+        if self.body_is_broken { Err(ApiError::INVALID_REQUEST) } else { Ok(found) }
+    }
+
+    fn topic(&self) -> Result<Cow<'e, [u8]>, ApiError> {
+        let [topic] = self.params(["topic"])?;
+        topic.ok_or(ApiError::MISSING_ARG_TOPIC)
+    }
+
+    /// Source: nsq `internal/http_api/topic_channel_args.go`, whose order of checks this is.
+    fn topic_and_channel(&self) -> Result<(TopicName, ChannelName), ApiError> {
+        let [topic, channel] = self.params(["topic", "channel"])?;
+        let topic = topic.ok_or(ApiError::MISSING_ARG_TOPIC)?;
+        let topic = TopicName::new(text(&topic)).ok_or(ApiError::INVALID_ARG_TOPIC)?;
+        let channel = channel.ok_or(ApiError::MISSING_ARG_CHANNEL)?;
+        let channel = ChannelName::new(text(&channel)).ok_or(ApiError::INVALID_ARG_CHANNEL)?;
+        Ok((topic, channel))
+    }
+}
+
+/// A parameter as text. What is no UTF-8 is no name and no node, and neither is nothing.
+fn text(parameter: &[u8]) -> &str {
+    std::str::from_utf8(parameter).unwrap_or_default()
+}
+
+/// The response to a change that was made.
+fn done(exchange: Exchange<'_, '_>) -> Answered {
+    exchange.response.start(200, &[NSQ], 0);
+    Ok(())
+}
+
+pub(super) fn do_ping(exchange: Exchange<'_, '_>) -> Answered {
+    exchange.response.start_detected(200, &[], Some(TEXT), 2).extend_from_slice(b"OK");
+    Ok(())
+}
+
+pub(super) fn do_info(exchange: Exchange<'_, '_>) -> Answered {
+    let out = json(exchange.response, 19);
+    for part in ["{\"version\":\"", NSQ_VERSION, "\"}"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    Ok(())
+}
+
+/// `{"channels":[…],"producers":[{…}]}`, without inactive and tombstoned producers.
+pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
+    let (topic, now, visibility) = (exchange.topic()?, exchange.now, &exchange.api.visibility);
+    if &*topic == ALL_TOPICS.as_bytes() {
+        let found = listings::lookup_all(exchange.api.snapshots(), visibility, now, || {
+            json(exchange.response, 100_000)
+        });
+        return found.ok_or(ApiError::TOPIC_NOT_FOUND);
+    }
+    exchange.api.snapshots().topic(text(&topic), |topic| {
+        let topic = topic.ok_or(ApiError::TOPIC_NOT_FOUND)?;
+        let complete_until = || topic.all_visible_until(now, visibility);
+        if let Some(body) = topic.cached_response().get(now, complete_until) {
+            json(exchange.response, body.len()).extend_from_slice(body);
+            return Ok(());
+        }
+        let count = topic.producers().len();
+        // Before the response is rendered: who speaks from here on stays in it.
+        let wanted = count >= exchange.api.cache_from && topic.cached_response().should_store();
+        let valid_until = wanted.then(complete_until).flatten();
+        // Most producers' objects are this long.
+        let out = json(exchange.response, 30 + 170 * count);
+        let start = out.len();
+        out.extend_from_slice(b"{\"channels\":[");
+        listings::write_channels(topic, &mut JsonArray::default(), out);
+        out.extend_from_slice(b"],\"producers\":[");
+        let mut producers = JsonArray::default();
+        for producer in topic.producers().iter() {
+            if topic.is_visible(producer, now, visibility) {
+                producers.next(out);
+                out.extend_from_slice(producer.json());
+                out.push(b'}');
+            }
+        }
+        out.extend_from_slice(b"]}");
+        if let Some(valid_until) = valid_until {
+            let budget = exchange.api.snapshots().cache_budget();
+            topic.cached_response().store(&out[start..], valid_until, budget);
+        }
+        Ok(())
+    })
+}
+
+/// `{"topics":[…]}`
+pub(super) fn do_topics(exchange: Exchange<'_, '_>) -> Answered {
+    listings::topics(exchange.api.snapshots(), json(exchange.response, 1000));
+    Ok(())
+}
+
+/// `{"channels":[…]}`, empty for an unknown topic.
+pub(super) fn do_channels(exchange: Exchange<'_, '_>) -> Answered {
+    let topic = exchange.topic()?;
+    let out = json(exchange.response, 0);
+    out.extend_from_slice(b"{\"channels\":[");
+    let mut channels = JsonArray::default();
+    let mut write = |topic: &Topic| listings::write_channels(topic, &mut channels, out);
+    if &*topic == ALL_TOPICS.as_bytes() {
+        exchange.api.snapshots().each_topic(|_, topic| write(topic));
+    } else {
+        exchange.api.snapshots().topic(text(&topic), |topic| topic.map(|topic| write(topic)));
+    }
+    out.extend_from_slice(b"]}");
+    Ok(())
+}
+
+/// `{"producers":[{…,"tombstones":[bool],"topics":[…]}]}`: every active nsqd.
+pub(super) fn do_nodes(exchange: Exchange<'_, '_>) -> Answered {
+    let out = json(exchange.response, 100_000);
+    listings::nodes(exchange.api.snapshots(), &exchange.api.visibility, exchange.now, out);
+    Ok(())
+}
+
+/// Every registration that has producers.
+pub(super) fn do_debug(exchange: Exchange<'_, '_>) -> Answered {
+    listings::debug(exchange.api.snapshots(), json(exchange.response, 1_000_000));
+    Ok(())
+}
+
+/// Prometheus' text format, version 0.0.4.
+pub(super) fn do_metrics(exchange: Exchange<'_, '_>) -> Answered {
+    let page = exchange.api.metrics.render();
+    let fields = &["Content-Type: text/plain; version=0.0.4; charset=utf-8"];
+    exchange.response.start(200, fields, page.len()).extend_from_slice(page.as_bytes());
+    Ok(())
+}
+
+pub(super) fn do_profile(_: Exchange<'_, '_>) -> Answered {
+    Err(ApiError::NO_PROFILES)
+}
+
+pub(super) fn do_create_topic(exchange: Exchange<'_, '_>) -> Answered {
+    let topic = TopicName::new(text(&exchange.topic()?)).ok_or(ApiError::INVALID_ARG_TOPIC)?;
+    exchange.api.registry.create_topic(&topic)?;
+    done(exchange)
+}
+
+pub(super) fn do_delete_topic(exchange: Exchange<'_, '_>) -> Answered {
+    exchange.api.registry.delete_topic(text(&exchange.topic()?));
+    done(exchange)
+}
+
+pub(super) fn do_tombstone_topic_producer(exchange: Exchange<'_, '_>) -> Answered {
+    let [topic, node] = exchange.params(["topic", "node"])?;
+    let topic = topic.ok_or(ApiError::MISSING_ARG_TOPIC)?;
+    let node = node.ok_or(ApiError::MISSING_ARG_NODE)?;
+    exchange.api.registry.tombstone(text(&topic), text(&node), exchange.now);
+    done(exchange)
+}
+
+pub(super) fn do_create_channel(exchange: Exchange<'_, '_>) -> Answered {
+    let (topic, channel) = exchange.topic_and_channel()?;
+    exchange.api.registry.create_channel(&topic, &channel)?;
+    done(exchange)
+}
+
+pub(super) fn do_delete_channel(exchange: Exchange<'_, '_>) -> Answered {
+    let (topic, channel) = exchange.topic_and_channel()?;
+    exchange.api.registry.delete_channel(topic.as_str(), channel.as_str())?;
+    done(exchange)
+}

@@ -1,0 +1,18 @@
+//! nsqlookupd's HTTP API: the route table, the handlers, and the service that the connections share.
+//!
+//! In reading order: `routes`, `handlers`, `listings`, `response`, `service`. Must not: name a
+//! runtime or a socket (only `minihttp` does), or take a lock of the registry to answer a reader.
+
+mod handlers;
+mod listings;
+pub mod minihttp;
+mod response;
+mod routes;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use handlers::{Api, CACHE_FROM};
+pub use response::{TOO_MANY_CONNECTIONS, TOO_MANY_CONNECTIONS_PER_IP};
+pub use routes::{Route, Routed};
+pub use service::{ApiService, OutputBudget, Responses};

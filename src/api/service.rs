@@ -1,0 +1,251 @@
+//! The HTTP connections of one event loop: who may do what, and what is logged and counted.
+//!
+//! Must not: name a runtime or a socket. Runs on whichever worker runs the event loop. Divergence:
+//! a request that changes nothing and was answered with 2xx is logged at debug, not info.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tracing::{Level, enabled};
+
+use super::handlers::Api;
+use super::response::{self, ApiError};
+use super::routes::Routed;
+use crate::access::WritePolicy;
+use crate::clock::{Clock, Timestamp};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input};
+use crate::http1::{Connection, Date, Request, RequestError, Response, Service};
+use crate::limits;
+use crate::logging::Escaped;
+use crate::metrics::{Families, StripedCounter};
+
+/// Responses, by the first digit of their status.
+#[derive(Debug, Default)]
+pub struct Responses([StripedCounter; CLASSES.len()]);
+
+const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Responses {
+    /// Registers their family.
+    pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
+        let (name, help) = ("musterd_http_responses_total", "HTTP responses.");
+        for (class, label) in CLASSES.into_iter().enumerate() {
+            let responses = Arc::clone(self);
+            families.counter(name, help, &[("class", label)], move || responses.0[class].get());
+        }
+    }
+
+    fn count(&self, status: u16) {
+        self.0[usize::from(status / 100).min(CLASSES.len() - 1)].inc();
+    }
+}
+
+/// Answers the requests of HTTP connections from an [`Api`].
+#[derive(Clone)]
+pub struct ApiService {
+    api: Api,
+    /// Who may change something; none: everyone.
+    write_policy: Option<Arc<WritePolicy>>,
+    responses: Arc<Responses>,
+    output: OutputBudget,
+    clock: Clock,
+    /// The `Date` header, and the second it is of.
+    date: (u64, Date),
+}
+
+/// Tells how many bytes of output all clients together have not read: past
+/// [`limits::HTTP_QUEUED_OUTPUT`] requests are answered with 503.
+#[derive(Clone)]
+pub struct OutputBudget(pub Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl OutputBudget {
+    fn is_exceeded(&self) -> bool {
+        (self.0)() > limits::HTTP_QUEUED_OUTPUT as u64
+    }
+}
+
+impl ApiService {
+    /// A service for connections whose output counts towards `output`.
+    #[must_use]
+    pub fn new(
+        api: Api,
+        write_policy: Option<Arc<WritePolicy>>,
+        responses: Arc<Responses>,
+        output: OutputBudget,
+        clock: Clock,
+    ) -> Self {
+        Self { api, write_policy, responses, output, clock, date: (0, Date::new(0)) }
+    }
+
+    fn may_write(&self, request: &Request<'_, Routed>) -> bool {
+        let Some(policy) = &self.write_policy else { return true };
+        policy.allows(request.peer.ip(), request.head.authorization)
+    }
+}
+
+impl Service for ApiService {
+    type Route = Routed;
+
+    fn date(&mut self) -> Date {
+        let now = self.clock.wall_seconds();
+        if self.date.0 != now {
+            self.date = (now, Date::new(now));
+        }
+        self.date.1
+    }
+
+    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
+        if self.output.is_exceeded() {
+            ApiError::OVERLOADED.write_with(&[response::JSON, "Retry-After: 1"], response);
+        } else if request.route.writes() && !self.may_write(request) {
+            ApiError::FORBIDDEN.write(response);
+        } else {
+            self.api.answer(request, now, response);
+        }
+    }
+
+    fn answered(&mut self, request: &Request<'_, Routed>, status: u16) {
+        self.responses.count(status);
+        // Consumers poll all day; what changes something is logged, whoever asked for it.
+        let is_quiet = (200..300).contains(&status) && !request.route.writes();
+        let is_logged = if is_quiet { enabled!(Level::DEBUG) } else { enabled!(Level::INFO) };
+        if !is_logged {
+            return;
+        }
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (method, target) = (text(request.head.method), text(request.head.target.raw));
+        let (method, target, peer) = (Escaped(&method), Escaped(&target), request.peer);
+        let line = format!("{status} {method} {target} ({peer})");
+        if is_quiet { tracing::debug!("{line}") } else { tracing::info!("{line}") }
+    }
+
+    fn refused(&mut self, peer: SocketAddr, error: RequestError) {
+        self.responses.count(error.status());
+        tracing::info!("{} refused ({peer})", error.status());
+    }
+}
+
+impl ConnectionHandler for ApiService {
+    type Connection = Connection<Routed>;
+
+    fn on_open(&mut self, peer: SocketAddr, now: Timestamp) -> (Self::Connection, Timestamp) {
+        // A dual-stack listener's IPv4 peers are IPv4 peers.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let connection = Connection::new(peer, now);
+        let deadline = connection.deadline();
+        (connection, deadline)
+    }
+
+    fn on_input(
+        &mut self,
+        connection: &mut Self::Connection,
+        input: Input<'_>,
+        now: Timestamp,
+        output: &mut Vec<u8>,
+        budget: usize,
+    ) -> Handled {
+        connection.on_input(input, now, output, budget, self)
+    }
+
+    fn on_timeout(
+        &mut self,
+        connection: &mut Self::Connection,
+        _now: Timestamp,
+        output: &mut Vec<u8>,
+    ) {
+        connection.on_timeout(output, self);
+    }
+
+    /// The handlers publish what they change before they return.
+    fn commit(&mut self, _now: Timestamp) {}
+
+    fn on_close(&mut self, connection: Self::Connection, why: CloseReason, _now: Timestamp) {
+        tracing::debug!("HTTP: client({}) closed: {why:?}", connection.peer());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{AllowList, Token};
+    use crate::api::tests::server::{api, no_output};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Each route, and the status for clients with and without the token.
+    #[test]
+    fn only_routes_that_write_ask_the_access_rules() {
+        let write_policy =
+            WritePolicy::new(AllowList::default(), Token::new(b"x").ok(), Arc::default());
+        let clock = Clock::manual(Timestamp::default());
+        let mut service =
+            ApiService::new(api(), write_policy, Arc::default(), no_output(), clock.clone());
+        let mut ask = |line: &str, fields: &str| {
+            let (mut connection, _) = service.on_open(([127, 0, 0, 1], 1).into(), clock.now());
+            let request = format!("{line} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+            let mut output = Vec::new();
+            // Byte by byte, as a body that comes later makes a request wait.
+            let mut pending = Vec::new();
+            for byte in request.bytes().chain(*b"abc") {
+                pending.push(byte);
+                let input = Input { bytes: &pending, end: false };
+                let handled =
+                    service.on_input(&mut connection, input, clock.now(), &mut output, 1000);
+                pending.drain(..handled.consumed);
+            }
+            let answer = String::from_utf8(output).expect("text");
+            answer["HTTP/1.1 ".len()..][..3].to_owned()
+        };
+        let body = "Content-Length: 3\r\n";
+        for (line, refused, allowed) in [
+            ("POST /topic/create?topic=t", "403", "200"),
+            ("POST /channel/create?topic=t&channel=c", "403", "200"),
+            ("POST /topic/tombstone?topic=t&node=n:1", "403", "200"),
+            ("POST /channel/delete?topic=t&channel=c", "403", "200"),
+            ("POST /topic/delete?topic=t", "403", "200"),
+            ("POST /topic/create", "403", "400"),
+            ("POST /topic//create?topic=t", "307", "307"),
+            ("POST http://x/topic/create?topic=t", "403", "200"),
+            ("POST /topic%2fcreate?topic=t", "403", "200"),
+            ("POST /debug/pprof/symbol", "404", "404"),
+            ("POST /nope", "404", "404"),
+            ("POST /lookup?topic=t", "405", "405"),
+            ("GET /topic/create?topic=t", "405", "405"),
+            ("HEAD /topic/create?topic=t", "405", "405"),
+            ("OPTIONS /topic/create", "200", "200"),
+            ("PUT /topic/create?topic=t", "405", "405"),
+            ("post /topic/create?topic=t", "405", "405"),
+            ("GET /topics", "200", "200"),
+            ("GET /metrics", "200", "200"),
+        ] {
+            let bearer = |word: &str| format!("{body}Authorization: Bearer {word}\r\n");
+            assert_eq!(ask(line, body), refused, "{line}");
+            assert_eq!(ask(line, &bearer("y")), refused, "{line}");
+            assert_eq!(ask(line, &[bearer("x"), bearer("x")].concat()), refused, "{line}");
+            assert_eq!(ask(line, &bearer("x")), allowed, "{line}");
+        }
+    }
+
+    #[test]
+    fn requests_are_refused_when_too_much_output_is_queued() {
+        let queued = Arc::new(AtomicU64::new(limits::HTTP_QUEUED_OUTPUT as u64));
+        let output = OutputBudget(Arc::new({
+            let queued = Arc::clone(&queued);
+            move || queued.load(Ordering::Relaxed)
+        }));
+        let clock = Clock::manual(Timestamp::default());
+        let mut service = ApiService::new(api(), None, Arc::default(), output, clock.clone());
+        let mut ask = || {
+            let (mut connection, _) = service.on_open(([127, 0, 0, 1], 1).into(), clock.now());
+            let input = Input { bytes: b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", end: false };
+            let mut output = Vec::new();
+            let handled = service.on_input(&mut connection, input, clock.now(), &mut output, 1000);
+            assert_eq!(handled.consumed, input.bytes.len(), "the connection goes on");
+            String::from_utf8(output).expect("text")
+        };
+        assert!(ask().starts_with("HTTP/1.1 200 OK"));
+        queued.fetch_add(1, Ordering::Relaxed);
+        let answer = ask();
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable"), "{answer}");
+        assert!(answer.ends_with("{\"message\":\"OVERLOADED\"}"), "{answer}");
+    }
+}

@@ -1,0 +1,334 @@
+//! One client's HTTP/1 connection without sockets: bytes and `now` in, responses and a wait out.
+//!
+//! An incomplete head stays with the caller, bounded by [`limits::HTTP_HEAD`]; a body is discarded
+//! as it comes, and its request answered once all of it has: what Go's handlers make of it. Must
+//! not: name a socket or a runtime, or keep bytes of a request whose body is all there. A
+//! connection belongs to one thread at a time.
+
+use std::net::SocketAddr;
+
+use super::body::{Body, BodyError, Framing};
+use super::error::RequestError;
+use super::request::{self, Expect, Progress, Request, RequestHead};
+use super::response::{CLOSE, Date, Response};
+use super::target::Target;
+use crate::clock::Timestamp;
+use crate::handler::{Handled, Input, Next};
+use crate::limits;
+
+/// The application that answers requests. Of each request one of [`Service::answered`] and
+/// [`Service::refused`] is told, once.
+pub trait Service {
+    /// Where requests lead.
+    type Route: Route;
+
+    /// The value of the `Date` header now.
+    fn date(&mut self) -> Date;
+
+    /// Answers a request, by one [`Response::start`].
+    fn call(
+        &mut self,
+        request: &Request<'_, Self::Route>,
+        now: Timestamp,
+        response: &mut Response<'_>,
+    );
+
+    /// A request was answered with `status`: to count and to log.
+    fn answered(&mut self, request: &Request<'_, Self::Route>, status: u16);
+
+    /// A request of `peer` was refused before it had a route: to count and to log.
+    fn refused(&mut self, peer: SocketAddr, error: RequestError);
+}
+
+/// Where a request leads, found once, right after its head.
+pub trait Route: Copy {
+    /// The route of `method` to `path`, whose escapes are undone.
+    fn find(method: &[u8], path: &[u8]) -> Self;
+
+    /// Whether the handler of a request for `target` reads the body, so that a client that waits to
+    /// be told to send it is told.
+    fn reads_body(&self, target: &Target<'_>) -> bool;
+}
+
+/// What one connection remembers between its calls.
+#[derive(Debug)]
+pub struct Connection<R> {
+    peer: SocketAddr,
+    state: State<R>,
+    /// When the peer's time for what it does now is over.
+    deadline: Timestamp,
+    progress: Progress,
+    /// How many line ends may still follow the last request's body.
+    extra_newlines: u8,
+}
+
+#[derive(Debug)]
+enum State<R> {
+    /// No request has begun.
+    Idle,
+    /// A request's head has begun.
+    Head,
+    /// A request's body is on its way.
+    Body(Box<PendingRequest<R>>),
+}
+
+/// A request that waits for the end of its body.
+#[derive(Debug)]
+pub(crate) struct PendingRequest<R> {
+    body: Body,
+    route: R,
+    /// The method, then the target.
+    line: Box<[u8]>,
+    method: usize,
+    authorization: Option<Box<[u8]>>,
+    is_http11: bool,
+    persistent: bool,
+}
+
+/// Line ends that may follow the body of a POST: old browsers sent them. Go tolerates as many.
+const EXTRA_NEWLINES: u8 = 4;
+
+/// What came of the next piece of the input.
+enum Status {
+    /// This many bytes are dealt with; on with the rest.
+    Complete(usize),
+    /// This many are; the rest is not all there.
+    Partial(usize),
+    /// The connection ends.
+    Close,
+}
+
+impl<R: Route> Connection<R> {
+    /// A connection of `peer` that was accepted at `now`.
+    #[must_use]
+    pub fn new(peer: SocketAddr, now: Timestamp) -> Self {
+        let deadline = now + limits::HTTP_REQUEST;
+        Self {
+            peer,
+            state: State::Idle,
+            deadline,
+            progress: Progress::default(),
+            extra_newlines: 0,
+        }
+    }
+
+    /// The client's address.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// When the peer's time for what it does now is over; moved by [`Connection::on_input`].
+    #[must_use]
+    pub fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+
+    /// Deals with `input`, appending the responses of `service` to `output`; see
+    /// [`crate::handler::ConnectionHandler::on_input`].
+    pub fn on_input(
+        &mut self,
+        input: Input<'_>,
+        now: Timestamp,
+        output: &mut Vec<u8>,
+        budget: usize,
+        service: &mut impl Service<Route = R>,
+    ) -> Handled {
+        let full = output.len().saturating_add(budget);
+        let mut consumed = 0;
+        loop {
+            let rest = &input.bytes[consumed..];
+            let mut context = Context { connection: &mut *self, now, output, service };
+            match context.step(rest, input.end) {
+                Status::Complete(used) => consumed += used,
+                Status::Partial(used) => {
+                    consumed += used;
+                    let deadline = self.deadline;
+                    let next = if input.end { Next::Close } else { Next::Read { deadline } };
+                    return Handled { consumed, next };
+                }
+                Status::Close => return Handled { consumed: input.bytes.len(), next: Next::Close },
+            }
+            if output.len() >= full && consumed < input.bytes.len() {
+                return Handled { consumed, next: Next::Write };
+            }
+        }
+    }
+
+    /// The deadline has passed: 408 if a request had begun. The caller closes the connection.
+    pub fn on_timeout(&mut self, output: &mut Vec<u8>, service: &mut impl Service<Route = R>) {
+        if !matches!(self.state, State::Idle) {
+            let now = self.deadline;
+            Context { connection: self, now, output, service }.refuse(RequestError::Timeout);
+        }
+    }
+}
+
+/// A connection during one of its calls.
+struct Context<'c, S: Service> {
+    connection: &'c mut Connection<S::Route>,
+    now: Timestamp,
+    output: &'c mut Vec<u8>,
+    service: &'c mut S,
+}
+
+impl<S: Service> Context<'_, S> {
+    fn step(&mut self, rest: &[u8], end: bool) -> Status {
+        match std::mem::replace(&mut self.connection.state, State::Idle) {
+            State::Body(pending) => self.body(pending, rest, end),
+            State::Idle => self.idle(rest, end),
+            State::Head => self.head(rest, end),
+        }
+    }
+
+    fn idle(&mut self, rest: &[u8], end: bool) -> Status {
+        match rest.first() {
+            None => Status::Partial(0),
+            Some(b'\r' | b'\n') if self.connection.extra_newlines > 0 => {
+                self.connection.extra_newlines -= 1;
+                Status::Complete(1)
+            }
+            Some(_) => {
+                self.connection.deadline = self.now + limits::HTTP_REQUEST;
+                self.connection.progress = Progress::default();
+                self.head(rest, end)
+            }
+        }
+    }
+
+    fn head(&mut self, rest: &[u8], end: bool) -> Status {
+        match request::parse(rest, &mut self.connection.progress) {
+            Ok(Some(head)) => self.request(head, rest),
+            Ok(None) if end => self.refuse(RequestError::BAD_REQUEST),
+            Ok(None) => {
+                self.connection.state = State::Head;
+                Status::Partial(0)
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// A head is complete; `rest` starts with it.
+    fn request(&mut self, mut head: RequestHead<'_>, rest: &[u8]) -> Status {
+        let Ok(mut body) = Body::new(head.framing) else {
+            return self.refuse(RequestError::BodyTooLarge);
+        };
+        let route = S::Route::find(head.method, &head.target.path);
+        match head.expect {
+            Expect::Nothing => {}
+            Expect::Unknown => return self.expectation_failed(head, route),
+            Expect::Continue if route.reads_body(&head.target) => {
+                self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            // The body may come or not: what follows cannot be told from it.
+            Expect::Continue => {
+                head.persistent = false;
+                return self.answer(&head, route, 0);
+            }
+        }
+        match body.drain(&rest[head.length..]) {
+            Ok(used) if body.is_done() => self.answer(&head, route, head.length + used),
+            Ok(used) => {
+                let pending = PendingRequest::new(&head, route, body);
+                self.connection.state = State::Body(Box::new(pending));
+                self.connection.deadline = self.now + limits::HTTP_REQUEST;
+                Status::Complete(head.length + used)
+            }
+            Err(error) => self.broken(error, head, route),
+        }
+    }
+
+    fn body(
+        &mut self,
+        mut pending: Box<PendingRequest<S::Route>>,
+        rest: &[u8],
+        end: bool,
+    ) -> Status {
+        let route = pending.route;
+        match pending.body.drain(rest) {
+            Ok(used) if pending.body.is_done() => self.answer(&pending.head(), route, used),
+            Ok(used) if !end => {
+                self.connection.state = State::Body(pending);
+                Status::Partial(used)
+            }
+            Ok(_) => self.broken(BodyError::Malformed, pending.head(), route),
+            Err(error) => self.broken(error, pending.head(), route),
+        }
+    }
+
+    /// Answers a request; `used` bytes of the input are then dealt with.
+    fn answer(&mut self, head: &RequestHead<'_>, route: S::Route, used: usize) -> Status {
+        self.call(head, route, false);
+        if !head.persistent {
+            return Status::Close;
+        }
+        self.connection.deadline = self.now + limits::HTTP_IDLE;
+        let is_post = head.method == b"POST";
+        self.connection.extra_newlines = if is_post { EXTRA_NEWLINES } else { 0 };
+        Status::Complete(used)
+    }
+
+    /// The body cannot be read to its end, so that nothing behind it can be a request.
+    fn broken(&mut self, error: BodyError, mut head: RequestHead<'_>, route: S::Route) -> Status {
+        if error == BodyError::TooLarge {
+            return self.refuse(RequestError::BodyTooLarge);
+        }
+        head.persistent = false;
+        self.call(&head, route, true);
+        Status::Close
+    }
+
+    fn call(&mut self, head: &RequestHead<'_>, route: S::Route, body_is_broken: bool) {
+        let request = Request { peer: self.connection.peer, head, route, body_is_broken };
+        let mut response = Response::new(self.output, head, self.service.date());
+        self.service.call(&request, self.now, &mut response);
+        let status = response.finish();
+        self.service.answered(&request, status);
+    }
+
+    fn expectation_failed(&mut self, mut head: RequestHead<'_>, route: S::Route) -> Status {
+        head.persistent = false;
+        let mut response = Response::new(self.output, &head, self.service.date());
+        response.start(417, &[CLOSE], 0);
+        let status = response.finish();
+        let peer = self.connection.peer;
+        let request = Request { peer, head: &head, route, body_is_broken: false };
+        self.service.answered(&request, status);
+        Status::Close
+    }
+
+    fn refuse(&mut self, error: RequestError) -> Status {
+        error.write(self.output);
+        self.service.refused(self.connection.peer, error);
+        Status::Close
+    }
+}
+
+impl<R> PendingRequest<R> {
+    pub(crate) fn new(head: &RequestHead<'_>, route: R, body: Body) -> Self {
+        Self {
+            body,
+            route,
+            line: [head.method, head.target.raw].concat().into(),
+            method: head.method.len(),
+            authorization: head.authorization.map(Into::into),
+            is_http11: head.is_http11,
+            persistent: head.persistent,
+        }
+    }
+
+    /// The request's head, as far as it matters from here on.
+    pub(crate) fn head(&self) -> RequestHead<'_> {
+        let (method, target) = self.line.split_at(self.method);
+        RequestHead {
+            method,
+            target: Target::parse(method, target).expect("it was parsed before it had to wait"),
+            is_http11: self.is_http11,
+            persistent: self.persistent,
+            framing: Framing::Length(0),
+            expect: Expect::Nothing,
+            authorization: self.authorization.as_deref(),
+            length: 0,
+        }
+    }
+}

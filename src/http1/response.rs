@@ -1,0 +1,192 @@
+//! A response's bytes, in Go's order: the head first, its length patched in once the body stands.
+//!
+//! Must not: render anything twice, or touch what stood in the output before. Each response
+//! belongs to one thread. Source: Go `net/http/server.go` `chunkWriter.writeHeader`.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::error::reason;
+use super::request::RequestHead;
+
+/// One response being appended to a connection's output: begun once, by [`Response::start`], then
+/// its body is appended.
+#[derive(Debug)]
+pub struct Response<'o> {
+    output: &'o mut Vec<u8>,
+    is_http11: bool,
+    persistent: bool,
+    /// The request was a HEAD, whose response has no body.
+    head_only: bool,
+    date: Date,
+    started: Option<Started>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Started {
+    status: u16,
+    /// Where the digits of the length stand, and how many were written.
+    length_at: usize,
+    digits: usize,
+    body_at: usize,
+}
+
+/// The field that ends a connection.
+pub const CLOSE: &str = "Connection: close";
+
+impl<'o> Response<'o> {
+    /// The response to `request`, to stand at the end of `output`.
+    #[must_use]
+    pub fn new(output: &'o mut Vec<u8>, request: &RequestHead<'_>, date: Date) -> Self {
+        let &RequestHead { is_http11, persistent, method, .. } = request;
+        Self { output, is_http11, persistent, head_only: method == b"HEAD", date, started: None }
+    }
+
+    /// Begins the response; its body is appended to what this returns. `fields` are `Name: value`
+    /// lines in the order of their names, as Go writes those of a handler; `expected` is about how
+    /// many bytes the body will have (a good guess saves moving it).
+    pub fn start(&mut self, status: u16, fields: &[&str], expected: usize) -> &mut Vec<u8> {
+        self.start_detected(status, fields, None, expected)
+    }
+
+    /// As [`Response::start`], with a `content_type` line that the handler has not set: Go's server
+    /// detects it from the body, and puts it after the length.
+    pub fn start_detected(
+        &mut self,
+        status: u16,
+        fields: &[&str],
+        content_type: Option<&str>,
+        expected: usize,
+    ) -> &mut Vec<u8> {
+        debug_assert!(self.started.is_none(), "a response starts once");
+        let version: &[u8] = if self.is_http11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " };
+        let mut buffer = itoa::Buffer::new();
+        let code = buffer.format(status).as_bytes();
+        self.line(&[version, code, b" ", reason(status).as_bytes()]);
+        for field in fields {
+            self.line(&[field.as_bytes()]);
+        }
+        let date = self.date;
+        self.line(&[b"Date: ", date.as_bytes()]);
+        let mut buffer = itoa::Buffer::new();
+        let expected = buffer.format(expected).as_bytes();
+        self.line(&[b"Content-Length: ", expected]);
+        let length_at = self.output.len() - expected.len() - b"\r\n".len();
+        if let Some(field) = content_type {
+            self.line(&[field.as_bytes()]);
+        }
+        match (self.is_http11, self.persistent) {
+            (true, false) if !fields.contains(&CLOSE) => self.line(&[CLOSE.as_bytes()]),
+            (false, true) => self.line(&[b"Connection: keep-alive"]),
+            _ => {}
+        }
+        self.line(&[]);
+        let (digits, body_at) = (expected.len(), self.output.len());
+        self.started = Some(Started { status, length_at, digits, body_at });
+        self.output
+    }
+
+    fn line(&mut self, parts: &[&[u8]]) {
+        for part in parts {
+            self.output.extend_from_slice(part);
+        }
+        self.output.extend_from_slice(b"\r\n");
+    }
+
+    /// Completes the response: its status.
+    ///
+    /// # Panics
+    /// When it was never started: every handler answers.
+    #[must_use]
+    pub fn finish(self) -> u16 {
+        let Started { status, length_at, digits, body_at } =
+            self.started.expect("every handler answers every request");
+        let mut buffer = itoa::Buffer::new();
+        let length = buffer.format(self.output.len() - body_at).as_bytes();
+        if self.head_only {
+            self.output.truncate(body_at);
+        }
+        if length.len() == digits {
+            self.output[length_at..length_at + digits].copy_from_slice(length);
+        } else {
+            drop(self.output.splice(length_at..length_at + digits, length.iter().copied()));
+        }
+        status
+    }
+}
+
+/// The value of a `Date` header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date([u8; 29]);
+
+impl Date {
+    /// The date of a moment, in whole seconds since 1970-01-01 UTC. Costs about as much as a
+    /// small answer: make one a second.
+    #[must_use]
+    pub fn new(unix_seconds: u64) -> Self {
+        // What httpdate can tell ends with the year 9999.
+        let seconds = unix_seconds.min(253_402_300_799);
+        let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+        Self(text.as_bytes().try_into().expect("an HTTP date has 29 characters"))
+    }
+
+    /// `Sun, 06 Nov 1994 08:49:37 GMT`
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 29] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::request::{Progress, parse};
+
+    /// A body of `body` in response to `method` in version 1.`minor` on a connection that goes on
+    /// when it is `persistent`.
+    fn check(
+        (method, minor, persistent): (&str, u8, bool),
+        expected: usize,
+        body: &str,
+        want: &str,
+    ) {
+        let connection = if persistent { "keep-alive" } else { "close" };
+        let head =
+            format!("{method} / HTTP/1.{minor}\r\nHost: x\r\nConnection: {connection}\r\n\r\n");
+        let head = parse(head.as_bytes(), &mut Progress::default());
+        let head = head.expect("a good head").expect("a whole one");
+        let mut output = b"before".to_vec();
+        let mut response = Response::new(&mut output, &head, Date::new(784_111_777));
+        let fields = &["Allow: GET", "X: y"];
+        let out = response.start_detected(404, fields, Some("Content-Type: z"), expected);
+        out.extend_from_slice(body.as_bytes());
+        assert_eq!(response.finish(), 404);
+        assert_eq!(String::from_utf8_lossy(&output), format!("before{want}"));
+    }
+
+    #[test]
+    fn length_is_exact_for_any_expected_length() {
+        let get = ("GET", 1, true);
+        let head = "HTTP/1.1 404 Not Found\r\nAllow: GET\r\nX: y\r\n\
+                    Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: ";
+        for expected in [0, 9, 10, 100_000] {
+            let want = format!("{head}12\r\nContent-Type: z\r\n\r\nhello, world");
+            check(get, expected, "hello, world", &want);
+            check(get, expected, "", &format!("{head}0\r\nContent-Type: z\r\n\r\n"));
+            let want = format!("{head}12\r\nContent-Type: z\r\n\r\n");
+            check(("HEAD", 1, true), expected, "hello, world", &want);
+        }
+        let want = format!("{head}1\r\nContent-Type: z\r\nConnection: close\r\n\r\na");
+        check(("GET", 1, false), 1, "a", &want);
+        let head = head.replace("1.1", "1.0");
+        let want = format!("{head}1\r\nContent-Type: z\r\nConnection: keep-alive\r\n\r\na");
+        check(("GET", 0, true), 1, "a", &want);
+        let want = format!("{head}1\r\nContent-Type: z\r\n\r\na");
+        check(("GET", 0, false), 1, "a", &want);
+    }
+
+    #[test]
+    fn a_date_has_one_width() {
+        assert_eq!(Date::new(0).as_bytes(), b"Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(Date::new(u64::MAX).as_bytes(), b"Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+}
