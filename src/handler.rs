@@ -1,6 +1,6 @@
 //! What a sans-I/O conversation and its host say to each other: bytes in, a [`Handled`] out.
 //!
-//! Must not: know a protocol, a socket or a runtime. Shared by `session`, `http::turn` and
+//! Must not: know a protocol, a socket or a runtime. Shared by `session`, `http1` and
 //! `connections`, so that none of them has to import another.
 
 use std::net::SocketAddr;
