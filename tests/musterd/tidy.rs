@@ -103,7 +103,7 @@ fn rooms_import_only_lower_rooms() {
     check("src/session.rs", &core(&["http"]));
     check("src/http1/", &core(&["protocol", "registry", "snapshots", "session", "api", "metrics"]));
     for pure in ["routes", "handlers", "listings", "response"] {
-        check(&format!("src/api/{pure}.rs"), &core(&["session", "metrics", "access"]));
+        check(&format!("src/api/{pure}.rs"), &core(&["session", "access"]));
     }
     check("src/api/", &["shard", "daemon", "connections", "config", "session", "event_log"]);
     check("src/access", &["clock", "flow", "protocol", "registry", "directory", "session", "http"]);
