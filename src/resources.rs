@@ -78,7 +78,7 @@ impl Resources {
             descriptors: raise(Resource::Nofile).min(DESCRIPTORS_MOST),
             threads: shards.get() + http_workers.get(),
             coroutines: match config.http_engine {
-                HttpEngine::Guarded => usize::MAX,
+                HttpEngine::Builtin => usize::MAX,
                 HttpEngine::Minihttp => most_coroutines(max_map_count()),
             },
         };
@@ -278,7 +278,7 @@ impl fmt::Display for Failure {
             Self::Maps { asked, most } => write!(
                 f,
                 "--http-engine minihttp can hold {most} connections, not {asked}; raise \
-                 vm.max_map_count with sysctl, lower --max-http-connections, or use the guarded \
+                 vm.max_map_count with sysctl, lower --max-http-connections, or use the builtin \
                  engine"
             ),
             Self::Token(error) => error.fmt(f),

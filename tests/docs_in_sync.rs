@@ -1,12 +1,16 @@
 //! The documents agree with the code: named tests exist, all limits are listed with their values, each
 //! has a mutation test (`tests/mutation/run`), and each fault of those still applies.
 //!
+//! The tables of flags in README.md and `docs/configuration.md`, and the example file, are written by
+//! `UPDATE_DOCS=1 cargo test --test docs_in_sync`, and otherwise compared.
+//!
 //! Must not: check prose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use musterd::config::{FLAGS, Flag, Kind};
 use musterd::limits;
 
 fn read(path: &str) -> String {
@@ -165,4 +169,117 @@ fn every_row_of_the_threat_model_has_a_mutation() {
             "{name}: no row begins with {guards}"
         );
     }
+}
+
+/// What each kind of value is called in `docs/configuration.md`, with its limit.
+fn kind(flag: &Flag) -> String {
+    let name = match flag.kind {
+        Kind::Bool => "boolean",
+        Kind::Count => "number",
+        Kind::Duration => "duration",
+        Kind::Text("ADDR:PORT") => "address",
+        Kind::Text("FILE") | Kind::Checked("FILE", _) => "file name",
+        Kind::Text(_) => "text",
+        Kind::Checked(..) => "name",
+        Kind::Networks => "networks",
+    };
+    if flag.positive { format!("{name}, more than 0") } else { name.to_owned() }
+}
+
+/// A flag as it is typed, between backticks.
+fn typed(flag: &Flag) -> String {
+    match flag.kind {
+        Kind::Bool => format!("`--{}`", flag.name),
+        kind => format!("`--{} {}`", flag.name, kind.value_name()),
+    }
+}
+
+fn code(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text if text.contains(' ') => format!("`{text:?}`"),
+        text => format!("`{text}`"),
+    }
+}
+
+/// A table of the flags that `shown` picks; `full` has their types too.
+fn flag_table(full: bool, shown: impl Fn(&Flag) -> bool) -> String {
+    let (head, rule) = if full { (" type |", "---|") } else { ("", "") };
+    let mut table =
+        format!("| flag | TOML key |{head} default | meaning |\n|---|---|{rule}---|---|\n");
+    for flag in FLAGS.iter().filter(|flag| shown(flag)) {
+        let key = code(&flag.key().unwrap_or_default());
+        let kind = if full { format!(" {} |", kind(flag)) } else { String::new() };
+        let deprecated = if flag.deprecated { "deprecated, " } else { "" };
+        let (typed, default) = (typed(flag), code(flag.default));
+        let row = format!("| {typed} | {key} |{kind} {default} | {deprecated}{} |\n", flag.help);
+        table.push_str(&row.replace("|  |", "| |").replace("|  |", "| |"));
+    }
+    table
+}
+
+/// Compares what stands between two markers of a document with `want`, or writes it there.
+fn check_section(document: &str, name: &str, want: &str) {
+    let text = read(document);
+    let (start, end) = (format!("<!-- flags: {name} -->\n"), "<!-- /flags -->");
+    let (before, rest) = text.split_once(&start).expect("the start of the section");
+    let (_, after) = rest.split_once(end).expect("the end of the section");
+    check_document(document, &text, &format!("{before}{start}{want}{end}{after}"));
+}
+
+fn check_document(document: &str, text: &str, want: &str) {
+    if text != want && std::env::var_os("UPDATE_DOCS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+        std::fs::write(path, want).expect("a document that can be written");
+    } else {
+        let help = "write it with: UPDATE_DOCS=1 cargo test --test docs_in_sync";
+        assert!(text == want, "{document} differs from src/config/flags.rs; {help}\n{want}");
+    }
+}
+
+/// musterd's own flags that README.md shows.
+const MOST_USED: [&str; 8] = [
+    "shards",
+    "tcp-runtime",
+    "http-workers",
+    "max-tcp-connections",
+    "max-connections-per-ip",
+    "tcp-allow",
+    "http-write-allow",
+    "http-write-token-file",
+];
+
+#[test]
+fn tables_of_flags_are_those_of_the_source() {
+    let nsqs = |flag: &Flag| flag.is_nsqs;
+    check_section("README.md", "nsqlookupd", &flag_table(false, nsqs));
+    check_section("README.md", "musterd", &flag_table(false, |f| MOST_USED.contains(&f.name)));
+    check_section("docs/configuration.md", "nsqlookupd", &flag_table(true, nsqs));
+    check_section("docs/configuration.md", "musterd", &flag_table(true, |flag| !flag.is_nsqs));
+}
+
+#[test]
+fn the_example_file_has_every_key() {
+    let mut text = String::from(
+        "## A configuration file for `musterd --config=FILE`, with every key and its default.\n\
+         ## Take the `# ` away from a line to change its value. docs/configuration.md says more.\n",
+    );
+    for is_nsqs in [true, false] {
+        let whose = if is_nsqs { "of nsqlookupd" } else { "of musterd only" };
+        text.push_str(&format!("\n#### Keys {whose}\n"));
+        for flag in FLAGS.iter().filter(|flag| flag.is_nsqs == is_nsqs) {
+            let Some(key) = flag.key() else { continue };
+            let (sign, value) = match (flag.kind, flag.default) {
+                (Kind::Bool | Kind::Count, default) => ("#", default.to_owned()),
+                (Kind::Networks, _) => ("#", "[]".to_owned()),
+                // There is no default that could be written down.
+                (kind, "") => ("##", format!("\"{}\"", kind.value_name())),
+                (_, default) => ("#", format!("{default:?}")),
+            };
+            let limit = if flag.positive { "; more than 0" } else { "" };
+            text.push_str(&format!("\n## {}{limit}\n{sign} {key} = {value}\n", flag.help));
+        }
+    }
+    let document = "contrib/musterd.cfg.example";
+    check_document(document, &read(document), &text);
 }

@@ -1,65 +1,83 @@
 //! The configuration file: TOML, the flags' names with underscores.
 //!
-//! Must not: know defaults or the command line.
+//! Must not: know defaults or one flag from another; the table does.
 //! Runs on the main thread, at start.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use super::flags::Settings;
+use serde::Deserialize as _;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::{Spanned, de};
+
+use super::flags::{FLAGS, Kind};
+use super::go_duration::GoDuration;
+use super::values::Given;
 
 /// Why a configuration file cannot be used.
 #[derive(Debug)]
 pub struct FileError {
     path: PathBuf,
-    why: Why,
-}
-
-#[derive(Debug)]
-enum Why {
-    Unreadable(io::Error),
-    /// The line, counted from one where it is known, and what is wrong there.
-    Broken(Option<usize>, String),
+    reason: String,
 }
 
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed to load config file {} - ", self.path.display())?;
-        match &self.why {
-            Why::Unreadable(error) => write!(f, "{error}"),
-            Why::Broken(Some(line), message) => write!(f, "toml: line {line}: {message}"),
-            Why::Broken(None, message) => write!(f, "toml: {message}"),
-        }
+        write!(f, "failed to load config file {} - {}", self.path.display(), self.reason)
     }
 }
 
 impl std::error::Error for FileError {}
 
-/// Reads the settings in the file at `path`. Keys that it does not know are ignored, as in NSQ.
+/// Reads the file at `path`. Keys that the table does not have are ignored, as in NSQ.
 ///
 /// # Errors
 /// When the file cannot be read, is no TOML, or has a value of the wrong kind.
-pub(super) fn load(path: &Path) -> Result<Settings, FileError> {
-    let text = std::fs::read_to_string(path).map_err(Why::Unreadable);
-    text.and_then(|text| read(&text)).map_err(|why| FileError { path: path.to_owned(), why })
+pub(super) fn load(path: &Path) -> Result<Given, FileError> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    text.and_then(|text| read(&text)).map_err(|reason| FileError { path: path.to_owned(), reason })
 }
 
-fn read(text: &str) -> Result<Settings, Why> {
-    toml::from_str(text).map_err(|error| {
-        let line = error.span().and_then(|span| text.get(..span.start));
-        let line = line.map(|before| 1 + before.matches('\n').count());
-        // The message may explain itself over several lines; a log line is one.
-        Why::Broken(line, error.message().split_whitespace().collect::<Vec<_>>().join(" "))
-    })
+/// Reads a file's text; the error names the line, counted from one.
+fn read(text: &str) -> Result<Given, String> {
+    let at = |start: usize, reason: &str| {
+        let line = 1 + text.get(..start).map_or(0, |before| before.matches('\n').count());
+        // The reason may explain itself over several lines; a log line is one.
+        format!("toml: line {line}: {}", reason.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let wrong = |error: de::Error| at(error.span().map_or(0, |span| span.start), error.message());
+    let mut table = DeTable::parse(text).map_err(wrong)?.into_inner();
+    let mut given = Given::new();
+    for flag in FLAGS {
+        let Some(value) = flag.key().and_then(|key| table.remove(key.as_str())) else { continue };
+        let texts = given.entry(flag.name).or_default();
+        for text in self::texts(flag.kind, value).map_err(wrong)? {
+            let start = text.span().start;
+            flag.kind.check(text.get_ref()).map_err(|reason| at(start, &reason))?;
+            texts.push(text.into_inner());
+        }
+    }
+    Ok(given)
+}
+
+/// A value as texts that the flag can take; more or less than one for a list.
+fn texts(kind: Kind, value: Spanned<DeValue<'_>>) -> Result<Vec<Spanned<String>>, de::Error> {
+    let span = value.span();
+    let value = ValueDeserializer::from(value);
+    let text = match kind {
+        Kind::Networks => return Vec::deserialize(value),
+        Kind::Text(_) | Kind::Checked(..) => String::deserialize(value)?,
+        Kind::Count => usize::deserialize(value)?.to_string(),
+        Kind::Duration => GoDuration::deserialize(value)?.to_string(),
+        Kind::Bool => bool::deserialize(value)?.to_string(),
+    };
+    Ok(vec![Spanned::new(span, text)])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::flags::HttpEngine;
-    use super::super::go_duration::GoDuration;
+    use super::super::values::Values;
     use super::*;
-    use crate::logging::Level;
 
     const MILLISECOND: i64 = 1_000_000;
 
@@ -67,26 +85,23 @@ mod tests {
     fn keys_have_underscores_and_unknown_ones_are_ignored() {
         let text = "log_level = \"WARN\"\ntcp-address = 5\nunknown = [1, 2]\nversion = true\n\
                     shards = 3\nhttp_engine = \"minihttp\"\n[table]\ntcp_address = 7\n";
-        let want = Settings {
-            log_level: Some(Level::Warn),
-            shards: Some(3),
-            http_engine: Some(HttpEngine::Minihttp),
-            ..Settings::default()
-        };
-        assert_eq!(read(text).unwrap(), want);
+        let want = [("log-level", "WARN"), ("shards", "3"), ("http-engine", "minihttp")];
+        let want = want.map(|(name, value)| (name, vec![value.to_owned()]));
+        assert_eq!(read(text).unwrap(), Given::from(want));
     }
 
     #[test]
-    fn a_duration_is_gos_text_or_milliseconds() {
+    fn durations_are_gos_text_or_milliseconds() {
         for (value, millis) in [("5", 5), ("\"5s\"", 5_000), ("\"-1m\"", -60_000), ("0", 0)] {
-            let settings = read(&format!("tombstone_lifetime = {value}")).unwrap();
-            let want = Some(GoDuration::from_nanos(millis * MILLISECOND));
-            assert_eq!(settings.tombstone_lifetime, want, "{value}");
+            let file = read(&format!("tombstone_lifetime = {value}")).unwrap();
+            let values = Values { file, ..Values::default() };
+            let got = values.get::<GoDuration>("tombstone-lifetime").nanos();
+            assert_eq!(got, millis * MILLISECOND, "{value}");
         }
     }
 
     #[test]
-    fn what_is_broken_is_named_with_its_line() {
+    fn errors_name_their_line() {
         for (text, want) in [
             ("a = 1\nbroken =\n", "line 2"),
             ("a = 1\na = 2\n", "line 2: duplicate key"),
@@ -109,8 +124,8 @@ mod tests {
                 "line 1: 9223372036854775807 ms is too long",
             ),
             (
-                "tcp_allow = [\"::1\", \"10.0.0.0/33\"]",
-                "line 1: '10.0.0.0/33' is neither an address nor a CIDR (10.0.0.0/8, 2001:db8::/32, \
+                "tcp_allow = [\n\"::1\",\n\"10.0.0.0/33\"]",
+                "line 3: '10.0.0.0/33' is neither an address nor a CIDR (10.0.0.0/8, 2001:db8::/32, \
                  ::1)",
             ),
             (
@@ -119,7 +134,7 @@ mod tests {
             ),
             ("shards = -1", "line 1: invalid value: integer `-1`, expected usize"),
         ] {
-            let error = FileError { path: "c.toml".into(), why: read(text).unwrap_err() };
+            let error = FileError { path: "c.toml".into(), reason: read(text).unwrap_err() };
             let error = error.to_string();
             let want = format!("failed to load config file c.toml - toml: {want}");
             assert!(error.starts_with(&want) && !error.contains('\n'), "{error}");
@@ -127,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named() {
+    fn a_missing_file_is_named() {
         let error = load(Path::new("/nonexistent/x.toml")).unwrap_err().to_string();
         assert!(
             error.starts_with("failed to load config file /nonexistent/x.toml - No such file"),

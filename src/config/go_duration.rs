@@ -1,6 +1,6 @@
 //! Go's `time.Duration` as text: `1h2m3.5s`, `100ms`, `-1.5h`.
 //!
-//! Must not: decide which durations make sense for a flag; that is `config`'s.
+//! Must not: decide which durations make sense for a flag; its row in the table says so.
 //! Runs on the main thread, at start.
 
 use std::fmt;
@@ -22,12 +22,6 @@ const HOUR: u64 = 60 * MINUTE;
 pub struct GoDuration(i64);
 
 impl GoDuration {
-    /// A span of `nanos` nanoseconds.
-    #[must_use]
-    pub const fn from_nanos(nanos: i64) -> Self {
-        Self(nanos)
-    }
-
     /// The span in nanoseconds.
     #[must_use]
     pub const fn nanos(self) -> i64 {
@@ -43,26 +37,18 @@ impl GoDuration {
 
 /// Why a text is no duration, in the words of Go's `time.ParseDuration`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DurationError {
+pub struct DurationError(String);
+
+impl DurationError {
     /// No number where one has to stand, or more than 292 years.
-    Invalid(String),
-    /// A number without a unit.
-    MissingUnit(String),
-    /// The unit, and the whole text.
-    UnknownUnit(String, String),
+    fn invalid(text: &str) -> Self {
+        Self(format!("time: invalid duration {}", Quoted(text)))
+    }
 }
 
 impl fmt::Display for DurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Invalid(text) => write!(f, "time: invalid duration {}", Quoted(text)),
-            Self::MissingUnit(text) => {
-                write!(f, "time: missing unit in duration {}", Quoted(text))
-            }
-            Self::UnknownUnit(unit, text) => {
-                write!(f, "time: unknown unit {} in duration {}", Quoted(unit), Quoted(text))
-            }
-        }
+        f.write_str(&self.0)
     }
 }
 
@@ -74,7 +60,7 @@ impl FromStr for GoDuration {
     /// Reads an optional sign, then numbers with a unit each (`h`, `m`, `s`, `ms`, `us`, `ns`);
     /// only a zero may go without. What is finer than a nanosecond is cut off.
     fn from_str(text: &str) -> Result<Self, DurationError> {
-        let invalid = || DurationError::Invalid(text.to_owned());
+        let invalid = || DurationError::invalid(text);
         let (negative, mut rest) = match text.as_bytes().first() {
             Some(b'-') => (true, &text[1..]),
             Some(b'+') => (false, &text[1..]),
@@ -101,7 +87,7 @@ impl FromStr for GoDuration {
 
 /// Reads one number with its unit off the front of `rest`: its nanoseconds, and what follows.
 fn term<'a>(text: &str, rest: &'a str) -> Result<(u64, &'a str), DurationError> {
-    let invalid = || DurationError::Invalid(text.to_owned());
+    let invalid = || DurationError::invalid(text);
     let (whole, rest) = split_while(rest, |c| c.is_ascii_digit());
     let (fraction, rest) = match rest.strip_prefix('.') {
         Some(after) => split_while(after, |c| c.is_ascii_digit()),
@@ -112,10 +98,10 @@ fn term<'a>(text: &str, rest: &'a str) -> Result<(u64, &'a str), DurationError> 
     }
     let (unit, after) = split_while(rest, |c| c != '.' && !c.is_ascii_digit());
     if unit.is_empty() {
-        return Err(DurationError::MissingUnit(text.to_owned()));
+        return Err(DurationError(format!("time: missing unit in duration {}", Quoted(text))));
     }
-    let scale = unit_nanos(unit)
-        .ok_or_else(|| DurationError::UnknownUnit(unit.to_owned(), text.to_owned()))?;
+    let unknown = || format!("time: unknown unit {} in duration {}", Quoted(unit), Quoted(text));
+    let scale = unit_nanos(unit).ok_or_else(|| DurationError(unknown()))?;
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
     let span =
         whole.checked_mul(scale).and_then(|n| n.checked_add(fraction_nanos(fraction, scale)));
@@ -195,13 +181,13 @@ fn decimal(f: &mut fmt::Formatter<'_>, nanos: u64, scale: u64, unit: &str) -> fm
 impl<'de> Deserialize<'de> for GoDuration {
     /// Text is Go's; a whole number counts milliseconds, as in NSQ's configuration files.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FromFile)
+        deserializer.deserialize_any(DurationVisitor)
     }
 }
 
-struct FromFile;
+struct DurationVisitor;
 
-impl Visitor<'_> for FromFile {
+impl Visitor<'_> for DurationVisitor {
     type Value = GoDuration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -326,8 +312,8 @@ mod tests {
 
     #[test]
     fn only_what_is_not_negative_is_a_span() {
-        assert_eq!(GoDuration::from_nanos(-1).to_std(), None);
-        assert_eq!(GoDuration::from_nanos(7).to_std(), Some(Duration::from_nanos(7)));
+        assert_eq!(GoDuration(-1).to_std(), None);
+        assert_eq!(GoDuration(7).to_std(), Some(Duration::from_nanos(7)));
     }
 
     proptest! {

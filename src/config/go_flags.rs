@@ -1,61 +1,44 @@
 //! Go's `flag` package, as far as it decides what a command line means: one dash or two, `-x v` or
-//! `-x=v`, and a stop at the first word that is no flag.
+//! `-x=v`, a stop at the first word that is no flag, and the first error ends it.
 //!
-//! Must not: know what a flag means; it is told which exist.
-//! Runs on the main thread, at start.
+//! Must not: know one flag from another; the table does. Runs on the main thread, at start.
 
 use std::ffi::OsString;
 use std::fmt;
 
+use super::flags::{Flag, Kind};
+use super::values::Given;
 use crate::logging::Quoted;
 
-/// How a flag takes its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Takes {
-    /// A truth value after `=`, or nothing for "true".
-    Switch,
-    /// A value after `=`, or the next argument, whatever it looks like.
-    Value,
-}
-
-/// One flag as it was given: its name and its value, which is `true` or `false` for a switch.
-pub(super) type Given = (String, String);
-
-/// Why reading ended before the last flag.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// Help was asked for.
-    Help,
-    /// The flags are wrong.
-    Error(FlagError),
-}
-
-/// What is wrong with a flag, in the words of Go's `flag` package.
+/// Why a command line was not read to its end, in the words of Go's `flag` package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FlagError {
+    /// `-help` or `-h`.
+    HelpRequested,
     /// `---x` or `-=x`.
     BadSyntax(String),
     /// No flag has this name.
     NotDefined(String),
     /// Nothing follows a flag that takes a value.
-    NeedsArgument(String),
-    /// A switch that is neither true nor false: its name, then the value.
-    InvalidBoolean(String, String),
+    NeedsArgument(&'static str),
+    /// A boolean flag that is neither true nor false: its name, then the value.
+    InvalidBoolean(&'static str, String),
     /// A value that cannot be read: the flag's name, the value, the reason.
-    InvalidValue(String, String, String),
+    InvalidValue(&'static str, String, String),
 }
 
 impl fmt::Display for FlagError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::HelpRequested => f.write_str("flag: help requested"),
             Self::BadSyntax(word) => write!(f, "bad flag syntax: {word}"),
             Self::NotDefined(name) => write!(f, "flag provided but not defined: -{name}"),
             Self::NeedsArgument(name) => write!(f, "flag needs an argument: -{name}"),
             Self::InvalidBoolean(name, value) => {
                 write!(f, "invalid boolean value {} for -{name}: parse error", Quoted(value))
             }
-            Self::InvalidValue(name, value, why) => {
-                write!(f, "invalid value {} for flag -{name}: {why}", Quoted(value))
+            Self::InvalidValue(name, value, reason) => {
+                write!(f, "invalid value {} for flag -{name}: {reason}", Quoted(value))
             }
         }
     }
@@ -63,48 +46,54 @@ impl fmt::Display for FlagError {
 
 impl std::error::Error for FlagError {}
 
-/// Splits a command line (without the program's name) into its flags, in order. `takes` knows
-/// which exist. What was read before a stop comes with it: its errors are to be told first.
-/// Invalid UTF-8 becomes U+FFFD, as it would in the JSON that shows the broadcast address.
-pub(super) fn split(
-    args: impl IntoIterator<Item = OsString>,
-    takes: impl Fn(&str) -> Option<Takes>,
-) -> (Vec<Given>, Option<Stop>) {
+/// Reads a command line, without the program's name. Invalid UTF-8 becomes U+FFFD, as it would in
+/// the JSON that shows the broadcast address.
+///
+/// # Errors
+/// The first thing that is wrong, or a request for help, whichever comes first.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Given, FlagError> {
     let mut args = args.into_iter().map(|word| word.to_string_lossy().into_owned());
-    let mut flags = Vec::new();
-    loop {
-        match next(&mut args, &takes) {
-            Ok(Some(flag)) => flags.push(flag),
-            Ok(None) => return (flags, None),
-            Err(stop) => return (flags, Some(stop)),
+    let mut given = Given::new();
+    while let Some((flag, value)) = next(&mut args)? {
+        let values = match flag.kind {
+            Kind::Networks => value.split(',').collect(),
+            _ => vec![value.as_str()],
+        };
+        for value in values {
+            flag.kind.check(value).map_err(|reason| {
+                // Go does not say what is wrong with a number or a duration.
+                let is_number = matches!(flag.kind, Kind::Count | Kind::Duration);
+                let reason = if is_number { "parse error".to_owned() } else { reason };
+                FlagError::InvalidValue(flag.name, value.to_owned(), reason)
+            })?;
+            given.entry(flag.name).or_default().push(value.to_owned());
         }
     }
+    Ok(given)
 }
 
-/// Reads one flag; none at the end, at `--`, and at the first word without a dash.
+/// Reads one flag and its value; none at the end, at `--`, and at the first word without a dash.
 fn next(
     args: &mut impl Iterator<Item = String>,
-    takes: impl Fn(&str) -> Option<Takes>,
-) -> Result<Option<Given>, Stop> {
+) -> Result<Option<(&'static Flag, String)>, FlagError> {
     let Some(word) = args.next() else { return Ok(None) };
     let Some(bare) = without_dashes(&word) else { return Ok(None) };
     if bare.starts_with(['-', '=']) {
-        return Err(Stop::Error(FlagError::BadSyntax(word)));
+        return Err(FlagError::BadSyntax(word));
     }
     let (name, value) = match bare.split_once('=') {
-        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-        None => (bare.to_owned(), None),
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (bare, None),
     };
-    let given = match (takes(&name), value) {
-        (None, _) if name == "help" || name == "h" => return Err(Stop::Help),
-        (None, _) => Err(FlagError::NotDefined(name)),
-        (Some(Takes::Switch), value) => truth(name, value),
-        (Some(Takes::Value), value) => match value.or_else(|| args.next()) {
-            Some(value) => Ok((name, value)),
-            None => Err(FlagError::NeedsArgument(name)),
-        },
+    if name == "help" || name == "h" {
+        return Err(FlagError::HelpRequested);
+    }
+    let flag = Flag::find(name).ok_or_else(|| FlagError::NotDefined(name.to_owned()))?;
+    let value = match flag.kind {
+        Kind::Bool => boolean(flag.name, value)?.to_string(),
+        _ => value.or_else(|| args.next()).ok_or(FlagError::NeedsArgument(flag.name))?,
     };
-    given.map(Some).map_err(Stop::Error)
+    Ok(Some((flag, value)))
 }
 
 /// The word behind its one or two dashes; none when it is no flag, or ends the flags (`--`).
@@ -113,11 +102,210 @@ fn without_dashes(word: &str) -> Option<&str> {
     Some(bare).filter(|bare| !bare.is_empty())
 }
 
-/// Reads a truth value as Go's `strconv.ParseBool` does; none is true.
-fn truth(name: String, value: Option<String>) -> Result<Given, FlagError> {
+/// Reads a boolean as Go's `strconv.ParseBool` does; without a value it is true.
+fn boolean(name: &'static str, value: Option<String>) -> Result<bool, FlagError> {
     match value.as_deref() {
-        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok((name, "true".to_owned())),
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok((name, "false".to_owned())),
+        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
         Some(value) => Err(FlagError::InvalidBoolean(name, value.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use proptest::prelude::*;
+
+    use super::super::values::Values;
+    use super::*;
+    use crate::access::Network;
+
+    fn read(words: &[&str]) -> Result<Values, FlagError> {
+        let command_line = parse(words.iter().map(OsString::from))?;
+        Ok(Values { command_line, ..Values::default() })
+    }
+
+    /// The first line that NSQ's nsqlookupd v1.3.0 prints for these words, with exit code 2.
+    #[test]
+    fn errors_have_gos_words() {
+        let cases: &[(&[&str], &str)] = &[
+            (&["-nope"], "flag provided but not defined: -nope"),
+            (&["--nope=3"], "flag provided but not defined: -nope"),
+            (&["-version", "-nope"], "flag provided but not defined: -nope"),
+            (
+                &["-inactive-producer-timeout=5"],
+                r#"invalid value "5" for flag -inactive-producer-timeout: parse error"#,
+            ),
+            (
+                &["--inactive-producer-timeout", "5"],
+                r#"invalid value "5" for flag -inactive-producer-timeout: parse error"#,
+            ),
+            (
+                &["-inactive-producer-timeout=5é\nx"],
+                r#"invalid value "5é\nx" for flag -inactive-producer-timeout: parse error"#,
+            ),
+            (
+                &["-inactive-producer-timeout=5", "-help"],
+                r#"invalid value "5" for flag -inactive-producer-timeout: parse error"#,
+            ),
+            (
+                &["-inactive-producer-timeout=5", "-nope"],
+                r#"invalid value "5" for flag -inactive-producer-timeout: parse error"#,
+            ),
+            (&["-inactive-producer-timeout"], "flag needs an argument: -inactive-producer-timeout"),
+            (
+                &["-tombstone-lifetime=99999999999h"],
+                r#"invalid value "99999999999h" for flag -tombstone-lifetime: parse error"#,
+            ),
+            (
+                &["-tombstone-lifetime="],
+                r#"invalid value "" for flag -tombstone-lifetime: parse error"#,
+            ),
+            (&["-version=maybe"], r#"invalid boolean value "maybe" for -version: parse error"#),
+            (&["-verbose="], r#"invalid boolean value "" for -verbose: parse error"#),
+            (
+                &["-log-level", "foo"],
+                "invalid value \"foo\" for flag -log-level: \
+                 invalid log level 'foo' (debug, info, warn, error, fatal)",
+            ),
+            (
+                &["-log-level="],
+                "invalid value \"\" for flag -log-level: \
+                 invalid log level '' (debug, info, warn, error, fatal)",
+            ),
+            (&["---x"], "bad flag syntax: ---x"),
+            (&["-=x"], "bad flag syntax: -=x"),
+            (&["--=x"], "bad flag syntax: --=x"),
+            // Ours, in the same words.
+            (&["-shards=-1"], r#"invalid value "-1" for flag -shards: parse error"#),
+            (
+                &["-http-engine", "x"],
+                "invalid value \"x\" for flag -http-engine: \
+                 unknown HTTP engine 'x' (builtin, minihttp)",
+            ),
+        ];
+        check_errors(cases);
+    }
+
+    fn check_errors(cases: &[(&[&str], &str)]) {
+        for (words, want) in cases {
+            let error = read(words).expect_err(want);
+            assert_eq!(error.to_string(), *want, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_access_rules_are_refused_in_gos_words() {
+        check_errors(&[
+            (
+                &["-tcp-allow=10.0.0.0/8,10.0.0.0/33"],
+                "invalid value \"10.0.0.0/33\" for flag -tcp-allow: '10.0.0.0/33' is neither an \
+                 address nor a CIDR (10.0.0.0/8, 2001:db8::/32, ::1)",
+            ),
+            (
+                &["-http-write-allow", "here", "-http-write-allow=::1"],
+                "invalid value \"here\" for flag -http-write-allow: 'here' is neither an address \
+                 nor a CIDR (10.0.0.0/8, 2001:db8::/32, ::1)",
+            ),
+            // An empty list would be everyone: what an unset variable leaves is refused.
+            (
+                &["-tcp-allow="],
+                "invalid value \"\" for flag -tcp-allow: '' is neither an address nor a CIDR \
+                 (10.0.0.0/8, 2001:db8::/32, ::1)",
+            ),
+            (
+                &["-max-connections-per-ip=-1"],
+                r#"invalid value "-1" for flag -max-connections-per-ip: parse error"#,
+            ),
+        ]);
+    }
+
+    #[test]
+    fn help_ends_the_reading() {
+        for words in [
+            &["-help"][..],
+            &["--help"],
+            &["-h"],
+            &["--h"],
+            &["-h=3"],
+            &["-help=3"],
+            &["-version", "-help", "-nope"],
+        ] {
+            assert_eq!(read(words).err(), Some(FlagError::HelpRequested), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn booleans_are_read_as_go_does() {
+        for (words, want) in [
+            (&["-version"][..], true),
+            (&["--version=true"], true),
+            (&["-version=T"], true),
+            (&["-version=0"], false),
+            (&["-version=false", "-version"], true),
+            (&["-version", "-version=F"], false),
+            (&["-verbose", "-version"], true),
+            (&["-verbose", "false", "-version"], false),
+            (&["word", "-version", "-nope"], false),
+            (&["--", "-nope"], false),
+            (&["-", "-nope"], false),
+            (&["", "-nope"], false),
+            (&["-tcp-address", "-version"], false),
+            (&["-tcp-address", "-version", "-version"], true),
+        ] {
+            assert_eq!(read(words).unwrap().text("version") == Some("true"), want, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn values_follow_a_space_or_an_equals_sign_and_the_last_one_wins() {
+        for (words, want) in [
+            (&["-tcp-address", "a:1"][..], Some("a:1")),
+            (&["--tcp-address=a:1"], Some("a:1")),
+            (&["-tcp-address=a=b"], Some("a=b")),
+            (&["-tcp-address="], Some("")),
+            (&["-tcp-address", "--"], Some("--")),
+            (&["-tcp-address=a:1", "--tcp-address", "b:2"], Some("b:2")),
+            (&["word", "-tcp-address=a:1"], None),
+        ] {
+            let want = want.unwrap_or("0.0.0.0:4160");
+            assert_eq!(read(words).unwrap().text("tcp-address"), Some(want), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn list_flags_are_repeated_or_take_commas() {
+        let all: [Network; 3] =
+            ["10.0.0.0/8", "::1", "192.0.2.1"].map(|text| text.parse().unwrap());
+        for words in [
+            &["-tcp-allow=10.0.0.0/8,::1,192.0.2.1"][..],
+            &["-tcp-allow", "10.0.0.0/8", "--tcp-allow=::1", "-tcp-allow=192.0.2.1"],
+            &["-tcp-allow=10.0.0.0/8, ::1", "-shards=1", "-tcp-allow=192.0.2.1"],
+        ] {
+            let networks: Vec<Network> = read(words).unwrap().list("tcp-allow");
+            assert_eq!(networks, all, "{words:?}");
+        }
+    }
+
+    proptest! {
+        /// What is refused is one of the words, or a flag of the table.
+        #[test]
+        fn any_words_are_read_or_refused_by_name(words in prop::collection::vec(WORD, 0..5)) {
+            let args = words.iter().map(OsString::from);
+            if let Err(FlagError::InvalidValue(name, ..)) = parse(args) {
+                prop_assert!(Flag::find(name).is_some());
+            }
+        }
+    }
+
+    const WORD: &str =
+        "-{0,3}(version|shards|log-level|tcp-address|tcp-allow|config|h)?=?[a-z0-9 \\-=é\n]{0,4}";
+
+    #[test]
+    fn words_that_are_not_utf8_are_shown_with_replacements() {
+        let word = OsString::from_vec(b"-log-level=\xff".to_vec());
+        let error = parse([word]).expect_err("it is no level");
+        assert!(error.to_string().starts_with("invalid value \"\u{fffd}\" for"), "{error}");
     }
 }

@@ -1,15 +1,19 @@
-//! What the operator asked for: command line over configuration file over default, as NSQ has it.
+//! What the operator asks for: command line over configuration file over default, as NSQ has it.
 //!
-//! Three steps: `go_flags` splits the words, `flags` and `file` give them types, and [`Config`] is
-//! what they mean together. What depends on the machine (cores, descriptors) is `resources`'s.
+//! `flags` is the table of all flags. `go_flags` reads the command line and `file` the configuration
+//! file into texts that the table's types accept, `values` picks the one of each flag that counts,
+//! and [`Config`] is what they mean together. `resources` takes what depends on the machine (cores,
+//! descriptors) from there.
 //!
 //! Must not: open sockets, log, or end the process. Runs on the main thread, at start.
 
 mod address;
+mod choices;
 mod file;
 mod flags;
 mod go_duration;
 mod go_flags;
+mod values;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -21,17 +25,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub use address::AddressError;
+pub use choices::{HttpEngine, TcpRuntime};
 pub use file::FileError;
-pub use flags::HttpEngine;
+pub use flags::{FLAGS, Flag, Kind, command};
 pub use go_duration::{DurationError, GoDuration};
 pub use go_flags::FlagError;
 
 use crate::access::AllowList;
 use crate::clock::Clock;
-use crate::limits;
 use crate::logging::{self, Level};
-use flags::Settings;
-use go_flags::Stop;
+use values::Values;
 
 /// What `--version` prints, and the log's first line says.
 pub const VERSION: &str = concat!("musterd v", env!("CARGO_PKG_VERSION"), " (nsqlookupd v1.3.0)");
@@ -55,9 +58,11 @@ pub struct Config {
     pub tombstone_lifetime: Duration,
     /// From accept to a complete IDENTIFY.
     pub handshake_timeout: Duration,
-    /// Executors that serve TCP; none: one per core.
+    /// Number of TCP workers; none: one per core.
     pub shards: Option<NonZeroUsize>,
-    /// Threads that serve HTTP; none: one per core, but at least two.
+    /// What runs the TCP workers.
+    pub tcp_runtime: TcpRuntime,
+    /// Number of HTTP workers; none: one per core, but at least two.
     pub http_workers: Option<NonZeroUsize>,
     /// Which code answers HTTP.
     pub http_engine: HttpEngine,
@@ -85,73 +90,53 @@ impl Config {
     /// # Errors
     /// [`Exit`]: the process ends before it begins, with a text and a code.
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
-        let args = flags::parse(args).map_err(|stop| match stop {
-            Stop::Help => Exit::Help,
-            Stop::Error(error) => Exit::Usage(error),
-        })?;
-        if args.version {
+        let mut values = Values {
+            command_line: go_flags::parse(args).map_err(Exit::Usage)?,
+            ..Values::default()
+        };
+        if values.text("version") == Some("true") {
             return Err(Exit::Version);
         }
         // An empty name is no file, as in NSQ.
-        let settings = match args.config.filter(|path| !path.is_empty()) {
-            Some(path) => {
-                args.settings.or(file::load(Path::new(&path)).map_err(ConfigError::File)?)
-            }
-            None => args.settings,
-        };
-        Ok(Self::from_settings(settings)?)
+        let path = values.text("config").filter(|path| !path.is_empty());
+        if let Some(file) = path.map(|path| file::load(Path::new(path))) {
+            values.file = file.map_err(|error| Exit::Config(ConfigError::File(error)))?;
+        }
+        Self::new(&values).map_err(Exit::Config)
     }
 
-    fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
-        let address = |text: Option<String>, default: &str| {
-            address::resolve(text.as_deref().unwrap_or(default)).map_err(ConfigError::Address)
+    fn new(values: &Values) -> Result<Self, ConfigError> {
+        let address =
+            |flag| address::resolve(&values.get::<String>(flag)).map_err(ConfigError::Address);
+        let count = |flag| NonZeroUsize::new(values.get(flag));
+        let config = Self {
+            log_level: values.get("log-level"),
+            log_prefix: values.get("log-prefix"),
+            tcp_address: address("tcp-address")?,
+            http_address: address("http-address")?,
+            broadcast_address: values
+                .text("broadcast-address")
+                .map_or_else(hostname, str::to_owned),
+            inactive_producer_timeout: values.duration("inactive-producer-timeout")?,
+            tombstone_lifetime: values.duration("tombstone-lifetime")?,
+            handshake_timeout: values.duration("handshake-timeout")?,
+            shards: count("shards"),
+            tcp_runtime: values.get("tcp-runtime"),
+            http_workers: count("http-workers"),
+            http_engine: values.get("http-engine"),
+            max_tcp_connections: count("max-tcp-connections"),
+            max_http_connections: count("max-http-connections"),
+            max_connections_per_ip: count("max-connections-per-ip"),
+            tcp_allow: values.list("tcp-allow").into(),
+            http_write_allow: values.list("http-write-allow").into(),
+            http_write_token_file: values.text("http-write-token-file").map(PathBuf::from),
+            max_registrations: values.count("max-registrations")?,
+            max_registrations_per_nsqd: values.count("max-registrations-per-nsqd")?,
         };
-        let http_engine = settings.http_engine.unwrap_or_default();
-        let max_connections_per_ip = settings.max_connections_per_ip.and_then(NonZeroUsize::new);
-        if http_engine == HttpEngine::Minihttp && max_connections_per_ip.is_some() {
-            return Err(ConfigError::Unguarded("max-connections-per-ip"));
+        if config.http_engine == HttpEngine::Minihttp && config.max_connections_per_ip.is_some() {
+            return Err(ConfigError::PerIpInMinihttp);
         }
-        Ok(Self {
-            log_level: settings.log_level.unwrap_or_default(),
-            log_prefix: settings.log_prefix.unwrap_or_else(|| logging::DEFAULT_PREFIX.to_owned()),
-            tcp_address: address(settings.tcp_address, "0.0.0.0:4160")?,
-            http_address: address(settings.http_address, "0.0.0.0:4161")?,
-            broadcast_address: settings.broadcast_address.unwrap_or_else(hostname),
-            inactive_producer_timeout: positive(
-                "inactive-producer-timeout",
-                settings.inactive_producer_timeout,
-                Duration::from_secs(300),
-            )?,
-            tombstone_lifetime: not_negative(
-                "tombstone-lifetime",
-                settings.tombstone_lifetime,
-                Duration::from_secs(45),
-            )?,
-            handshake_timeout: positive(
-                "handshake-timeout",
-                settings.handshake_timeout,
-                limits::HANDSHAKE,
-            )?,
-            shards: settings.shards.and_then(NonZeroUsize::new),
-            http_workers: settings.http_workers.and_then(NonZeroUsize::new),
-            http_engine,
-            max_tcp_connections: settings.max_tcp_connections.and_then(NonZeroUsize::new),
-            max_http_connections: settings.max_http_connections.and_then(NonZeroUsize::new),
-            max_connections_per_ip,
-            tcp_allow: settings.tcp_allow.unwrap_or_default().into(),
-            http_write_allow: settings.http_write_allow.unwrap_or_default().into(),
-            http_write_token_file: settings.http_write_token_file,
-            max_registrations: some(
-                "max-registrations",
-                settings.max_registrations,
-                limits::REGISTRATIONS,
-            )?,
-            max_registrations_per_nsqd: some(
-                "max-registrations-per-nsqd",
-                settings.max_registrations_per_nsqd,
-                limits::REGISTRATIONS_PER_NSQD,
-            )?,
-        })
+        Ok(config)
     }
 }
 
@@ -159,36 +144,6 @@ impl Config {
 #[must_use]
 pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-type Name = &'static str;
-
-fn not_negative(
-    name: Name,
-    given: Option<GoDuration>,
-    default: Duration,
-) -> Result<Duration, ConfigError> {
-    let Some(given) = given else { return Ok(default) };
-    given.to_std().ok_or(ConfigError::Negative(name, given))
-}
-
-/// Divergence: NSQ accepts a time-out of nothing or less, and then lists no producer.
-fn positive(
-    name: Name,
-    given: Option<GoDuration>,
-    default: Duration,
-) -> Result<Duration, ConfigError> {
-    match not_negative(name, given, default)? {
-        Duration::ZERO => Err(ConfigError::Zero(name)),
-        span => Ok(span),
-    }
-}
-
-fn some(name: Name, given: Option<usize>, default: usize) -> Result<usize, ConfigError> {
-    match given.unwrap_or(default) {
-        0 => Err(ConfigError::Zero(name)),
-        count => Ok(count),
-    }
 }
 
 /// Settings that can be read and not be followed.
@@ -202,8 +157,8 @@ pub enum ConfigError {
     Negative(&'static str, GoDuration),
     /// A flag that has to be more than zero.
     Zero(&'static str),
-    /// A flag that the second HTTP engine cannot honour.
-    Unguarded(&'static str),
+    /// A limit for each address, which may_minihttp cannot keep.
+    PerIpInMinihttp,
 }
 
 impl fmt::Display for ConfigError {
@@ -213,9 +168,9 @@ impl fmt::Display for ConfigError {
             Self::Address(error) => error.fmt(f),
             Self::Negative(flag, span) => write!(f, "--{flag} must not be negative, and is {span}"),
             Self::Zero(flag) => write!(f, "--{flag} must be more than 0"),
-            Self::Unguarded(flag) => {
-                write!(f, "--{flag} needs the guarded HTTP engine, --http-engine minihttp has none")
-            }
+            Self::PerIpInMinihttp => f.write_str(
+                "--max-connections-per-ip needs the builtin HTTP engine; minihttp cannot count them",
+            ),
         }
     }
 }
@@ -225,64 +180,47 @@ impl std::error::Error for ConfigError {}
 /// Why the process ends before the daemon starts.
 #[derive(Debug)]
 pub enum Exit {
-    /// `--help`.
-    Help,
     /// `--version`.
     Version,
-    /// The command line is wrong.
+    /// The command line is wrong, or asks for help.
     Usage(FlagError),
     /// The settings are wrong.
     Config(ConfigError),
 }
 
-impl From<ConfigError> for Exit {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
+impl Exit {
+    /// The exit code, which is that of NSQ's nsqlookupd in the same place, and what is written to
+    /// stdout and stderr.
+    fn output(&self, clock: &Clock) -> (u8, String, String) {
+        let none = String::new();
+        match self {
+            Self::Version => (0, format!("{VERSION}\n"), none),
+            Self::Usage(FlagError::HelpRequested) => (0, none, usage()),
+            Self::Usage(error) => (2, none, format!("{error}\n{}", usage())),
+            Self::Config(error) => (1, none, logging::fatal_line(clock, format_args!("{error}"))),
+        }
+    }
+
+    /// Writes why, and gives the code to end with.
+    #[must_use]
+    pub fn report(&self, clock: &Clock) -> ExitCode {
+        let (code, stdout, stderr) = self.output(clock);
+        // When nobody reads it, the code has to do.
+        let _ = std::io::stdout().write_all(stdout.as_bytes());
+        logging::write_to_stderr(&stderr);
+        ExitCode::from(code)
     }
 }
 
-impl Exit {
-    /// The process's exit code: that of NSQ's nsqlookupd in the same place.
-    #[must_use]
-    pub fn code(&self) -> u8 {
-        match self {
-            Self::Help | Self::Version => 0,
-            Self::Usage(_) => 2,
-            Self::Config(_) => 1,
-        }
-    }
-
-    /// What is to be said on stdout.
-    fn stdout(&self) -> String {
-        match self {
-            Self::Version => format!("{VERSION}\n"),
-            _ => String::new(),
-        }
-    }
-
-    /// What is to be said on stderr.
-    fn stderr(&self, clock: &Clock) -> String {
-        match self {
-            Self::Version => String::new(),
-            Self::Help => flags::usage(),
-            Self::Usage(error) => format!("{error}\n{}", flags::usage()),
-            Self::Config(error) => logging::fatal_line(clock, format_args!("{error}")),
-        }
-    }
-
-    /// Says why, and gives the code to end with.
-    #[must_use]
-    pub fn report(&self, clock: &Clock) -> ExitCode {
-        // Nobody listens: then the code has to do.
-        let _ = std::io::stdout().write_all(self.stdout().as_bytes());
-        logging::write_to_stderr(&self.stderr(clock));
-        ExitCode::from(self.code())
-    }
+/// What `--help` prints.
+fn usage() -> String {
+    flags::command().render_help().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits;
 
     fn config(words: &[&str]) -> Result<Config, Exit> {
         Config::from_args(words.iter().map(OsString::from))
@@ -311,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_nsqs() {
+    fn defaults_are_those_of_nsq() {
         let want = Config {
             log_level: Level::Info,
             log_prefix: "[nsqlookupd] ".into(),
@@ -322,8 +260,9 @@ mod tests {
             tombstone_lifetime: Duration::from_secs(45),
             handshake_timeout: Duration::from_secs(10),
             shards: None,
+            tcp_runtime: TcpRuntime::Auto,
             http_workers: None,
-            http_engine: HttpEngine::Guarded,
+            http_engine: HttpEngine::Builtin,
             max_tcp_connections: None,
             max_http_connections: None,
             max_connections_per_ip: None,
@@ -334,12 +273,15 @@ mod tests {
             max_registrations_per_nsqd: 100_000,
         };
         assert_eq!(config(&[]).unwrap(), want);
+        assert_eq!(want.handshake_timeout, limits::HANDSHAKE);
+        assert_eq!(want.max_registrations, limits::REGISTRATIONS);
+        assert_eq!(want.max_registrations_per_nsqd, limits::REGISTRATIONS_PER_NSQD);
         assert_eq!(config(&["-config=", "-shards=0", "word", "-nope"]).unwrap(), want);
         assert!(!want.broadcast_address.is_empty());
     }
 
     #[test]
-    fn the_command_line_overrides_the_file_and_the_file_the_default() {
+    fn the_command_line_wins_over_the_file_and_the_file_over_the_default() {
         let file = File::new(
             "precedence",
             "tombstone_lifetime = 1500\ninactive_producer_timeout = \"1h\"\nlog_prefix = \"[x] \"\n",
@@ -348,41 +290,83 @@ mod tests {
         assert_eq!(config.tombstone_lifetime, Duration::from_millis(1500));
         assert_eq!(config.inactive_producer_timeout, Duration::from_millis(100));
         assert_eq!(config.log_prefix, "[x] ");
-        assert_eq!(config.handshake_timeout, limits::HANDSHAKE);
+        assert_eq!(config.handshake_timeout, Duration::from_secs(10));
     }
 
-    /// Every setting has to pass [`Settings::or`], from either side.
+    /// A value of the flag that is not its default.
+    fn other_value(flag: &Flag) -> &'static str {
+        match flag.kind {
+            Kind::Bool => "true",
+            Kind::Count => "7",
+            Kind::Duration => "3s",
+            Kind::Checked("LEVEL", _) => "debug",
+            Kind::Checked("ENGINE", _) => "minihttp",
+            Kind::Checked("RUNTIME", _) => "thread",
+            Kind::Checked("FILE", _) => "/file",
+            Kind::Checked(name, _) => panic!("which {name} is not the default?"),
+            Kind::Text("ADDR:PORT") => "127.0.0.1:1",
+            Kind::Text(_) => "/text",
+            Kind::Networks => "10.0.0.0/8",
+        }
+    }
+
     #[test]
-    fn every_setting_can_come_from_both() {
-        let settings = [
-            ("log-level", "\"debug\""),
-            ("log-prefix", "\"p\""),
-            ("tcp-address", "\"127.0.0.1:1\""),
-            ("http-address", "\"127.0.0.1:2\""),
-            ("broadcast-address", "\"b\""),
-            ("inactive-producer-timeout", "\"1s\""),
-            ("tombstone-lifetime", "\"0s\""),
-            ("handshake-timeout", "\"3s\""),
-            ("shards", "4"),
-            ("http-workers", "5"),
-            ("http-engine", "\"minihttp\""),
-            ("max-tcp-connections", "6"),
-            ("max-http-connections", "7"),
-            ("max-connections-per-ip", "10"),
-            ("tcp-allow", "[\"127.0.0.1\"]"),
-            ("http-write-allow", "[\"10.0.0.0/8\"]"),
-            ("http-write-token-file", "\"/t\""),
-            ("max-registrations", "8"),
-            ("max-registrations-per-nsqd", "9"),
-        ];
+    fn every_flag_is_set_by_the_command_line_and_by_the_file() {
         let default = config(&[]).unwrap();
-        for (name, value) in settings {
-            let file = File::new(name, &format!("{} = {value}", name.replace('-', "_")));
+        let mut names = std::collections::BTreeSet::new();
+        for flag in FLAGS {
+            assert!(names.insert(flag.name), "--{} is there twice", flag.name);
+            let Some(key) = flag.key() else { continue };
+            let value = other_value(flag);
+            let toml = match flag.kind {
+                Kind::Bool | Kind::Count => value.to_owned(),
+                Kind::Networks => format!("[\"{value}\"]"),
+                _ => format!("\"{value}\""),
+            };
+            let file = File::new(flag.name, &format!("{key} = {toml}"));
             let by_file = config(&[&file.flag()]).unwrap();
-            let by_flag =
-                config(&[&format!("-{name}={}", value.trim_matches(['[', '"', ']']))]).unwrap();
-            assert_eq!(by_file, by_flag, "{name}");
-            assert_ne!(by_file, default, "{name}");
+            let by_flag = config(&[&format!("-{}={value}", flag.name)]).unwrap();
+            assert_eq!(by_file, by_flag, "{}", flag.name);
+            assert_ne!(by_file, default, "{}", flag.name);
+            if !flag.default.is_empty() {
+                let default_again = format!("-{}={}", flag.name, flag.default);
+                assert_eq!(config(&[&file.flag(), &default_again]).unwrap(), default);
+            }
+        }
+    }
+
+    #[test]
+    fn flags_outside_of_the_file_are_not_read_from_it() {
+        for flag in FLAGS.iter().filter(|flag| !flag.in_file) {
+            let file = File::new(flag.name, &format!("{} = 5", flag.name));
+            assert_eq!(config(&[&file.flag()]).unwrap(), config(&[]).unwrap(), "{}", flag.name);
+        }
+    }
+
+    #[test]
+    fn a_limit_holds_for_the_value_that_counts() {
+        for flag in FLAGS {
+            let (value, want) = match flag.kind {
+                Kind::Duration if !flag.positive => ("-1ns", "must not be negative, and is -1ns"),
+                _ if flag.positive => ("0", "must be more than 0"),
+                _ => continue,
+            };
+            let wrong = format!("-{}={value}", flag.name);
+            let error = config(&[&wrong]).unwrap_err();
+            assert!(matches!(&error, Exit::Config(e) if e.to_string().contains(want)), "{error:?}");
+            config(&[&wrong, &format!("-{}={}", flag.name, flag.default)]).unwrap();
+        }
+    }
+
+    #[test]
+    fn help_shows_every_flag_with_its_default() {
+        let text = usage();
+        // A description may be wrapped.
+        let words: Vec<_> = text.split_whitespace().collect();
+        let text = words.join(" ");
+        for flag in FLAGS {
+            let (_, row) = text.split_once(&format!(" --{} ", flag.name)).expect(flag.name);
+            assert!(row.contains(flag.help) && row.contains(flag.default), "{}: {row}", flag.name);
         }
     }
 
@@ -391,25 +375,20 @@ mod tests {
         let text = include_str!("../../contrib/musterd.cfg.example");
         let file = File::new("example", text);
         assert_eq!(config(&[&file.flag()]).unwrap(), config(&[]).unwrap());
-        // Each setting that is commented out shows its default too.
-        let settings = |line: &&str| !line.starts_with("##");
-        let lines = text.lines().filter(settings).map(|line| line.trim_start_matches("# "));
+        // Each key that is commented out shows its default too.
+        let keys = |line: &&str| !line.starts_with("##");
+        let lines = text.lines().filter(keys).map(|line| line.trim_start_matches("# "));
         let bare = lines.collect::<Vec<_>>().join("\n");
         let file = File::new("example-bare", &bare);
-        let all = config(&[&file.flag()]).unwrap();
-        assert_eq!(Config { broadcast_address: hostname(), ..all }, config(&[]).unwrap());
-        for flag in flags::setting_names() {
-            let key = format!("{} = ", flag.replace('-', "_"));
-            let shown = text.lines().map(|line| line.trim_start_matches(['#', ' ']));
-            assert!(
-                shown.into_iter().any(|line| line.starts_with(&key)),
-                "{flag} is in the example"
-            );
+        assert_eq!(config(&[&file.flag()]).unwrap(), config(&[]).unwrap());
+        for key in FLAGS.iter().filter_map(Flag::key) {
+            let mut shown = text.lines().map(|line| line.trim_start_matches(['#', ' ']));
+            assert!(shown.any(|line| line.starts_with(&format!("{key} = "))), "{key} is missing");
         }
     }
 
     #[test]
-    fn an_early_end_has_nsqs_code_and_says_why() {
+    fn an_early_exit_has_the_code_of_nsq_and_says_why() {
         let clock = Clock::manual(crate::clock::Timestamp::default());
         let cases: &[(&[&str], u8, &str, &str)] = &[
             (&["-version"], 0, "musterd v0.1.0 (nsqlookupd v1.3.0)\n", ""),
@@ -434,14 +413,13 @@ mod tests {
                 &["-max-connections-per-ip=1", "-http-engine=minihttp"],
                 1,
                 "",
-                "FATAL: --max-connections-per-ip needs the guarded HTTP engine",
+                "FATAL: --max-connections-per-ip needs the builtin HTTP engine",
             ),
         ];
         for (words, code, stdout, stderr) in cases {
-            let exit = config(words).unwrap_err();
-            assert_eq!((exit.code(), exit.stdout()), (*code, (*stdout).to_owned()), "{words:?}");
-            let said = exit.stderr(&clock);
-            assert!(said.contains(stderr) && said.is_empty() == stderr.is_empty(), "{said}");
+            let (got_code, got_stdout, got) = config(words).unwrap_err().output(&clock);
+            assert_eq!((got_code, got_stdout.as_str()), (*code, *stdout), "{words:?}");
+            assert!(got.contains(stderr) && got.is_empty() == stderr.is_empty(), "{got}");
         }
         assert!(VERSION.contains(crate::protocol::NSQ_VERSION));
     }

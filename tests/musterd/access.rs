@@ -25,7 +25,7 @@ const WRITES: [&str; 5] = [
     "/topic/delete?topic=t",
 ];
 
-const ENGINES: [&str; 2] = ["--http-engine=guarded", "--http-engine=minihttp"];
+const ENGINES: [&str; 2] = ["--http-engine=builtin", "--http-engine=minihttp"];
 
 fn nsqd(source: IpAddr, daemon: &Daemon) -> Nsqd {
     Nsqd::over(connect_from(source, daemon.tcp))
@@ -403,7 +403,7 @@ fn invalid_access_rules_fail_the_start() {
     check(&["-tcp-allow=::1,,10.0.0.1"], 2, &network("", "tcp-allow"));
     check(&["-http-write-allow", "lookup-1"], 2, &network("lookup-1", "http-write-allow"));
     let minihttp = ["-max-connections-per-ip=9", "-http-engine=minihttp"];
-    check(&minihttp, 1, "FATAL: --max-connections-per-ip needs the guarded HTTP engine");
+    check(&minihttp, 1, "FATAL: --max-connections-per-ip needs the builtin HTTP engine");
     let config = Secret::new("config", b"tcp_allow = [\n\"::1\", \"here\"]\n", 0o600);
     let config_flag = format!("-config={}", config.0.display());
     check(&[&config_flag], 1, "FATAL: failed to load config file ");

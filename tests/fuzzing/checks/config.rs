@@ -12,7 +12,7 @@ pub(crate) fn config(data: &[u8]) {
     let name =
         format!("musterd-fuzz-{}-{:?}.toml", std::process::id(), std::thread::current().id());
     let path = std::env::temp_dir().join(name);
-    std::fs::write(&path, data).expect("the temporary snapshots takes a file");
+    std::fs::write(&path, data).expect("the temporary folder takes a file");
     let read = Config::from_args([OsString::from("--config"), path.clone().into()]);
     std::fs::remove_file(&path).expect("it was written");
     match read {

@@ -1,0 +1,76 @@
+//! The values of all flags as texts, and the one of each that counts: command line over file over
+//! default, as NSQ has it.
+//!
+//! Must not: get a text that its flag's [`Kind::check`](super::Kind) refused.
+//! Runs on the main thread, at start.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::ConfigError;
+use super::flags::Flag;
+use super::go_duration::GoDuration;
+
+/// What one source gives: each flag's name, with its values in order.
+pub(super) type Given = BTreeMap<&'static str, Vec<String>>;
+
+/// What both sources give.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    pub(super) command_line: Given,
+    pub(super) file: Given,
+}
+
+impl Values {
+    /// The values of a flag in the first source that gives it.
+    fn given(&self, name: &str) -> Option<&Vec<String>> {
+        self.command_line.get(name).or_else(|| self.file.get(name))
+    }
+
+    /// The value that counts: the last one given, or the default, if there is one.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        let default = Some(row(name).default).filter(|text| !text.is_empty());
+        self.given(name).and_then(|texts| texts.last()).map(String::as_str).or(default)
+    }
+
+    /// The value that counts, read.
+    pub(super) fn get<T: FromStr<Err: Debug>>(&self, name: &str) -> T {
+        read(self.text(name).unwrap_or_default())
+    }
+
+    /// All values of a list.
+    pub(super) fn list<T: FromStr<Err: Debug>>(&self, name: &str) -> Vec<T> {
+        self.given(name).into_iter().flatten().map(|text| read(text)).collect()
+    }
+
+    /// The number that counts, judged.
+    pub(super) fn count(&self, name: &str) -> Result<usize, ConfigError> {
+        let count = self.get(name);
+        if count == 0 && row(name).positive {
+            Err(ConfigError::Zero(row(name).name))
+        } else {
+            Ok(count)
+        }
+    }
+
+    /// The duration that counts, judged. Divergence: NSQ accepts a timeout of nothing or less, and
+    /// then lists no producer.
+    pub(super) fn duration(&self, name: &str) -> Result<Duration, ConfigError> {
+        let (flag, span) = (row(name), self.get::<GoDuration>(name));
+        match span.to_std() {
+            None => Err(ConfigError::Negative(flag.name, span)),
+            Some(Duration::ZERO) if flag.positive => Err(ConfigError::Zero(flag.name)),
+            Some(span) => Ok(span),
+        }
+    }
+}
+
+fn row(name: &str) -> &'static Flag {
+    Flag::find(name).expect("a flag of the table")
+}
+
+fn read<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().expect("a text that was checked")
+}
