@@ -16,8 +16,11 @@ use crate::clock::Timestamp;
 use crate::handler::{Handled, Input, Next};
 use crate::limits;
 
-/// The application that answers requests. Of each request one of [`Service::answered`] and
-/// [`Service::refused`] is told, once.
+/// The application that answers the requests of a connection.
+///
+/// For each request the connection calls [`Route::find`], [`Service::call`] and
+/// [`Service::answered`], once and in this order; or [`Service::refused`], when it is no request or
+/// breaks a limit.
 pub trait Service {
     /// Where requests lead.
     type Route: Route;
@@ -36,7 +39,7 @@ pub trait Service {
     /// A request was answered with `status`: to count and to log.
     fn answered(&mut self, request: &Request<'_, Self::Route>, status: u16);
 
-    /// A request of `peer` was refused before it had a route: to count and to log.
+    /// A request of `peer` was refused without asking its route: to count and to log.
     fn refused(&mut self, peer: SocketAddr, error: RequestError);
 }
 
@@ -216,12 +219,11 @@ impl<S: Service> Context<'_, S> {
         let route = S::Route::find(head.method, &head.target.path);
         match head.expect {
             Expect::Nothing => {}
-            Expect::Unknown => return self.expectation_failed(head, route),
             Expect::Continue if route.reads_body(&head.target) => {
                 self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             // The body may come or not: what follows cannot be told from it.
-            Expect::Continue => {
+            Expect::Continue | Expect::Unknown => {
                 head.persistent = false;
                 return self.answer(&head, route, 0);
             }
@@ -281,20 +283,13 @@ impl<S: Service> Context<'_, S> {
     fn call(&mut self, head: &RequestHead<'_>, route: S::Route, body_is_broken: bool) {
         let request = Request { peer: self.connection.peer, head, route, body_is_broken };
         let mut response = Response::new(self.output, head, self.service.date());
-        self.service.call(&request, self.now, &mut response);
+        if head.expect == Expect::Unknown {
+            response.start(417, &[CLOSE], 0);
+        } else {
+            self.service.call(&request, self.now, &mut response);
+        }
         let status = response.finish();
         self.service.answered(&request, status);
-    }
-
-    fn expectation_failed(&mut self, mut head: RequestHead<'_>, route: S::Route) -> Status {
-        head.persistent = false;
-        let mut response = Response::new(self.output, &head, self.service.date());
-        response.start(417, &[CLOSE], 0);
-        let status = response.finish();
-        let peer = self.connection.peer;
-        let request = Request { peer, head: &head, route, body_is_broken: false };
-        self.service.answered(&request, status);
-        Status::Close
     }
 
     fn refuse(&mut self, error: RequestError) -> Status {
@@ -330,5 +325,87 @@ impl<R> PendingRequest<R> {
             authorization: self.authorization.as_deref(),
             length: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How many requests were routed.
+        static ROUTED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[derive(Clone, Copy)]
+    struct Counted;
+
+    impl Route for Counted {
+        fn find(_: &[u8], _: &[u8]) -> Self {
+            ROUTED.set(ROUTED.get() + 1);
+            Self
+        }
+
+        fn reads_body(&self, _: &Target<'_>) -> bool {
+            true
+        }
+    }
+
+    /// The statuses of what was answered or refused.
+    #[derive(Default)]
+    struct Statuses(Vec<u16>);
+
+    impl Service for Statuses {
+        type Route = Counted;
+
+        fn date(&mut self) -> Date {
+            Date::new(784_111_777)
+        }
+
+        fn call(&mut self, request: &Request<'_, Counted>, _: Timestamp, to: &mut Response<'_>) {
+            to.start(if request.body_is_broken { 400 } else { 200 }, &[], 0);
+        }
+
+        fn answered(&mut self, _: &Request<'_, Counted>, status: u16) {
+            self.0.push(status);
+        }
+
+        fn refused(&mut self, _: SocketAddr, error: RequestError) {
+            self.0.push(error.status());
+        }
+    }
+
+    /// Sends one request whole and byte by byte: its status, and how often it was routed.
+    fn check(request: &str, status: u16, routed: usize) {
+        for piece in [1, request.len()] {
+            ROUTED.set(0);
+            let (mut service, mut output) = (Statuses::default(), Vec::new());
+            let mut connection = Connection::new(([127, 0, 0, 1], 1).into(), Timestamp::default());
+            let mut pending = Vec::new();
+            for bytes in request.as_bytes().chunks(piece) {
+                pending.extend_from_slice(bytes);
+                let input = Input { bytes: &pending, end: false };
+                let now = Timestamp::default();
+                let handled = connection.on_input(input, now, &mut output, 1, &mut service);
+                pending.drain(..handled.consumed);
+                if handled.next == Next::Close {
+                    break;
+                }
+            }
+            assert_eq!((service.0, ROUTED.get()), (vec![status], routed), "{request:?}, {piece}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_routed_once_after_its_head() {
+        let post = "POST / HTTP/1.1\r\nHost: x\r\n";
+        check("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 200, 1);
+        check(&format!("{post}Content-Length: 3\r\n\r\nabc"), 200, 1);
+        check(&format!("{post}Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"), 200, 1);
+        check(&format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 400, 1);
+        check(&format!("{post}Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"), 200, 1);
+        check(&format!("{post}Expect: x\r\nContent-Length: 3\r\n\r\nabc"), 417, 1);
+        check("GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505, 0);
     }
 }

@@ -1,9 +1,9 @@
-//! Status codes: their reason phrases, and the errors that refuse a request before it has a route.
+//! Status codes: their reason phrases, and the errors that refuse a request without its route.
 //!
 //! Must not: know routes. Pure; any thread. Source: Go `net/http/server.go` `conn.serve`.
 
-/// Why a request is refused before it has a route: answered in Go's own words, then the connection
-/// closes.
+/// Why a request is refused without asking its route: answered in Go's own words, then the
+/// connection closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {
     /// 400: malformed, perhaps with a reason.

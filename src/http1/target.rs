@@ -36,7 +36,7 @@ impl<'a> Target<'a> {
             // `mailto:x`, which has no path.
             None => before,
         };
-        let path = unescape(&before[origin.len()..], Plus::Itself)?;
+        let path = unescape(&before[origin.len()..], b'+')?;
         Some(Self { raw, origin, path, suffix })
     }
 
@@ -57,8 +57,8 @@ impl<'a> Target<'a> {
             }
             let equals = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
             let value = pair.get(equals + 1..).unwrap_or_default();
-            let key = unescape(&pair[..equals], Plus::Space).ok_or(MalformedQuery)?;
-            let value = unescape(value, Plus::Space).ok_or(MalformedQuery)?;
+            let key = unescape(&pair[..equals], b' ').ok_or(MalformedQuery)?;
+            let value = unescape(value, b' ').ok_or(MalformedQuery)?;
             if let Some(at) = names.iter().position(|name| name.as_bytes() == &*key) {
                 found[at].get_or_insert(value);
             }
@@ -111,7 +111,7 @@ fn authority_length(text: &[u8]) -> Option<usize> {
 
 fn is_user(user: &[u8]) -> bool {
     let valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(byte);
-    user.iter().all(valid) && unescape(user, Plus::Itself).is_some()
+    user.iter().all(valid) && unescape(user, b'+').is_some()
 }
 
 /// Whether `host` is `name`, `name:port`, `[v6]` or `[v6]:port`, each with an empty port too.
@@ -164,18 +164,10 @@ fn is_name(name: &[u8]) -> bool {
     true
 }
 
-/// What a `+` stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plus {
-    /// Itself: in a path.
-    Itself,
-    /// A space: in a query.
-    Space,
-}
-
-/// Undoes the escapes of `text`, borrowing it when there are none; `None` when one is malformed.
-fn unescape(text: &[u8], plus: Plus) -> Option<Cow<'_, [u8]>> {
-    let special = |byte: &u8| *byte == b'%' || (*byte == b'+' && plus == Plus::Space);
+/// Undoes the escapes of `text`, borrowing it when there are none; `None` when one is malformed. A
+/// `+` stands for `plus`: itself in a path, a space in a query.
+fn unescape(text: &[u8], plus: u8) -> Option<Cow<'_, [u8]>> {
+    let special = |byte: &u8| *byte == b'%' || (*byte == b'+' && plus != b'+');
     let Some(first) = text.iter().position(special) else {
         return Some(Cow::Borrowed(text));
     };
@@ -187,7 +179,7 @@ fn unescape(text: &[u8], plus: Plus) -> Option<Cow<'_, [u8]>> {
                 let ([high, low], tail) = tail.split_first_chunk()?;
                 (digit(*high)? << 4 | digit(*low)?, tail)
             }
-            b'+' if plus == Plus::Space => (b' ', tail),
+            b'+' => (plus, tail),
             byte => (byte, tail),
         };
         plain.push(byte);
@@ -219,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_of_a_target() {
+    fn each_form_of_target_is_parsed() {
         check("GET", "/ping", Some(("", "/ping", "")));
         check("GET", "/p%69ng?", Some(("", "/ping", "?")));
         check("GET", "/a?b?c/d", Some(("", "/a", "?b?c/d")));
@@ -240,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_that_go_refuses() {
+    fn targets_that_go_refuses_are_refused() {
         let targets = [
             "",
             "ping",
@@ -275,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn as_go_parses_them() {
+    fn queries_are_parsed_as_go_parses_them() {
         check_query("", Ok(None));
         check_query("topic", Ok(Some("")));
         check_query("topic=", Ok(Some("")));
@@ -290,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn one_fault_spoils_the_whole() {
+    fn a_malformed_pair_makes_the_query_malformed() {
         for query in ["topic=%zz", "topic=a;b", "topic=a&;", "x=%&topic=a", "topic=a&%4=b"] {
             check_query(query, Err(MalformedQuery));
         }
     }
 
     #[test]
-    fn several_names_are_found_in_one_pass() {
+    fn several_parameters_are_found_in_one_pass() {
         let target = Target::parse(b"GET", b"/?node=n&channel=c&topic=t").expect("well formed");
         let found = target.parameters(["topic", "channel", "missing"]);
         let [topic, channel, missing] = found.expect("well formed");
@@ -305,19 +297,19 @@ mod tests {
         assert_eq!(missing, None);
     }
 
-    fn check_escapes(text: &str, plus: Plus, want: Option<&[u8]>) {
+    fn check_escapes(text: &str, plus: u8, want: Option<&[u8]>) {
         assert_eq!(unescape(text.as_bytes(), plus).as_deref(), want, "{text}");
     }
 
     #[test]
-    fn as_go_undoes_them() {
-        check_escapes("", Plus::Space, Some(b""));
-        check_escapes("a+b", Plus::Itself, Some(b"a+b"));
-        check_escapes("a+b", Plus::Space, Some(b"a b"));
-        check_escapes("%41%2b%fF%00", Plus::Space, Some(b"A+\xff\0"));
-        check_escapes("t%23ephemeral", Plus::Itself, Some(b"t#ephemeral"));
+    fn escapes_are_undone_as_go_undoes_them() {
+        check_escapes("", b' ', Some(b""));
+        check_escapes("a+b", b'+', Some(b"a+b"));
+        check_escapes("a+b", b' ', Some(b"a b"));
+        check_escapes("%41%2b%fF%00", b' ', Some(b"A+\xff\0"));
+        check_escapes("t%23ephemeral", b'+', Some(b"t#ephemeral"));
         for broken in ["%", "%4", "a%zz", "%4g", "%%41", "%+1"] {
-            check_escapes(broken, Plus::Itself, None);
+            check_escapes(broken, b'+', None);
         }
     }
 }
