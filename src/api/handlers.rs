@@ -1,7 +1,8 @@
-//! The handlers of the API: each from a request's parameters and the snapshots to a response.
+//! The handlers of the API: each reads a request's parameters and the snapshots, and writes a
+//! response.
 //!
-//! Must not: know connections, framing or time but the `now` it is given, or read from the registry,
-//! whose locks are for those who change it. Any thread. Source: nsq `nsqlookupd/http.go`.
+//! Must not: know connections, framing or time but the `now` it is given, or read from the
+//! registry, whose locks are for writers. Any thread. Source: nsq `nsqlookupd/http.go`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::snapshots::{Snapshots, Topic, Visibility};
 /// What the handlers answer from.
 #[derive(Clone)]
 pub struct Api {
-    /// The registry, to change it; what is read of it is its snapshots.
+    /// The registry: handlers change it, and read its snapshots.
     pub registry: Arc<Registry>,
     /// Which producers are shown.
     pub visibility: Visibility,
@@ -47,7 +48,7 @@ pub(super) struct Exchange<'e, 'o> {
     pub(super) response: &'e mut Response<'o>,
 }
 
-/// A handler has written its response, or says which error is the response.
+/// A handler has written its response, or returns the error that is the response.
 pub(super) type Answered = Result<(), ApiError>;
 
 /// The parameters. Source: nsq `internal/http_api/req_params.go`.
@@ -77,7 +78,7 @@ impl<'e> Exchange<'e, '_> {
     }
 }
 
-/// A parameter as text. What is no UTF-8 is no name and no node, and neither is nothing.
+/// A parameter as text; empty, which is no valid name or node, when it is not UTF-8.
 fn text(parameter: &[u8]) -> &str {
     std::str::from_utf8(parameter).unwrap_or_default()
 }
@@ -118,7 +119,7 @@ pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
             return Ok(());
         }
         let count = topic.producers().len();
-        // Before the response is rendered: who speaks from here on stays in it.
+        // Before the response is rendered: a producer that sends a PING from here on stays in it.
         let wanted = count >= exchange.api.cache_from && topic.cached_response().should_store();
         let valid_until = wanted.then(complete_until).flatten();
         // Most producers' objects are this long.

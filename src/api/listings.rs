@@ -1,7 +1,8 @@
 //! The responses that walk all topics: `/topics`, `/nodes`, `/debug`, and `topic=*`.
 //!
-//! Each is linear in its response. Must not: know requests, or be asked by what polls (consumers ask
-//! `/lookup` of one topic). Any thread. Source: nsq `nsqlookupd/http.go` `doTopics`, `doNodes`, `doDebug`.
+//! Each takes time linear in its response; consumers, which poll, ask `/lookup` of one topic. Must
+//! not: know requests. Any thread. Source: nsq `nsqlookupd/http.go` `doTopics`, `doNodes`,
+//! `doDebug`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -165,18 +166,17 @@ pub(super) fn debug(snapshots: &Snapshots, out: &mut Vec<u8>) {
     let mut keys: Vec<_> =
         topics.iter().map(|(name, topic)| (format!("topic:{name}:"), topic)).collect();
     keys.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    let mut debug_writer =
-        DebugWriter { out, keys: JsonArray::default(), seen: HashMap::default() };
-    debug_writer.out.push(b'{');
+    let mut writer = DebugWriter { out, keys: JsonArray::default(), seen: HashMap::default() };
+    writer.out.push(b'{');
     for (key, channel) in &channels {
-        debug_writer.registration(key, channel.producers().iter(), |_| None);
+        writer.registration(key, channel.producers().iter(), |_| None);
     }
-    debug_writer.registration("client::", clients.iter(), |_| None);
+    writer.registration("client::", clients.iter(), |_| None);
     for (key, topic) in keys {
-        debug_writer
+        writer
             .registration(&key, topic.producers().iter(), |producer| topic.tombstoned_at(producer));
     }
-    debug_writer.out.push(b'}');
+    writer.out.push(b'}');
 }
 
 /// `/debug` being written. An nsqd stands in it once for each of its registrations, nearly the

@@ -1,9 +1,10 @@
 //! The second engine: the same API behind may_minihttp, with what can be repaired from outside.
 //!
-//! A benchmark baseline for the builtin engine, not for a public port. Repaired: bodies are read before the
-//! answer, so that none is taken for a request; a bad `Content-Length` is refused before it panics;
-//! encoded bodies, bad hosts and unknown expectations are refused; a connection that ends is shut
-//! down; what follows on it changes nothing. Beyond repair, since the engine owns the socket:
+//! A benchmark baseline for the builtin engine, not for a public port. Repaired: bodies are read
+//! before the answer, so that none is taken for a request; a bad `Content-Length` is refused before
+//! it panics; encoded bodies, bad hosts and unknown expectations are refused; a connection that
+//! ends is shut down; what follows on it changes nothing. Beyond repair, since the engine owns the
+//! socket:
 //!
 //! - it drops the connection without an answer for a malformed head, more than 16 fields, or a
 //!   version other than 1.0 and 1.1, and answers HTTP/1.0 as 1.1;
@@ -68,7 +69,8 @@ fn peer(number: RawFd) -> Option<SocketAddr> {
     Some(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
 }
 
-/// A peer that has gone, or of which no descriptor could be had to ask: no list of addresses has it.
+/// Stands for a peer that has disconnected already, or whose socket could not be asked: no list of
+/// addresses has it.
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 struct Factory {
@@ -159,7 +161,8 @@ impl HttpService for MinihttpConnection {
             }
         }
         response.body_mut().extend_from_slice(body);
-        // What HTTP/1.0 does without a field the engine, which answers as HTTP/1.1, does not.
+        // `http1` sends no field for what is the default of HTTP/1.0; the engine answers all
+        // requests as HTTP/1.1.
         if !persistent && !says_close {
             response.header(CLOSE);
         }
@@ -225,7 +228,7 @@ mod tests {
     use std::time::Duration;
 
     fn serve() -> SocketAddr {
-        // The engine does not tell which port it got: it is given one that was free.
+        // The engine does not return the port it got: it is given one that was free.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = free.expect("a free port");
         let clock = Clock::system();
@@ -248,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_repaired_is() {
+    fn requests_that_the_engine_would_misread_are_answered_safely() {
         let address = serve();
         let last = "GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         check(address, last, &["200"]);

@@ -1,4 +1,4 @@
-//! nsqlookupd's HTTP API: the route table, the handlers, and the service that the connections share.
+//! nsqlookupd's HTTP API: the route table, the handlers, the service that the connections share.
 //!
 //! In reading order: `routes`, `handlers`, `listings`, `response`, `service`. Must not: name a
 //! runtime or a socket (only `minihttp` does), or take a lock of the registry to answer a reader.

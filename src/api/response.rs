@@ -126,7 +126,7 @@ fn write_html(byte: u8, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes an array's elements with commas between them: one by one, or as they come.
+/// Writes the commas between the elements of an array that is written one element at a time.
 #[derive(Debug, Default)]
 pub(super) struct JsonArray {
     has_elements: bool,

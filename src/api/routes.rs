@@ -1,8 +1,8 @@
 //! The routes, and which of them a request takes: the rules of httprouter, which nsqlookupd is
 //! built on.
 //!
-//! Must not: know what a handler does. Any thread. Source: nsq `nsqlookupd/http.go` `newHTTPServer`,
-//! httprouter v1.3.0 `Router.ServeHTTP`.
+//! Must not: know what a handler does. Any thread. Source: nsq `nsqlookupd/http.go`
+//! `newHTTPServer`, httprouter v1.3.0 `Router.ServeHTTP`.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ pub struct Route {
     needs: Needs,
 }
 
-/// Answers a request, or says with which error it is answered.
+/// Answers a request, or returns the error to answer it with.
 type Handler = fn(Exchange<'_, '_>) -> Answered;
 
 /// What a route needs besides its handler.
@@ -170,7 +170,8 @@ fn exact(method: &[u8], path: &[u8]) -> Option<&'static Route> {
     ROUTES.iter().find(|route| route.method == method && route.path.as_bytes() == path)
 }
 
-/// The path of `method` that `path` probably meant: without its last slash, cleaned, in another case.
+/// The path of `method` that `path` probably meant: without its last slash, cleaned, in another
+/// case.
 fn nearby(method: &[u8], path: &[u8]) -> Option<&'static str> {
     let clean = clean(path);
     let trimmed = clean.strip_suffix(b"/").unwrap_or(&clean);
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn every_request_finds_its_way() {
+    fn requests_are_routed_as_httprouter_routes_them() {
         check("GET", "/lookup", "To(GET /lookup)");
         check("POST", "/topic/create", "To(POST /topic/create)");
         check("GET", "/debug/pprof/heap", "To(GET /debug/pprof/heap)");

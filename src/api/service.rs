@@ -53,7 +53,7 @@ pub struct ApiService {
     date: (u64, Date),
 }
 
-/// Tells how many bytes of output all clients together have not read: past
+/// Reads how many bytes of output all clients together have not read: past
 /// [`limits::HTTP_QUEUED_OUTPUT`] requests are answered with 503.
 #[derive(Clone)]
 pub struct OutputBudget(pub Arc<dyn Fn() -> u64 + Send + Sync>);

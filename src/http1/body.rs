@@ -1,20 +1,21 @@
 //! A request's body: where it ends. Its bytes are discarded as they come; no route reads them.
 //!
 //! Must not: keep bytes, or know requests. Pure; any thread. Source: Go `net/http/transfer.go` and
-//! `net/http/internal/chunked.go`, whose strictness about line ends is kept.
+//! `net/http/internal/chunked.go`, and as strict as those about line ends.
 
 use crate::limits;
 
-/// The longest line that tells a chunk's size, with its extensions. Go's bound.
+/// The longest line with a chunk's size and its extensions, in bytes. Go's bound.
 const CHUNK_LINE: usize = 4096;
 /// The longest trailer, in bytes. Go's bound, its reader's buffer.
 const TRAILER: usize = 4096;
 /// Fields of a trailer.
 const TRAILER_FIELDS: usize = 16;
-/// How many more bytes the lines of chunks may have than a sender of small chunks needs. Go's bound.
+/// How many more bytes the lines of chunks may have than a sender of small chunks needs. Go's
+/// bound.
 const EXCESS: u64 = 16 * 1024;
 
-/// How a request's head says that its body is framed.
+/// How a request's body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// This many bytes follow, often none.
@@ -166,7 +167,7 @@ impl Body {
     }
 }
 
-/// The size that a chunk's line tells, if it is well formed.
+/// The size in a chunk's line, if it is well formed.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let end = line.iter().rposition(|byte| !b" \t".contains(byte)).map_or(0, |at| at + 1);
     let digits = line[..end].split(|&byte| byte == b';').next()?;

@@ -48,8 +48,8 @@ pub trait Route: Copy {
     /// The route of `method` to `path`, whose escapes are undone.
     fn find(method: &[u8], path: &[u8]) -> Self;
 
-    /// Whether the handler of a request for `target` reads the body, so that a client that waits to
-    /// be told to send it is told.
+    /// Whether the handler of a request for `target` reads the body: a client that expects `100
+    /// Continue` before it sends the body then gets that.
     fn reads_body(&self, target: &Target<'_>) -> bool;
 }
 
@@ -58,7 +58,7 @@ pub trait Route: Copy {
 pub struct Connection<R> {
     peer: SocketAddr,
     state: State<R>,
-    /// When the peer's time for what it does now is over.
+    /// When the wait for what the client sends next is over.
     deadline: Timestamp,
     progress: Progress,
     /// How many line ends may still follow the last request's body.
@@ -121,7 +121,7 @@ impl<R: Route> Connection<R> {
         self.peer
     }
 
-    /// When the peer's time for what it does now is over; moved by [`Connection::on_input`].
+    /// When the wait for what the client sends next is over; moved by [`Connection::on_input`].
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         self.deadline
@@ -222,7 +222,7 @@ impl<S: Service> Context<'_, S> {
             Expect::Continue if route.reads_body(&head.target) => {
                 self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
-            // The body may come or not: what follows cannot be told from it.
+            // The body may come or not: nobody knows whether what follows belongs to it.
             Expect::Continue | Expect::Unknown => {
                 head.persistent = false;
                 return self.answer(&head, route, 0);

@@ -1,7 +1,9 @@
-//! A request, and its head borrowed from the input: judged as Go's server judges it, once and whole.
+//! A request, and its head borrowed from the input: judged as Go's server judges it, once and
+//! whole.
 //!
 //! Must not: allocate in the common case, or know routes. Pure; any thread. Source: Go
-//! `net/http/request.go` `readRequest`, `server.go` `conn.readRequest`, `transfer.go` `readTransfer`.
+//! `net/http/request.go` `readRequest`, `server.go` `conn.readRequest`, `transfer.go`
+//! `readTransfer`.
 
 use std::net::SocketAddr;
 
@@ -32,7 +34,7 @@ pub struct RequestHead<'a> {
     pub target: Target<'a>,
     /// HTTP/1.1 or later; otherwise HTTP/1.0.
     pub is_http11: bool,
-    /// The client wants the connection kept.
+    /// The connection stays open for another request.
     pub persistent: bool,
     /// Where the body ends.
     pub framing: Framing,
@@ -83,7 +85,7 @@ pub fn parse<'a>(
     for newline in memchr::memchr_iter(b'\n', &window[searched..]) {
         let end = searched + newline + 1;
         if progress.line == 0 {
-            // Judged as soon as it is there: who speaks no HTTP is told at once.
+            // Judged as soon as it has come: a client that sends no HTTP gets its 400 at once.
             line = Some(RequestLine::parse(&window[..end])?);
             progress.line = short(end);
         } else if window[..end].ends_with(b"\n\n") || window[..end].ends_with(b"\n\r\n") {
@@ -164,7 +166,7 @@ pub(crate) struct Fields<'a> {
     encodings: usize,
     encoding: &'a [u8],
     close: bool,
-    /// What the first `Connection` field says; Go looks at no other.
+    /// Whether the first `Connection` field has `keep-alive`; Go looks at no other.
     keep_alive: Option<bool>,
     expect: Option<&'a [u8]>,
     trailer_is_bad: bool,

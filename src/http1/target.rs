@@ -1,4 +1,4 @@
-//! A request's target, taken apart as Go's `url.ParseRequestURI` does: path, query, percent escapes.
+//! A request's target, taken apart as Go's `url.ParseRequestURI` does: path, query, escapes.
 //!
 //! Must not: know routes, or which parameters mean what. Pure; any thread.
 
@@ -121,7 +121,8 @@ fn is_host(host: &[u8]) -> bool {
             Some(close) => close + 1,
             None => return false,
         },
-        // The last colon: the Go that nsqlookupd v1.3.0 asks for takes an IPv6 address without brackets.
+        // The last colon: the Go that nsqlookupd v1.3.0 asks for takes an IPv6 address without
+        // brackets.
         _ => host.iter().rposition(|&byte| byte == b':').unwrap_or(host.len()),
     };
     let (name, port) = host.split_at(port_at);

@@ -1,5 +1,6 @@
 //! Requests that are odd, broken, oversized or meant to be taken for two: each is answered as
-//! Go's server answers it, or more strictly, and nothing behind a refused one is ever read as a request.
+//! Go's server answers it, or more strictly, and nothing behind a refused one is ever read as a
+//! request.
 
 use super::server::{HttpClient, START, Server};
 use crate::clock::Timestamp;
@@ -52,7 +53,7 @@ fn post(fields: &str, body: &str) -> Vec<u8> {
 }
 
 #[test]
-fn request_lines() {
+fn malformed_request_lines_are_refused() {
     let refusals: &[&[u8]] = &[
         b"GET /ping\r\n",
         b"GET  /ping HTTP/1.1\r\n",
@@ -73,7 +74,7 @@ fn request_lines() {
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\n",
     ];
     for line in refusals {
-        // Who speaks no HTTP is told at the end of the first line.
+        // A client that sends no HTTP gets its 400 at the end of the first line.
         refused(line, "400 Bad Request");
     }
     let unsupported = "505 HTTP Version Not Supported: unsupported protocol version";
@@ -86,7 +87,7 @@ fn request_lines() {
 }
 
 #[test]
-fn hosts() {
+fn bad_hosts_are_refused() {
     let missing = "400 Bad Request: missing required Host header";
     refused(b"GET /ping HTTP/1.1\r\n\r\n", missing);
     refused(b"GET http://x/ping HTTP/1.1\r\nX: y\r\n\r\n", missing);
@@ -99,7 +100,7 @@ fn hosts() {
 }
 
 #[test]
-fn fields() {
+fn malformed_fields_are_refused() {
     let name = "400 Bad Request: invalid header name";
     for spaced in ["X : y\r\n", "X Y: z\r\n", "Transfer-Encoding : chunked\r\n"] {
         refused(&get(spaced), name);
@@ -128,7 +129,7 @@ fn fields() {
 }
 
 #[test]
-fn bodies_and_smugglers() {
+fn ambiguous_bodies_are_refused() {
     let refusals = [
         "Content-Length: 3\r\nContent-Length: 4\r\n",
         "Content-Length: 3, 3\r\n",
@@ -187,7 +188,7 @@ fn a_broken_body_changes_nothing() {
 }
 
 #[test]
-fn connections_are_kept_and_closed() {
+fn connections_stay_open_or_close_as_go_does() {
     let old = |fields: &str| format!("GET /ping HTTP/1.0\r\n{fields}\r\n").into_bytes();
     check(&old(""), &[200]);
     check(&old("Connection: Keep-Alive\r\n"), &[200, 200]);
@@ -203,7 +204,7 @@ fn connections_are_kept_and_closed() {
 }
 
 #[test]
-fn expectations() {
+fn expectations_are_answered_before_the_body() {
     let body = "Content-Length: 2\r\n";
     let expecting = |expected: &str| format!("Expect: {expected}\r\n{body}");
     let (mut server, mut client) = (Server::new(), HttpClient::new());
@@ -215,14 +216,14 @@ fn expectations() {
     check(&post(&expecting("x"), "ab"), &[417]);
     check(&post(&expecting(""), "ab"), &[200, 200]);
     check(&post("Expect: 100-continue\r\n", ""), &[200, 200]);
-    // Routes that look at no body answer at once; the body cannot be told from what follows.
+    // Routes that read no body answer at once; nobody knows whether what follows is the body.
     check(&get(&expecting("100-continue")), &[200]);
     let wrong = b"POST /topic/create?topic=%zz HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
     check(wrong, &[400]);
 }
 
 #[test]
-fn limits_are_kept() {
+fn requests_over_a_limit_are_refused() {
     let target = |length: usize| {
         format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(length - 1)).into_bytes()
     };
@@ -249,7 +250,7 @@ fn limits_are_kept() {
     assert_eq!(server.statuses, [200]);
 }
 
-/// The client sends `bytes` and then nothing: what it is told, and when.
+/// The client sends `bytes` and then nothing: the status line that it gets at `deadline`.
 fn silence(bytes: &[u8], deadline: Timestamp, want: &str) {
     let (mut server, mut client) = (Server::new(), HttpClient::new());
     server.now = START + limits::HTTP_REQUEST / 2;
@@ -269,7 +270,7 @@ fn silence(bytes: &[u8], deadline: Timestamp, want: &str) {
 }
 
 #[test]
-fn deadlines() {
+fn each_phase_of_a_request_has_a_deadline() {
     let timeout = "HTTP/1.1 408 Request Timeout";
     let begun = START + limits::HTTP_REQUEST / 2;
     silence(b"", START + limits::HTTP_REQUEST, "");
@@ -281,7 +282,7 @@ fn deadlines() {
 }
 
 #[test]
-fn a_drip_does_not_move_the_deadline() {
+fn single_bytes_do_not_move_the_deadline() {
     for request in [get("X: y\r\n"), post("Content-Length: 9\r\n", "abcdefghi")] {
         let (mut server, mut client) = (Server::new(), HttpClient::new());
         let mut deadlines = Vec::new();

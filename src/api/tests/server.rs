@@ -1,4 +1,5 @@
-//! The API with a fixed clock, and HTTP connections to it, each with what its event loop would hold.
+//! The API with a fixed clock, and HTTP connections to it, each with what its event loop would
+//! hold.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

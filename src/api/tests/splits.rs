@@ -1,10 +1,10 @@
-//! However a conversation is cut into reads and writes, the answers are the same.
+//! However requests are cut into reads and writes, the responses are the same.
 
 use proptest::prelude::*;
 
 use super::server::{HttpClient, Server};
 
-/// Pieces of conversations: good requests, bad ones, and halves.
+/// Good requests, bad ones, and halves.
 const PIECES: [&str; 22] = [
     "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n",
     "GET /lookup?topic=t HTTP/1.1\nHost: x\n\n",
@@ -30,8 +30,9 @@ const PIECES: [&str; 22] = [
     "Transfer-Encoding: gzip\r\n\r\n",
 ];
 
-/// All that a client is told which sends `bytes` in reads that end at `cuts`, and then closes.
-fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<u16>) {
+/// The output and the statuses for a client that sends `bytes` in reads that end at `cuts`, and
+/// then closes.
+fn responses(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<u16>) {
     let (mut server, mut client) = (Server::new(), HttpClient::new());
     client.budget = budget;
     // What stands in the output already is another's.
@@ -49,7 +50,7 @@ fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<u16>) {
 
 proptest! {
     #[test]
-    fn any_split_gives_the_same_answers(
+    fn any_split_gives_the_same_responses(
         pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 1..8),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
         budget in prop_oneof![Just(1), 1usize..500, Just(usize::MAX)],
@@ -57,16 +58,16 @@ proptest! {
         let bytes = pieces.concat().into_bytes();
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.sort_unstable();
-        prop_assert_eq!(told(&bytes, &cuts, budget), told(&bytes, &[], usize::MAX));
+        prop_assert_eq!(responses(&bytes, &cuts, budget), responses(&bytes, &[], usize::MAX));
         let each: Vec<_> = (0..bytes.len()).collect();
-        prop_assert_eq!(told(&bytes, &each, 1), told(&bytes, &[], usize::MAX));
+        prop_assert_eq!(responses(&bytes, &each, 1), responses(&bytes, &[], usize::MAX));
     }
 
     #[test]
     fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..400), lines in "[ -~\r\n]{0,200}") {
-        told(&bytes, &[], 1);
-        told(lines.as_bytes(), &[], 1);
+        responses(&bytes, &[], 1);
+        responses(lines.as_bytes(), &[], 1);
         let request = format!("GET /lookup?topic=t HTTP/1.1\r\nHost: x\r\n{lines}\r\n\r\n");
-        told(request.as_bytes(), &[], 1);
+        responses(request.as_bytes(), &[], 1);
     }
 }

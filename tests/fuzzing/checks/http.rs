@@ -1,5 +1,5 @@
-//! `http1::Connection` with the API behind it: the same responses however the requests are cut, each
-//! of them whole HTTP.
+//! `http1::Connection` with the API behind it: the same responses however the requests are cut,
+//! each of them whole HTTP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,13 +42,14 @@ impl Service for Server {
 
 pub(crate) fn http(data: &[u8]) {
     let (cuts, bytes) = cuts(data);
-    let (output, statuses) = told(bytes, &[], usize::MAX / 2);
+    let (output, statuses) = responses(bytes, &[], usize::MAX / 2);
     whole(&output, &statuses);
-    assert_eq!(told(bytes, &cuts, 1), (output, statuses), "cut at {cuts:?}");
+    assert_eq!(responses(bytes, &cuts, 1), (output, statuses), "cut at {cuts:?}");
 }
 
-/// All that a peer is told which sends `bytes` in reads that end at `cuts`, and then closes.
-fn told(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16, bool)>) {
+/// The output and the statuses for a client that sends `bytes` in reads that end at `cuts`, and
+/// then closes.
+fn responses(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16, bool)>) {
     let api = Api {
         registry: super::registry(),
         visibility: Visibility {
