@@ -21,7 +21,7 @@ fn insert(peers: &mut Peers, peer: &Arc<Producer>) {
     peers.insert(Arc::clone(peer), |other| Arc::as_ptr(other).cmp(&address));
 }
 
-fn crowd(count: usize) -> Peers {
+fn peers(count: usize) -> Peers {
     let mut peers = Peers::default();
     (0..count).for_each(|number| insert(&mut peers, &peer(number)));
     peers
@@ -32,7 +32,7 @@ fn reading(c: &mut Criterion) {
     for (what, size) in [("first", 1), ("walk", 1_000)] {
         let mut group = c.benchmark_group(format!("published/read-{what}"));
         for writers in [0, 1, 2] {
-            let published = Arc::new(Published::new(crowd(size)));
+            let published = Arc::new(Published::new(peers(size)));
             let stop = Arc::new(AtomicBool::new(false));
             let writers_at_work: Vec<_> = (0..writers)
                 .map(|_| {
@@ -66,16 +66,16 @@ fn replace(published: &Published<Peers>, stop: &AtomicBool) {
 fn publishing(c: &mut Criterion) {
     let mut group = c.benchmark_group("published/change");
     for size in [1, 10, 100, 1_000, 10_000] {
-        let mut truth = crowd(size);
-        let published = Published::new(truth.clone());
+        let mut writer = peers(size);
+        let published = Published::new(writer.clone());
         let guest = peer(size);
         let address = Arc::as_ptr(&guest);
         group.bench_function(BenchmarkId::new("add-and-remove", size), |b| {
             b.iter(|| {
-                insert(&mut truth, &guest);
-                published.publish(truth.clone());
-                truth.remove(|other| Arc::as_ptr(other).cmp(&address));
-                published.publish(truth.clone());
+                insert(&mut writer, &guest);
+                published.publish(writer.clone());
+                writer.remove(|other| Arc::as_ptr(other).cmp(&address));
+                published.publish(writer.clone());
             });
         });
     }

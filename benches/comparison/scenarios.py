@@ -1,7 +1,7 @@
-"""The rows of the comparison: what is done to a server, and which figures come of it.
+"""The rows of the comparison: scenarios, and the figures that each yields.
 
 A scenario is a function of a lab and a contender; it yields (figure, value) pairs. It starts its
-own server, so that no scenario sees what another left behind.
+own server, so that scenarios do not influence each other.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ REGISTRIES = {
     "E": (1, 1, 1_000, 1_000),
 }
 # Seconds that a clean-up may take before it counts as never.
-PATIENCE = 60
+CLEAN_UP = 60
 # musterd shares its descriptors between both sides; a hard limit of 20,000 holds these.
 ROOM = {
     "tcp": ("--max-tcp-connections=12000", "--max-http-connections=4000"),
@@ -172,14 +172,14 @@ def herd(lab, name, nsqds, topics):
     """A fleet with names of its own arrives at once, then vanishes."""
     label = f"herd {nsqds:,} × {topics}"
     with lab.lookupd(name) as server:
-        options = {"nsqds": nsqds, "topics": topics, "patience": PATIENCE}
+        options = {"nsqds": nsqds, "topics": topics, "wait": CLEAN_UP}
         with lab.drive("herd", tcp=address(server.tcp), http=address(server.http), **options) as driver:
             came = driver.run()
             memory = server.memory()
             went = driver.run()
         yield f"{label}: registered, s", came["registered"]
         # Never is shown as the time that was waited.
-        yield f"{label}: cleaned up, s", PATIENCE if went["cleaned"] is None else went["cleaned"]
+        yield f"{label}: cleaned up, s", CLEAN_UP if went["cleaned"] is None else went["cleaned"]
         yield f"{label}: worst /lookup, ms", max(came["worst_us"], went["worst_us"]) / 1e3
         yield f"{label}: memory, MB", memory / 1e6
 
@@ -263,8 +263,8 @@ def resident(lab, name):
             yield "idle HTTP connection: KiB", (server.memory() - before) / 10_000 / 1024
 
 
-def stubborn(lab, name, size=1 << 30):
-    """What breaks a server: memory at its highest over before, in MiB; -1 if it died of it."""
+def abuse(lab, name, size=1 << 30):
+    """Input that breaks servers: highest memory over before, in MiB; -1 if the server crashed."""
     cases = {
         "17-byte packet": ("tcp", {"how": "minus-one"}),
         f"line of {size >> 20} MiB": ("tcp", {"how": "line", "bytes": size}),
@@ -276,7 +276,7 @@ def stubborn(lab, name, size=1 << 30):
     for label, (side, options) in cases.items():
         with lab.lookupd(name) as server, lab.filled(server, *REGISTRIES["E"]):
             before = server.memory()
-            with lab.drive("stubborn", to=address(getattr(server, side)), **options) as driver:
+            with lab.drive("abuse", to=address(getattr(server, side)), **options) as driver:
                 done = driver.run()
                 alive = server.alive()
                 grown = server.memory("VmHWM") - before if alive else -(1 << 20)

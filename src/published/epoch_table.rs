@@ -213,6 +213,7 @@ mod tests {
     use std::thread;
 
     use proptest::prelude::*;
+    use proptest::test_runner::FileFailurePersistence;
 
     use crate::published::tests::wait_until_alive;
 
@@ -258,6 +259,11 @@ mod tests {
     }
 
     proptest! {
+        // Inputs that failed once are stored beside this file.
+        #![proptest_config(ProptestConfig {
+            failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+            ..ProptestConfig::default()
+        })]
         #[test]
         fn it_holds_the_same_as_a_set(
             steps in prop::collection::vec((any::<bool>(), 0_u64..200), 1..400)

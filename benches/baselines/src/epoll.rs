@@ -1,6 +1,7 @@
-//! One thread, one edge-triggered epoll, direct reads and writes: the least a server can do.
+//! One thread, one edge-triggered epoll, direct reads and writes. It counts the ends of requests and
+//! writes as many answers.
 //!
-//! Must not: know what it answers. Counts the ends of requests and writes as many answers.
+//! Must not: know what it answers.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,11 +19,11 @@ struct Connection {
     /// How many bytes of a request's end were seen last.
     matched: usize,
     /// Answers not written yet, and how much of the first is.
-    owed: usize,
+    unanswered: usize,
     written: usize,
 }
 
-/// Answers whatever ends in `end` with `answer`, for ever.
+/// Answers whatever ends in `end` with `answer`, forever.
 ///
 /// # Errors
 /// When the address cannot be bound or the epoll fails.
@@ -45,7 +46,7 @@ pub(crate) fn serve(address: &str, end: &[u8], answer: &[u8]) -> io::Result<()> 
             }
             let at = usize::try_from(event.data.u64()).expect("an index");
             let Some(connection) = connections[at].as_mut() else { continue };
-            if !turn(connection, end, answer.len(), &batch, &mut scratch) {
+            if !serve_connection(connection, end, answer.len(), &batch, &mut scratch) {
                 connections[at] = None;
             }
         }
@@ -67,12 +68,12 @@ fn accept(
         stream.set_nodelay(true)?;
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(epoll, &stream, EventData::new_u64(connections.len() as u64), flags)?;
-        connections.push(Some(Connection { stream, matched: 0, owed: 0, written: 0 }));
+        connections.push(Some(Connection { stream, matched: 0, unanswered: 0, written: 0 }));
     }
 }
 
 /// Reads what is there and answers it; whether the connection goes on.
-fn turn(
+fn serve_connection(
     connection: &mut Connection,
     end: &[u8],
     answer: usize,
@@ -93,7 +94,7 @@ fn turn(
             };
             if connection.matched == end.len() {
                 connection.matched = 0;
-                connection.owed += 1;
+                connection.unanswered += 1;
             }
         }
         if !write(connection, answer, batch) {
@@ -106,12 +107,12 @@ fn turn(
 }
 
 fn write(connection: &mut Connection, answer: usize, batch: &[u8]) -> bool {
-    while connection.owed > 0 {
-        let upto = batch.len().min(connection.owed * answer);
+    while connection.unanswered > 0 {
+        let upto = batch.len().min(connection.unanswered * answer);
         match connection.stream.write(&batch[connection.written..upto]) {
             Ok(sent) => {
                 connection.written += sent;
-                connection.owed -= connection.written / answer;
+                connection.unanswered -= connection.written / answer;
                 connection.written %= answer;
             }
             Err(error) => return error.kind() == ErrorKind::WouldBlock,

@@ -8,7 +8,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 
 use super::OK;
 
-/// Serves on one executor, for ever.
+/// Serves on one executor, forever.
 ///
 /// # Errors
 /// When the executor cannot be made or the address cannot be bound.

@@ -1,8 +1,9 @@
-//! `floor KIND ADDRESS [BODY_BYTES]`: a server that does nothing but I/O, the floor under a lookupd.
+//! `baselines KIND ADDRESS [BODY_BYTES]`: a server that does nothing but I/O, the least that a lookupd
+//! can cost.
 //!
 //! `http-epoll` and `http-may` answer every request with a body of that many bytes; `tcp-epoll` and
 //! `tcp-glommio` answer every line with a framed `OK`. Must not: parse more than it takes to count
-//! requests; or be exposed to anything but a benchmark on the loopback.
+//! requests; or be used for anything but benchmarks on the loopback.
 
 mod epoll;
 mod glommio_ok;
@@ -38,11 +39,11 @@ fn response(body: usize) -> Vec<u8> {
 }
 
 fn usage() -> ExitCode {
-    fail("usage: floor http-epoll|http-may|tcp-epoll|tcp-glommio ADDRESS [BODY_BYTES]")
+    fail("usage: baselines http-epoll|http-may|tcp-epoll|tcp-glommio ADDRESS [BODY_BYTES]")
 }
 
 #[expect(clippy::print_stderr, reason = "a tool for the terminal")]
 fn fail(message: &str) -> ExitCode {
-    eprintln!("floor: {message}");
+    eprintln!("baselines: {message}");
     ExitCode::from(2)
 }

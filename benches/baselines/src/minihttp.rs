@@ -20,7 +20,7 @@ impl HttpService for Static {
     }
 }
 
-/// Serves a body of `size` bytes, for ever, on as many workers as there are cores.
+/// Serves a body of `size` bytes, forever, on as many workers as there are cores.
 ///
 /// # Errors
 /// When the address cannot be bound.

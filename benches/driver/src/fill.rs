@@ -1,13 +1,13 @@
-//! A registry of a given shape, held until the driver's input ends.
+//! Fills a registry and keeps it until standard input ends.
 
 use std::io;
 
 use testkit::wire;
 
-use crate::crowd::Crowd;
-use crate::{Tcp, heard, ready, say};
+use crate::connections::Connections;
+use crate::{Tcp, print, ready, wait_for_line};
 
-/// Fills a registry and holds it.
+/// Fills a registry and keeps it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Fill {
     #[command(flatten)]
@@ -26,32 +26,32 @@ pub(crate) struct Fill {
     producers: usize,
 }
 
-/// Registrations that one nsqd sends before the next one's turn: every socket stays busy.
+/// Registrations of each nsqd between two waits for replies.
 const STRIDE: usize = 64;
 
 impl Fill {
     pub(crate) fn run(self) -> io::Result<()> {
-        let mut crowd = Crowd::connect(self.lookupd.tcp, self.nsqds)?;
+        let mut connections = Connections::connect(self.lookupd.tcp, self.nsqds)?;
         ready()?;
         let mut sent = 0;
         for topic in 0..self.topics {
             for producer in 0..self.producers {
                 let at = (topic * self.producers + producer) % self.nsqds;
-                self.register(&mut crowd, at, topic)?;
+                self.register(&mut connections, at, topic)?;
                 sent += self.channels.max(1);
             }
             if sent >= STRIDE * self.nsqds {
                 sent = 0;
-                crowd.settle()?;
+                connections.wait_for_replies()?;
             }
         }
-        crowd.settle()?;
-        say("{\"filled\":true}");
-        heard()
+        connections.wait_for_replies()?;
+        print("{\"filled\":true}");
+        wait_for_line()
     }
 
-    fn register(&self, crowd: &mut Crowd, at: usize, topic: usize) -> io::Result<()> {
-        let nsqd = &mut crowd.nsqds[at];
+    fn register(&self, connections: &mut Connections, at: usize, topic: usize) -> io::Result<()> {
+        let nsqd = &mut connections.nsqds[at];
         let topic = format!("t{topic}");
         for channel in 0..self.channels {
             nsqd.queue(|out| wire::register(&topic, Some(&format!("c{channel}")), out));

@@ -1,4 +1,4 @@
-//! A fleet arrives at once and vanishes, while somebody keeps asking for a topic.
+//! Many nsqds connect at once and then disconnect at once, while another client looks a topic up.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,11 +9,11 @@ use hdrhistogram::Histogram;
 use musterd::clock::Clock;
 use testkit::wire;
 
-use crate::crowd::{Crowd, histogram};
+use crate::connections::{Connections, histogram};
 use crate::http::{connect_http, is_silence, timed};
-use crate::{Tcp, heard, ready, say};
+use crate::{Tcp, print, ready, wait_for_line};
 
-/// A fleet arrives and vanishes.
+/// Many nsqds connect at once, then disconnect at once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Herd {
     #[command(flatten)]
@@ -24,70 +24,70 @@ pub(crate) struct Herd {
     /// nsqds.
     #[arg(long)]
     nsqds: usize,
-    /// Topics of each, of two channels each.
+    /// Topics of each nsqd, with two channels each.
     #[arg(long)]
     topics: usize,
-    /// All carry the same topics, not each its own.
+    /// All register the same topics instead of different ones.
     #[arg(long)]
     shared: bool,
     /// Seconds to wait for the clean-up.
     #[arg(long, default_value_t = 60)]
-    patience: u64,
+    wait: u64,
 }
 
 const CHANNELS: [&str; 2] = ["c0", "c1"];
-/// The topic that is asked for meanwhile; nobody carries it after the warm-up.
+/// The lookup that is measured meanwhile.
 const ASKED: &str = "/lookup?topic=asked";
-/// The pause between two questions.
+/// The pause between two requests.
 const PAUSE: Duration = Duration::from_millis(2);
-/// Topics that are looked at to see whether the clean-up is over.
+/// Number of topics that are looked up to see whether the clean-up is over.
 const SAMPLE: usize = 100;
 
 impl Herd {
     pub(crate) fn run(self) -> io::Result<()> {
-        let mut asking = Crowd::connect(self.lookupd.tcp, 1)?;
+        let mut asking = Connections::connect(self.lookupd.tcp, 1)?;
         asking.nsqds[0].queue(|out| wire::register("asked", None, out));
         asking.nsqds[0].send()?;
-        asking.settle()?;
+        asking.wait_for_replies()?;
         ready()?;
         let (arrival, worst) = self.while_asking(|| self.arrive())?;
-        let (crowd, registered) = arrival?;
-        say(&format!("{{\"registered\":{:.3},{}}}", registered.as_secs_f64(), shown(&worst)));
-        heard()?;
-        let (cleaned, worst) = self.while_asking(|| self.vanish(crowd))?;
+        let (connections, registered) = arrival?;
+        print(&format!("{{\"registered\":{:.3},{}}}", registered.as_secs_f64(), shown(&worst)));
+        wait_for_line()?;
+        let (cleaned, worst) = self.while_asking(|| self.vanish(connections))?;
         let cleaned =
             cleaned?.map_or_else(|| "null".into(), |span| format!("{:.3}", span.as_secs_f64()));
-        say(&format!("{{\"cleaned\":{cleaned},{}}}", shown(&worst)));
-        heard()
+        print(&format!("{{\"cleaned\":{cleaned},{}}}", shown(&worst)));
+        wait_for_line()
     }
 
     fn topic(&self, nsqd: usize, topic: usize) -> String {
         if self.shared { format!("t{topic}") } else { format!("n{nsqd}-t{topic}") }
     }
 
-    fn arrive(&self) -> io::Result<(Crowd, Duration)> {
-        let mut crowd = Crowd::empty()?;
-        let start = crowd.clock.now();
+    fn arrive(&self) -> io::Result<(Connections, Duration)> {
+        let mut connections = Connections::empty()?;
+        let start = connections.clock.now();
         for number in 0..self.nsqds {
-            crowd.join(self.lookupd.tcp, number)?;
+            connections.join(self.lookupd.tcp, number)?;
         }
-        crowd.settle()?;
+        connections.wait_for_replies()?;
         let each = self.topics * CHANNELS.len();
-        crowd.drive(1, each * self.nsqds, Duration::from_secs(600), |nsqd, count, out| {
-            // A fast nsqd may be asked for more than its share: it then repeats itself.
+        connections.drive(1, each * self.nsqds, Duration::from_secs(600), |nsqd, count, out| {
+            // A fast nsqd may send more than its share: it then repeats its registrations.
             let topic = self.topic(nsqd, count / CHANNELS.len() % self.topics);
             wire::register(&topic, Some(CHANNELS[count % CHANNELS.len()]), out);
         })?;
-        let elapsed = crowd.clock.now().since(start);
-        Ok((crowd, elapsed))
+        let elapsed = connections.clock.now().since(start);
+        Ok((connections, elapsed))
     }
 
-    /// Drops all connections; how long until no sampled topic has a producer, if ever.
-    fn vanish(&self, crowd: Crowd) -> io::Result<Option<Duration>> {
-        let clock = crowd.clock.clone();
+    /// Drops all connections; the time until no sampled topic has a producer, or none.
+    fn vanish(&self, connections: Connections) -> io::Result<Option<Duration>> {
+        let clock = connections.clock.clone();
         let start = clock.now();
-        drop(crowd);
-        let end = start + Duration::from_secs(self.patience);
+        drop(connections);
+        let end = start + Duration::from_secs(self.wait);
         let mut client = connect_http(self.http)?;
         for sample in 0..SAMPLE {
             let nsqd = sample * self.nsqds / SAMPLE;
@@ -98,7 +98,7 @@ impl Herd {
                     Err(error) if !is_silence(&error) => return Err(error),
                     _ if clock.now() > end => return Ok(None),
                     Ok(_) => std::thread::sleep(PAUSE),
-                    // Its answer may still come, and would be taken for the next one's.
+                    // The response may still come, and would be read as that of the next request.
                     Err(_) => client = connect_http(self.http)?,
                 }
             }
@@ -106,7 +106,7 @@ impl Herd {
         Ok(Some(clock.now().since(start)))
     }
 
-    /// Runs `work` while another thread asks; what came of it, and how long answers took.
+    /// Runs `work` while another thread sends lookups; its result, and the lookups' latencies.
     fn while_asking<T: Send>(
         &self,
         work: impl FnOnce() -> T + Send,

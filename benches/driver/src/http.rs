@@ -8,9 +8,9 @@ use hdrhistogram::Histogram;
 use musterd::clock::Clock;
 use testkit::{HttpClient, Response};
 
-use crate::crowd::{Tally, histogram, micros};
+use crate::connections::{Summary, histogram, micros};
 use crate::nsqd::connect;
-use crate::{heard, ready, say};
+use crate::{print, ready, wait_for_line};
 
 /// How long an answer may take before the server counts as not answering.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -54,9 +54,9 @@ impl Probe {
             std::thread::sleep(Duration::from_millis(self.pause));
         }
         let operations = usize::try_from(latency.len()).unwrap_or(usize::MAX);
-        let tally = Tally { operations, elapsed: clock.now().since(start), latency };
-        say(&tally.json());
-        heard()
+        let summary = Summary { operations, elapsed: clock.now().since(start), latency };
+        print(&summary.json());
+        wait_for_line()
     }
 }
 
@@ -99,7 +99,7 @@ impl Idle {
             // The buffer would cost more than ten servers' connections.
             clients.push(client.into_stream());
         }
-        say("{\"idle\":true}");
-        heard()
+        print("{\"idle\":true}");
+        wait_for_line()
     }
 }

@@ -1,29 +1,29 @@
-//! Commands flat out, and pings at the pace of a quiet fleet.
+//! Commands as fast as possible, and PINGs at the rate of an idle fleet.
 
 use std::io;
 use std::time::Duration;
 
 use testkit::wire;
 
-use crate::crowd::{Crowd, Tally, histogram, micros};
-use crate::{Tcp, heard, ready, say};
+use crate::connections::{Connections, Summary, histogram, micros};
+use crate::{Tcp, print, ready, wait_for_line};
 
 /// What each nsqd sends.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Kind {
     /// PING.
     Ping,
-    /// REGISTER of what it has registered already.
+    /// REGISTER of a topic that it has registered already.
     Known,
     /// REGISTER of a topic and channel that are new, every time.
     New,
-    /// REGISTER and UNREGISTER of one topic in turn: each has its own.
+    /// REGISTER and UNREGISTER of a topic of its own, alternately.
     Churn,
-    /// The same, of one topic for all.
+    /// REGISTER and UNREGISTER of a topic that all share, alternately.
     ChurnShared,
 }
 
-/// Many nsqds with commands in flight, flat out.
+/// Many nsqds send commands as fast as possible.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Load {
     #[command(flatten)]
@@ -50,44 +50,44 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn run(self) -> io::Result<()> {
-        let mut crowd = Crowd::connect(self.lookupd.tcp, self.nsqds)?;
-        // What is known must be there; and a connection's first command is no measure.
-        self.drive(&mut crowd, 2 * self.nsqds, Duration::from_secs(60), "warm")?;
+        let mut connections = Connections::connect(self.lookupd.tcp, self.nsqds)?;
+        // `known` needs its registrations, and a connection's first command takes longer.
+        self.drive(&mut connections, 2 * self.nsqds, Duration::from_secs(60), "warm")?;
         ready()?;
         let span = Duration::from_secs_f64(self.seconds);
-        say(&self.drive(&mut crowd, self.count, span, "new")?.json());
-        heard()
+        print(&self.drive(&mut connections, self.count, span, "new")?.json());
+        wait_for_line()
     }
 
     fn drive(
         &self,
-        crowd: &mut Crowd,
+        connections: &mut Connections,
         limit: usize,
         span: Duration,
         prefix: &str,
-    ) -> io::Result<Tally> {
+    ) -> io::Result<Summary> {
         let own: Vec<String> = (0..self.nsqds).map(|number| format!("own-{number}")).collect();
         let process = std::process::id();
-        crowd.drive(self.depth, limit, span, |at, count, out| match self.kind {
+        connections.drive(self.depth, limit, span, |at, count, out| match self.kind {
             Kind::Ping => out.extend_from_slice(wire::PING),
             Kind::Known => wire::register(&self.topic, Some("c0"), out),
             Kind::New => {
                 wire::register(&format!("{prefix}-{process}-{at}-{count}"), Some("c0"), out);
             }
-            Kind::Churn => come_and_go(&own[at], count, out),
-            Kind::ChurnShared => come_and_go(&self.topic, count, out),
+            Kind::Churn => alternate(&own[at], count, out),
+            Kind::ChurnShared => alternate(&self.topic, count, out),
         })
     }
 }
 
-fn come_and_go(topic: &str, count: usize, out: &mut Vec<u8>) {
+fn alternate(topic: &str, count: usize, out: &mut Vec<u8>) {
     match count % 2 {
         0 => wire::register(topic, Some("c0"), out),
         _ => wire::unregister(topic, None, out),
     }
 }
 
-/// A quiet fleet: every nsqd pings at an interval, evenly spread.
+/// An idle fleet: every nsqd sends a PING at an interval, evenly spread.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Paced {
     #[command(flatten)]
@@ -95,10 +95,10 @@ pub(crate) struct Paced {
     /// nsqds.
     #[arg(long, default_value_t = 10_000)]
     nsqds: usize,
-    /// What all of them carry.
+    /// The topic that all of them register.
     #[arg(long, default_value = "paced")]
     topic: String,
-    /// Seconds between two pings of one.
+    /// Seconds between two PINGs of one nsqd.
     #[arg(long, default_value_t = 15.0)]
     interval: f64,
     /// Seconds.
@@ -108,38 +108,38 @@ pub(crate) struct Paced {
 
 impl Paced {
     pub(crate) fn run(self) -> io::Result<()> {
-        let mut crowd = Crowd::connect(self.lookupd.tcp, self.nsqds)?;
-        for nsqd in &mut crowd.nsqds {
+        let mut connections = Connections::connect(self.lookupd.tcp, self.nsqds)?;
+        for nsqd in &mut connections.nsqds {
             nsqd.queue(|out| wire::register(&self.topic, Some("c0"), out));
             nsqd.send()?;
         }
-        crowd.settle()?;
+        connections.wait_for_replies()?;
         ready()?;
-        say(&self.ping(&mut crowd)?.json());
-        heard()
+        print(&self.ping(&mut connections)?.json());
+        wait_for_line()
     }
 
-    fn ping(&self, crowd: &mut Crowd) -> io::Result<Tally> {
-        let start = crowd.clock.now();
+    fn ping(&self, connections: &mut Connections) -> io::Result<Summary> {
+        let start = connections.clock.now();
         let end = start + Duration::from_secs_f64(self.seconds);
         let gap = Duration::from_secs_f64(self.interval).div_f64(self.nsqds as f64);
-        let clock = crowd.clock.clone();
+        let clock = connections.clock.clone();
         let mut latency = histogram();
         let mut sent = vec![start; self.nsqds];
         let (mut operations, mut due, mut next) = (0, start, 0);
         loop {
-            let now = crowd.clock.now();
+            let now = connections.clock.now();
             while due <= now && due < end {
                 sent[next] = due;
-                crowd.nsqds[next].queue(|out| out.extend_from_slice(wire::PING));
-                crowd.nsqds[next].send()?;
+                connections.nsqds[next].queue(|out| out.extend_from_slice(wire::PING));
+                connections.nsqds[next].send()?;
                 next = (next + 1) % self.nsqds;
                 due = due + gap;
             }
-            if due >= end && crowd.nsqds.iter().all(|nsqd| nsqd.owed == 0) {
-                return Ok(Tally { operations, elapsed: now.since(start), latency });
+            if due >= end && connections.nsqds.iter().all(|nsqd| nsqd.unanswered == 0) {
+                return Ok(Summary { operations, elapsed: now.since(start), latency });
             }
-            crowd.turn(due, |at, _, replies| {
+            connections.poll(due, |at, _, replies| {
                 if replies > 0 {
                     latency.saturating_record(micros(clock.now().since(sent[at])));
                     operations += replies;

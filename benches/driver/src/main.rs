@@ -1,17 +1,18 @@
-//! `driver SCENARIO …`: one thread of client that spends as little as it can, for `benches/compare`.
+//! `driver SCENARIO …`: a client on one thread that uses little CPU, for `benches/compare`.
 //!
-//! It speaks with whoever runs it in lines: it prints one when all is ready, waits for one, does
-//! what it is for, prints the result as JSON, and so on; so that the server's CPU can be read
-//! exactly before and after. It holds its connections until its standard input ends. Must not:
-//! judge a server; or be pointed at anything but the loopback.
+//! Protocol with the caller, one line each: it prints a line when it is ready, waits for a line, runs,
+//! prints the result as JSON, waits for the next line, and so on. So the caller can read the server's
+//! CPU time right before and after. The connections stay open until standard input ends. loadgen is
+//! not used here since it verifies all responses, which costs CPU. Must not: judge a server; or be
+//! used against anything but the loopback.
 
-mod crowd;
+mod abuse;
+mod connections;
 mod fill;
 mod herd;
 mod http;
 mod load;
 mod nsqd;
-mod stubborn;
 
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
@@ -30,12 +31,12 @@ enum Scenario {
     Paced(load::Paced),
     /// A fleet arrives and vanishes.
     Herd(herd::Herd),
-    /// Asks one /lookup after the other, with pauses.
+    /// Sends one /lookup after the other, with pauses.
     Probe(http::Probe),
     /// Opens keep-alive HTTP connections and holds them.
     Idle(http::Idle),
-    /// Misbehaves in the ways that break servers.
-    Stubborn(stubborn::Stubborn),
+    /// Sends input that breaks servers.
+    Abuse(abuse::Abuse),
 }
 
 /// Where the lookupd is.
@@ -54,32 +55,32 @@ fn main() -> ExitCode {
         Scenario::Herd(herd) => herd.run(),
         Scenario::Probe(probe) => probe.run(),
         Scenario::Idle(idle) => idle.run(),
-        Scenario::Stubborn(stubborn) => stubborn.run(),
+        Scenario::Abuse(abuse) => abuse.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("{{\"error\":{:?}}}", error.to_string()));
+            print(&format!("{{\"error\":{:?}}}", error.to_string()));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Says that all is ready, and waits for the word to go.
+/// Prints that all is ready, and waits for the next line.
 fn ready() -> io::Result<()> {
-    say("{\"ready\":true}");
-    heard()
+    print("{\"ready\":true}");
+    wait_for_line()
 }
 
 /// Waits for a line, or the end of the input.
-fn heard() -> io::Result<()> {
+fn wait_for_line() -> io::Result<()> {
     io::stdin().lock().read_line(&mut String::new()).map(drop)
 }
 
 /// Prints one line now.
 #[expect(clippy::print_stdout, reason = "a tool that is read line by line")]
-fn say(line: &str) {
+fn print(line: &str) {
     println!("{line}");
-    // Whoever has gone away needs no line.
+    // The caller may have ended.
     let _ = io::stdout().flush();
 }

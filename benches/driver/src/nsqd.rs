@@ -1,4 +1,4 @@
-//! One make-believe nsqd: a socket, what is to be sent, and how many replies are owed.
+//! One nsqd on a non-blocking socket: its output, and how many commands are unanswered.
 //!
 //! Must not: choose what to send, or wait.
 
@@ -17,7 +17,7 @@ pub(crate) struct Nsqd {
     /// The start of a reply that has not come whole.
     input: Vec<u8>,
     /// Commands sent and not answered.
-    pub(crate) owed: usize,
+    pub(crate) unanswered: usize,
 }
 
 impl Nsqd {
@@ -29,13 +29,13 @@ impl Nsqd {
         let mut output = wire::MAGIC.to_vec();
         let name = format!("nsqd-{number:05}.example");
         wire::identify(&wire::peer_info(&name, &name), &mut output);
-        Ok(Self { stream, output, input: Vec::new(), owed: 1 })
+        Ok(Self { stream, output, input: Vec::new(), unanswered: 1 })
     }
 
     /// Queues one command; `encode` appends it.
     pub(crate) fn queue(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         encode(&mut self.output);
-        self.owed += 1;
+        self.unanswered += 1;
     }
 
     /// Sends what is queued, as far as the socket takes it.
@@ -68,7 +68,7 @@ impl Nsqd {
                 break;
             }
         }
-        self.owed -= replies;
+        self.unanswered -= replies;
         Ok(replies)
     }
 
@@ -99,8 +99,8 @@ impl AsFd for Nsqd {
     }
 }
 
-/// Connects from an address of the loopback net that is this process's own, so that ten thousand
-/// connections a run, and those that linger from the run before, never run out of ports.
+/// Connects from a loopback address that only this process uses: ten thousand connections a run, and
+/// those in TIME-WAIT of the run before, would use up the ports of one address.
 pub(crate) fn connect(server: SocketAddr) -> io::Result<TcpStream> {
     let flags = SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;

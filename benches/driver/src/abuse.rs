@@ -1,14 +1,14 @@
-//! Peers that break servers: endless lines, bodies and heads, lengths below zero, bytes that drip,
-//! answers that nobody reads. All bounded here, in case nothing bounds them there.
+//! Input that breaks servers: endless lines, bodies and heads, negative lengths, one byte a second,
+//! responses that are not read. All of it is bounded here, in case the server does not bound it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::nsqd::connect;
-use crate::{heard, ready, say};
+use crate::{print, ready, wait_for_line};
 
-/// What it does to the server.
+/// The kind of input.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum How {
     /// An IDENTIFY whose length is -1: 17 bytes.
@@ -19,15 +19,15 @@ enum How {
     Body,
     /// A request head without an end.
     Head,
-    /// `--peers` that send a byte a second and never finish a command.
+    /// `--peers` connections send one byte a second and never complete a command.
     Drip,
-    /// Pipelined requests whose answers nobody reads.
+    /// Pipelined requests whose responses are not read.
     Unread,
 }
 
-/// Misbehaves in the ways that break servers.
+/// Sends input that breaks servers.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Stubborn {
+pub(crate) struct Abuse {
     /// What to do.
     #[arg(long)]
     how: How,
@@ -37,18 +37,18 @@ pub(crate) struct Stubborn {
     /// Bytes to send at most.
     #[arg(long, default_value_t = 1 << 30)]
     bytes: u64,
-    /// Peers that drip, requests that are not read.
+    /// Connections of `drip`, requests of `unread`.
     #[arg(long, default_value_t = 5_000)]
     peers: usize,
-    /// Seconds of dripping.
+    /// Seconds of `drip`.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
-    /// What to ask for and not read.
+    /// The target of `unread`.
     #[arg(long, default_value = "/lookup?topic=t0")]
     target: String,
 }
 
-impl Stubborn {
+impl Abuse {
     pub(crate) fn run(self) -> io::Result<()> {
         ready()?;
         let mut held = Vec::new();
@@ -73,11 +73,11 @@ impl Stubborn {
             How::Drip => self.drip(&mut held)?,
             How::Unread => self.never_read(&mut held)?,
         };
-        say(&format!("{{\"sent\":{sent},\"open\":{}}}", held.len()));
-        heard()
+        print(&format!("{{\"sent\":{sent},\"open\":{}}}", held.len()));
+        wait_for_line()
     }
 
-    /// Sends `head` and then `bytes` of the same letter, until the server has had enough.
+    /// Sends `head` and then `bytes` times the same letter, unless the server closes.
     fn flood(&self, head: &[u8], held: &mut Vec<TcpStream>) -> io::Result<u64> {
         let mut stream = connect(self.to)?;
         stream.set_write_timeout(Some(Duration::from_secs(5)))?;
@@ -94,7 +94,7 @@ impl Stubborn {
         Ok(sent)
     }
 
-    /// How many bytes were taken; who is still connected is held.
+    /// The number of bytes sent; the connections that are still open are kept.
     fn drip(&self, held: &mut Vec<TcpStream>) -> io::Result<u64> {
         for _ in 0..self.peers {
             let stream = connect(self.to)?;

@@ -17,16 +17,16 @@ use crate::nsqd::Nsqd;
 
 /// All connected nsqds of this process.
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct Connections {
     epoll: OwnedFd,
     pub(crate) nsqds: Vec<Nsqd>,
     pub(crate) clock: Clock,
     scratch: Vec<u8>,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct Summary {
     /// Commands answered.
     pub(crate) operations: usize,
     /// How long it took.
@@ -35,7 +35,7 @@ pub(crate) struct Tally {
     pub(crate) latency: Histogram<u64>,
 }
 
-impl Tally {
+impl Summary {
     /// The JSON object that `benches/compare` reads.
     pub(crate) fn json(&self) -> String {
         let at = |quantile| self.latency.value_at_quantile(quantile);
@@ -50,18 +50,18 @@ impl Tally {
     }
 }
 
-impl Crowd {
+impl Connections {
     /// Connects `count` nsqds and waits until all are identified.
     pub(crate) fn connect(lookupd: SocketAddr, count: usize) -> io::Result<Self> {
-        let mut crowd = Self::empty()?;
+        let mut connections = Self::empty()?;
         for number in 0..count {
-            crowd.join(lookupd, number)?;
+            connections.join(lookupd, number)?;
         }
-        crowd.settle()?;
-        Ok(crowd)
+        connections.wait_for_replies()?;
+        Ok(connections)
     }
 
-    /// Nobody yet.
+    /// No nsqds.
     pub(crate) fn empty() -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
@@ -71,7 +71,7 @@ impl Crowd {
         })
     }
 
-    /// Connects one more, which is identified once its first reply has come.
+    /// Connects one more; it is identified once its first reply has come.
     pub(crate) fn join(&mut self, lookupd: SocketAddr, number: usize) -> io::Result<()> {
         let mut nsqd = Nsqd::connect(lookupd, number)?;
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
@@ -82,20 +82,21 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until nobody is owed a reply.
-    pub(crate) fn settle(&mut self) -> io::Result<()> {
-        let mut owed: usize = self.nsqds.iter().map(|nsqd| nsqd.owed).sum();
-        while owed > 0 {
-            self.turn(Timestamp::NEVER, |_, _, replies| {
-                owed -= replies;
+    /// Waits until all commands are answered.
+    pub(crate) fn wait_for_replies(&mut self) -> io::Result<()> {
+        let mut unanswered: usize = self.nsqds.iter().map(|nsqd| nsqd.unanswered).sum();
+        while unanswered > 0 {
+            self.poll(Timestamp::NEVER, |_, _, replies| {
+                unanswered -= replies;
                 Ok(())
             })?;
         }
         Ok(())
     }
 
-    /// Waits for replies until `deadline` at the latest, and tells `each` whose and how many.
-    pub(crate) fn turn(
+    /// Waits for replies until `deadline` at the latest; calls `each` for every nsqd that is ready, with
+    /// the number of its replies.
+    pub(crate) fn poll(
         &mut self,
         deadline: Timestamp,
         mut each: impl FnMut(usize, &mut Nsqd, usize) -> io::Result<()>,
@@ -125,7 +126,7 @@ impl Crowd {
         limit: usize,
         span: Duration,
         mut queue: impl FnMut(usize, usize, &mut Vec<u8>),
-    ) -> io::Result<Tally> {
+    ) -> io::Result<Summary> {
         let start = self.clock.now();
         let until = start + span;
         let clock = self.clock.clone();
@@ -133,7 +134,7 @@ impl Crowd {
         let mut latency = histogram();
         let (mut queued, mut answered) = (0, 0);
         let mut feed = |at: usize, nsqd: &mut Nsqd, now: Timestamp| {
-            while nsqd.owed < depth && queued < limit && now < until {
+            while nsqd.unanswered < depth && queued < limit && now < until {
                 let (count, since) = &mut sent[at];
                 if depth == 1 && *count > 0 {
                     latency.saturating_record(micros(now.since(*since)));
@@ -151,13 +152,13 @@ impl Crowd {
             nsqd.send()?;
         }
         while answered < all {
-            self.turn(Timestamp::NEVER, |at, nsqd, replies| {
+            self.poll(Timestamp::NEVER, |at, nsqd, replies| {
                 answered += replies;
                 all = feed(at, nsqd, clock.now());
                 Ok(())
             })?;
         }
-        Ok(Tally { operations: answered, elapsed: self.clock.now().since(start), latency })
+        Ok(Summary { operations: answered, elapsed: self.clock.now().since(start), latency })
     }
 }
 
