@@ -169,6 +169,26 @@ fn api() -> Api {
     }
 }
 
+/// `producers` nsqds register topic `t`. The one that a lookup renders first, so that a PING mostly comes
+/// after it was left out, and the others.
+fn first_rendered(api: &Api, batch: &mut PendingChanges, producers: u16) -> (Client, Vec<Client>) {
+    let mut clients: Vec<_> = (0..producers)
+        .map(|number| {
+            let address = SocketAddr::from(([10, 0, 0, 1], number));
+            let name = format!("n{number}");
+            let mut client = api.registry.identify(batch, address, identity(&name), NOW);
+            api.registry.register(batch, &mut client, "t", None).expect("room");
+            client
+        })
+        .collect();
+    api.registry.commit(batch);
+    let first = api.registry.snapshots().topic("t", |topic| {
+        topic.expect("listed").producers().iter().next().map(|peer| peer.address())
+    });
+    let at = clients.iter().position(|client| Some(client.producer().address()) == first);
+    (clients.swap_remove(at.expect("one of them")), clients)
+}
+
 /// An inactive producer that sends a PING while a lookup of its topic is rendered is in all later
 /// answers: a cached answer is valid only from the moment at which its rendering began.
 #[test]
@@ -177,22 +197,7 @@ fn a_ping_during_rendering_is_in_the_next_answer() {
     const ROUNDS: usize = if cfg!(miri) { 2 } else { 400 };
     let api = api();
     let mut batch = PendingChanges::default();
-    let mut clients: Vec<_> = (0..PRODUCERS)
-        .map(|number| {
-            let address = SocketAddr::from(([10, 0, 0, 1], number));
-            let name = format!("n{number}");
-            let mut client = api.registry.identify(&mut batch, address, identity(&name), NOW);
-            api.registry.register(&mut batch, &mut client, "t", None).expect("room");
-            client
-        })
-        .collect();
-    api.registry.commit(&mut batch);
-    // The producer that is rendered first, so that the PING mostly comes after it was left out.
-    let first = api.registry.snapshots().topic("t", |topic| {
-        topic.expect("listed").producers().iter().next().map(|peer| peer.address())
-    });
-    let at = clients.iter().position(|client| Some(client.producer().address()) == first);
-    let mut silent = clients.swap_remove(at.expect("one of them"));
+    let (mut silent, _others) = first_rendered(&api, &mut batch, PRODUCERS);
     let long_ago = Timestamp::from_unix_nanos(NOW.unix_nanos() - 600_000_000_000);
     let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     let lookup = || respond(&api, "GET", "/lookup?topic=t").1;

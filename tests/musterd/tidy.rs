@@ -1,6 +1,9 @@
-//! Rules of the house that no lint knows: who may import what, one door for each foreign crate, and
-//! how files begin.
+//! Rules of the source that no lint checks: which room may import which, where each foreign crate is
+//! used, how files begin and how long they are.
+//!
+//! A room is a file or a folder of `src`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -77,44 +80,106 @@ fn only_the_log_and_the_date_read_the_wall_clock() {
     assert!(now.contains("start.elapsed()") && !now.contains("SystemTime"), "{now}");
 }
 
-#[test]
-fn rooms_import_only_lower_rooms() {
-    let check = |room: &str, forbidden: &[&str]| {
-        for (name, text) in sources("src") {
-            if !name.starts_with(room) || name.contains("/tests") {
-                continue;
-            }
-            for line in code(&text).filter(|line| line.contains("crate::")) {
-                let found = forbidden.iter().find(|word| line.contains(&format!("crate::{word}")));
-                assert!(found.is_none(), "{name} must not import {found:?}: {line}");
+/// Every room, lowest first, with the rooms that it may import. A room may import only rooms that
+/// stand above it in this list, so that there are no circles.
+const LAYERS: &[(&str, &str)] = &[
+    ("limits", ""),
+    ("clock", ""),
+    ("cow_set", ""),
+    ("metrics", ""),
+    ("published", "metrics"),
+    ("logging", "limits clock metrics"),
+    ("protocol", "limits"),
+    ("access", "limits metrics logging"),
+    ("handler", "clock"),
+    ("snapshots", "limits clock cow_set published protocol"),
+    ("registry", "limits clock cow_set metrics published protocol snapshots"),
+    ("session", "limits clock protocol handler snapshots registry"),
+    ("event_log", "metrics logging protocol handler registry session"),
+    ("listener", "limits clock metrics access"),
+    ("connections", "limits clock metrics access handler listener"),
+    ("http1", "limits clock handler"),
+    ("http", "limits clock handler connections"),
+    ("api", "limits clock metrics logging protocol access handler snapshots registry http1 http"),
+    ("shard", "clock handler connections"),
+    ("hosts", "limits clock metrics logging handler listener connections"),
+    ("config", "limits clock logging access"),
+    ("resources", "limits access listener hosts config"),
+    ("watchdog", "clock access connections"),
+];
+/// These may import all of them.
+const TOP: [&str; 3] = ["daemon", "main", "lib"];
+
+/// The rooms that code imports by `crate::`.
+fn imported(code: &str) -> BTreeSet<String> {
+    let word = |text: &str| {
+        let text = text.trim_start();
+        text[..text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())].into()
+    };
+    let mut rooms = BTreeSet::new();
+    for behind in code.split("crate::").skip(1) {
+        let Some(group) = behind.strip_prefix('{') else {
+            rooms.insert(word(behind));
+            continue;
+        };
+        // `crate::{a, b::{c, d}}`: the words at the first level.
+        let (mut depth, mut start) = (0, true);
+        for (at, character) in group.char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => start = true,
+                _ if start && !character.is_whitespace() => {
+                    rooms.insert(word(&group[at..]));
+                    start = false;
+                }
+                _ => {}
             }
         }
-    };
-    let shell = ["shard", "daemon", "connections", "config", "preflight", "logging", "event_log"];
-    let core = |more: &[&'static str]| [&shell[..], more].concat();
-    check("src/limits.rs", &core(&["clock", "protocol", "registry", "directory", "http"]));
-    check("src/published/", &core(&["clock", "protocol", "registry", "directory", "http"]));
-    check("src/metrics", &core(&["access", "clock", "handler", "limits", "protocol", "published"]));
-    check("src/metrics", &["http", "registry", "resources", "session", "snapshots", "watchdog"]);
-    check("src/sorted", &core(&["clock", "protocol", "registry", "directory", "http"]));
-    check("src/protocol", &core(&["clock", "flow", "registry", "directory", "session", "http"]));
-    check("src/snapshots", &core(&["flow", "registry", "session", "http"]));
-    check("src/registry", &core(&["flow", "session", "http"]));
-    check("src/session.rs", &core(&["http"]));
-    check("src/http1/", &core(&["protocol", "registry", "snapshots", "session", "api", "metrics"]));
-    for pure in ["routes", "handlers", "listings", "response"] {
-        check(&format!("src/api/{pure}.rs"), &core(&["session", "access"]));
     }
-    check("src/api/", &["shard", "daemon", "connections", "config", "session", "event_log"]);
-    check("src/access", &["clock", "flow", "protocol", "registry", "directory", "session", "http"]);
-    check("src/access", &["shard", "daemon", "connections", "config", "preflight"]);
-    check("src/connections", &["protocol", "registry", "directory", "session", "daemon", "config"]);
+    rooms
+}
+
+#[test]
+fn rooms_import_only_lower_rooms() {
+    for (at, (room, lower)) in LAYERS.iter().enumerate() {
+        let above: Vec<_> = LAYERS[..at].iter().map(|(name, _)| *name).collect();
+        for name in lower.split_whitespace() {
+            assert!(above.contains(&name), "LAYERS: {name} must stand above {room}");
+        }
+    }
+    for (name, text) in sources("src").into_iter().filter(|(name, _)| !name.contains("/tests")) {
+        let mut parts = name.split('/').skip(1);
+        let room = parts.next().expect("below src").trim_end_matches(".rs");
+        if TOP.contains(&room) {
+            continue;
+        }
+        let row = LAYERS.iter().find(|(listed, _)| *listed == room);
+        let (_, lower) = row.unwrap_or_else(|| panic!("{name}: add {room} to LAYERS"));
+        let code: String = code(&text).collect::<Vec<_>>().join("\n");
+        for import in imported(&code).iter().filter(|import| *import != room) {
+            let may = lower.split_whitespace().any(|room| room == import);
+            assert!(may, "{name} must not import crate::{import}; see LAYERS");
+        }
+        let is_pure = ["routes", "handlers", "listings", "response"];
+        let is_pure = is_pure.iter().any(|file| name == format!("src/api/{file}.rs"));
+        assert!(
+            !is_pure || !code.contains("crate::access"),
+            "{name}: only the service asks access"
+        );
+        // In a room's first file `super` is the crate.
+        let is_first = parts.next().is_none_or(|file| file == "mod.rs");
+        assert!(!is_first || !code.contains("super::"), "{name}: say crate:: instead of super::");
+    }
 }
 
 #[test]
 fn every_file_begins_with_what_it_is() {
-    for (name, text) in sources("src").into_iter().chain(sources("tests")) {
-        assert!(text.starts_with("//!"), "{name} begins with what it is");
-        assert!(text.lines().count() <= 600, "{name} is more than one room");
+    for folder in ["src", "tests", "benches", "loadgen/src"] {
+        for (name, text) in sources(folder) {
+            assert!(text.starts_with("//!"), "{name} begins with what it is");
+            assert!(text.lines().count() <= 500, "{name} is longer than 500 lines");
+        }
     }
 }
