@@ -251,11 +251,15 @@ const MOST_USED: [&str; 8] = [
 
 #[test]
 fn tables_of_flags_are_those_of_the_source() {
-    let nsqs = |flag: &Flag| flag.is_nsqs;
+    let nsqs = |flag: &Flag| flag.in_nsqlookupd;
     check_section("README.md", "nsqlookupd", &flag_table(false, nsqs));
     check_section("README.md", "musterd", &flag_table(false, |f| MOST_USED.contains(&f.name)));
     check_section("docs/configuration.md", "nsqlookupd", &flag_table(true, nsqs));
-    check_section("docs/configuration.md", "musterd", &flag_table(true, |flag| !flag.is_nsqs));
+    check_section(
+        "docs/configuration.md",
+        "musterd",
+        &flag_table(true, |flag| !flag.in_nsqlookupd),
+    );
 }
 
 #[test]
@@ -264,10 +268,10 @@ fn the_example_file_has_every_key() {
         "## A configuration file for `musterd --config=FILE`, with every key and its default.\n\
          ## Take the `# ` away from a line to change its value. docs/configuration.md says more.\n",
     );
-    for is_nsqs in [true, false] {
-        let whose = if is_nsqs { "of nsqlookupd" } else { "of musterd only" };
+    for in_nsqlookupd in [true, false] {
+        let whose = if in_nsqlookupd { "of nsqlookupd" } else { "of musterd only" };
         text.push_str(&format!("\n#### Keys {whose}\n"));
-        for flag in FLAGS.iter().filter(|flag| flag.is_nsqs == is_nsqs) {
+        for flag in FLAGS.iter().filter(|flag| flag.in_nsqlookupd == in_nsqlookupd) {
             let Some(key) = flag.key() else { continue };
             let (sign, value) = match (flag.kind, flag.default) {
                 (Kind::Bool | Kind::Count, default) => ("#", default.to_owned()),

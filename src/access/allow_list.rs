@@ -6,11 +6,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
-use serde::Deserialize;
 
 /// Addresses that share a prefix: `10.0.0.0/8`, `2001:db8::/32`, or one address alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(IpNet);
 
 impl FromStr for Network {
@@ -32,14 +30,6 @@ impl FromStr for Network {
             return Ok(Self(v4.into()));
         }
         Ok(Self(network))
-    }
-}
-
-impl TryFrom<String> for Network {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
     }
 }
 

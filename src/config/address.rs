@@ -10,43 +10,45 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressError {
     text: String,
-    why: String,
+    reason: String,
 }
 
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "listen ({}) failed - listen tcp: {}", self.text, self.why)
+        write!(f, "listen ({}) failed - listen tcp: {}", self.text, self.reason)
     }
 }
 
 impl std::error::Error for AddressError {}
 
-/// What `text` means to a listener. Without a host it is every address, without a port any port;
-/// of a name's addresses the first IPv4 one is taken, as Go does.
+/// The socket address that `text` stands for. Without a host it is all addresses, without a port any
+/// free port; of a name's addresses the first IPv4 one is used. Source: Go's `net.Listen`.
 ///
 /// # Errors
-/// When the text is no address or its host has none.
+/// When the text is not an address, or its host has no address.
 pub(super) fn resolve(text: &str) -> Result<SocketAddr, AddressError> {
-    let failed = |why| AddressError { text: text.to_owned(), why };
+    let failed = |reason| AddressError { text: text.to_owned(), reason };
     if text.is_empty() {
         return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
     }
-    let (host, port) = split(text).map_err(|why| failed(format!("address {text}: {why}")))?;
-    let port = number(port).map_err(failed)?;
+    let (host, port) =
+        split_host_port(text).map_err(|reason| failed(format!("address {text}: {reason}")))?;
+    let port = port_number(port).map_err(failed)?;
     if host.is_empty() {
         return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     }
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(SocketAddr::from((ip, port)));
     }
-    let lookup = |why: &dyn fmt::Display| failed(format!("lookup {host}: {why}"));
+    let lookup = |reason: &dyn fmt::Display| failed(format!("lookup {host}: {reason}"));
     let found: Vec<_> = (host, port).to_socket_addrs().map_err(|error| lookup(&error))?.collect();
     let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
     first.copied().ok_or_else(|| lookup(&"no such host"))
 }
 
-/// Splits at the port's colon, and takes the brackets off an IPv6 host.
-fn split(text: &str) -> Result<(&str, &str), &'static str> {
+/// Splits at the colon before the port, and removes the brackets of an IPv6 host. Source: Go's
+/// `net.SplitHostPort`.
+fn split_host_port(text: &str) -> Result<(&str, &str), &'static str> {
     let (host, port) = text.rsplit_once(':').ok_or("missing port in address")?;
     if let Some(inner) = text.strip_prefix('[') {
         let (host, after) = inner.split_once(']').ok_or("missing ']' in address")?;
@@ -63,8 +65,8 @@ fn split(text: &str) -> Result<(&str, &str), &'static str> {
     }
 }
 
-/// Reads a port. Divergence: a service's name (`:http`) is none.
-fn number(text: &str) -> Result<u16, String> {
+/// Reads a port. Divergence: the name of a service (`:http`) is refused.
+fn port_number(text: &str) -> Result<u16, String> {
     if text.is_empty() {
         return Ok(0);
     }
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_gos() {
+    fn addresses_are_read_as_go_does() {
         for (text, want) in [
             ("127.0.0.1:4160", Ok("127.0.0.1:4160")),
             ("0.0.0.0:4160", Ok("0.0.0.0:4160")),
@@ -102,15 +104,16 @@ mod tests {
             ("a]:5", Err("address a]:5: unexpected bracket in address")),
         ] {
             let got = resolve(text).map(|address| address.to_string());
-            let want = want
-                .map(str::to_owned)
-                .map_err(|why| AddressError { text: text.to_owned(), why: why.to_owned() });
+            let want = want.map(str::to_owned).map_err(|reason| AddressError {
+                text: text.to_owned(),
+                reason: reason.to_owned(),
+            });
             assert_eq!(got, want);
         }
     }
 
     #[test]
-    fn the_error_names_the_address() {
+    fn an_address_error_names_the_address() {
         let error = resolve("127.0.0.1").unwrap_err().to_string();
         assert_eq!(
             error,

@@ -1,13 +1,13 @@
-//! The flags whose value is one of a few names.
+//! The values of flags that take one of a few names.
 //!
-//! Must not: do anything with the choice. Runs on the main thread, at start.
+//! Must not: act on the choice. Runs on the main thread, at start.
 
 use std::str::FromStr;
 
 /// Which HTTP server answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HttpEngine {
-    /// Ours, over may: every limit holds.
+    /// musterd's own, which keeps every limit.
     #[default]
     Builtin,
     /// `may_minihttp`: a benchmark baseline, not for a public port.

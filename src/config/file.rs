@@ -1,4 +1,4 @@
-//! The configuration file: TOML, the flags' names with underscores.
+//! The configuration file: TOML whose keys are the names of the flags with underscores.
 //!
 //! Must not: know defaults or one flag from another; the table does.
 //! Runs on the main thread, at start.
@@ -32,13 +32,13 @@ impl std::error::Error for FileError {}
 /// Reads the file at `path`. Keys that the table does not have are ignored, as in NSQ.
 ///
 /// # Errors
-/// When the file cannot be read, is no TOML, or has a value of the wrong kind.
+/// When the file cannot be read, is not TOML, or has a value of the wrong type.
 pub(super) fn load(path: &Path) -> Result<Given, FileError> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
     text.and_then(|text| read(&text)).map_err(|reason| FileError { path: path.to_owned(), reason })
 }
 
-/// Reads a file's text; the error names the line, counted from one.
+/// Reads the text of a file; an error names its line, counted from one.
 fn read(text: &str) -> Result<Given, String> {
     let at = |start: usize, reason: &str| {
         let line = 1 + text.get(..start).map_or(0, |before| before.matches('\n').count());
@@ -60,7 +60,7 @@ fn read(text: &str) -> Result<Given, String> {
     Ok(given)
 }
 
-/// A value as texts that the flag can take; more or less than one for a list.
+/// A value as texts that the flag can take: one, or any number for a list.
 fn texts(kind: Kind, value: Spanned<DeValue<'_>>) -> Result<Vec<Spanned<String>>, de::Error> {
     let span = value.span();
     let value = ValueDeserializer::from(value);

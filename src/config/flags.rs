@@ -2,9 +2,9 @@
 //!
 //! The command line (`go_flags`), the configuration file (`file`), the defaults and `--help` read
 //! this table; tests hold README.md, `docs/configuration.md` and `contrib/musterd.cfg.example` to
-//! it. A new flag is a row here and a field of `Config`.
+//! it. A new flag needs a row here, a field of `Config` and a line in `Config::new`.
 //!
-//! Must not: look at the machine, or judge what values mean together; `Config` does.
+//! Must not: look at the machine, or check values against each other; `Config` does.
 //! Runs on the main thread, at start.
 
 use std::fmt::Display;
@@ -28,10 +28,10 @@ pub struct Flag {
     pub default: &'static str,
     /// Whether its number or duration must be more than 0.
     pub positive: bool,
-    /// What it does, with units, for `--help` and the documents.
+    /// What it does, in the units it is given in, for `--help` and the documents.
     pub help: &'static str,
     /// Whether nsqlookupd has it too.
-    pub is_nsqs: bool,
+    pub in_nsqlookupd: bool,
     /// Whether the configuration file can set it.
     pub in_file: bool,
     /// Whether its value may change while the daemon runs. Nothing uses it yet.
@@ -51,7 +51,7 @@ pub enum Kind {
     Duration,
     /// Any text.
     Text(&'static str),
-    /// A text that this function finds no fault with.
+    /// A text that the function accepts; its error is shown to the operator.
     Checked(&'static str, fn(&str) -> Result<(), String>),
     /// Networks, separated by commas or the flag repeated; in the file a list of texts.
     Networks,
@@ -70,7 +70,10 @@ impl Kind {
         }
     }
 
-    /// Looks whether a value can be read, one element of it for a list.
+    /// Checks that a value can be read; of a list one element.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
     pub(super) fn check(self, text: &str) -> Result<(), String> {
         match self {
             Self::Bool => check::<bool>(text),
@@ -98,14 +101,14 @@ const NSQ: Flag = Flag {
     default: "",
     positive: false,
     help: "",
-    is_nsqs: true,
+    in_nsqlookupd: true,
     in_file: true,
     reloadable: false,
     deprecated: false,
 };
 
 /// What most of musterd's own flags have in common.
-const OWN: Flag = Flag { is_nsqs: false, ..NSQ };
+const OWN: Flag = Flag { in_nsqlookupd: false, ..NSQ };
 
 /// All flags, in the order of `--help`.
 #[rustfmt::skip]
@@ -187,7 +190,8 @@ impl Flag {
 #[must_use]
 pub fn command() -> Command {
     let args = FLAGS.iter().map(|flag| {
-        let heading = if flag.is_nsqs { "Flags of nsqlookupd" } else { "Flags of musterd only" };
+        let heading =
+            if flag.in_nsqlookupd { "Flags of nsqlookupd" } else { "Flags of musterd only" };
         let arg = Arg::new(flag.name).long(flag.name).help(flag.summary()).help_heading(heading);
         match flag.kind {
             Kind::Bool => arg.action(ArgAction::SetTrue),

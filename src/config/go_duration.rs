@@ -17,30 +17,30 @@ const SECOND: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 
-/// A span of time in nanoseconds, signed as Go's is.
+/// A duration in nanoseconds, signed as in Go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GoDuration(i64);
 
 impl GoDuration {
-    /// The span in nanoseconds.
+    /// The duration in nanoseconds.
     #[must_use]
     pub const fn nanos(self) -> i64 {
         self.0
     }
 
-    /// The span, unless it is negative.
+    /// The duration, unless it is negative.
     #[must_use]
     pub fn to_std(self) -> Option<Duration> {
         u64::try_from(self.0).ok().map(Duration::from_nanos)
     }
 }
 
-/// Why a text is no duration, in the words of Go's `time.ParseDuration`.
+/// Why a text is not a duration, in the words of Go's `time.ParseDuration`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurationError(String);
 
 impl DurationError {
-    /// No number where one has to stand, or more than 292 years.
+    /// There is no number where one must be, or the sum exceeds 292 years.
     fn invalid(text: &str) -> Self {
         Self(format!("time: invalid duration {}", Quoted(text)))
     }
@@ -58,7 +58,7 @@ impl FromStr for GoDuration {
     type Err = DurationError;
 
     /// Reads an optional sign, then numbers with a unit each (`h`, `m`, `s`, `ms`, `us`, `ns`);
-    /// only a zero may go without. What is finer than a nanosecond is cut off.
+    /// only 0 may have no unit. Fractions of a nanosecond are cut off.
     fn from_str(text: &str) -> Result<Self, DurationError> {
         let invalid = || DurationError::invalid(text);
         let (negative, mut rest) = match text.as_bytes().first() {
@@ -311,14 +311,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_not_negative_is_a_span() {
+    fn a_negative_duration_is_not_converted() {
         assert_eq!(GoDuration(-1).to_std(), None);
         assert_eq!(GoDuration(7).to_std(), Some(Duration::from_nanos(7)));
     }
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back(nanos: i64) {
+        fn a_printed_duration_is_read_back(nanos: i64) {
             let text = GoDuration(nanos).to_string();
             // Above 2^53 ns per unit Go's own floating point loses nothing either: the fraction
             // never exceeds one second.

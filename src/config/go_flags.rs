@@ -1,7 +1,7 @@
-//! Go's `flag` package, as far as it decides what a command line means: one dash or two, `-x v` or
-//! `-x=v`, a stop at the first word that is no flag, and the first error ends it.
+//! The command line, read by the rules of Go's `flag` package: one dash or two, `-x v` or `-x=v`, a
+//! stop at the first word that is not a flag, and an end at the first error.
 //!
-//! Must not: know one flag from another; the table does. Runs on the main thread, at start.
+//! Must not: treat one flag unlike another, but for help; the table says how they differ. Runs on the main thread, at start.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::flags::{Flag, Kind};
 use super::values::Given;
 use crate::logging::Quoted;
 
-/// Why a command line was not read to its end, in the words of Go's `flag` package.
+/// Why reading a command line stopped, in the words of Go's `flag` package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FlagError {
     /// `-help` or `-h`.
@@ -96,7 +96,7 @@ fn next(
     Ok(Some((flag, value)))
 }
 
-/// The word behind its one or two dashes; none when it is no flag, or ends the flags (`--`).
+/// A word without its one or two dashes; none when it is not a flag, or ends the flags (`--`).
 fn without_dashes(word: &str) -> Option<&str> {
     let bare = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
     Some(bare).filter(|bare| !bare.is_empty())

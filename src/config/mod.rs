@@ -1,9 +1,9 @@
-//! What the operator asks for: command line over configuration file over default, as NSQ has it.
+//! The configuration: command line over configuration file over default, as in NSQ.
 //!
 //! `flags` is the table of all flags. `go_flags` reads the command line and `file` the configuration
-//! file into texts that the table's types accept, `values` picks the one of each flag that counts,
-//! and [`Config`] is what they mean together. `resources` takes what depends on the machine (cores,
-//! descriptors) from there.
+//! file into texts that the kinds of the table accept, `values` picks the effective one of each flag,
+//! and [`Config`] holds their meaning. What depends on the machine (cores, file descriptors) is decided
+//! by `resources`.
 //!
 //! Must not: open sockets, log, or end the process. Runs on the main thread, at start.
 
@@ -39,7 +39,7 @@ use values::Values;
 /// What `--version` prints, and the log's first line says.
 pub const VERSION: &str = concat!("musterd v", env!("CARGO_PKG_VERSION"), " (nsqlookupd v1.3.0)");
 
-/// What the daemon is to do.
+/// The settings of the daemon; `flags` has their defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The least severe line that is logged.
@@ -52,9 +52,9 @@ pub struct Config {
     pub http_address: SocketAddr,
     /// What the IDENTIFY reply calls this host.
     pub broadcast_address: String,
-    /// A producer that is silent for longer is in no answer.
+    /// A producer that is silent for longer is left out of every answer.
     pub inactive_producer_timeout: Duration,
-    /// How long a tombstone hides a producer.
+    /// How long a tombstone hides a producer that stays registered.
     pub tombstone_lifetime: Duration,
     /// From accept to a complete IDENTIFY.
     pub handshake_timeout: Duration,
@@ -64,23 +64,23 @@ pub struct Config {
     pub tcp_runtime: TcpRuntime,
     /// Number of HTTP workers; none: one per core, but at least two.
     pub http_workers: Option<NonZeroUsize>,
-    /// Which code answers HTTP.
+    /// Which HTTP server answers.
     pub http_engine: HttpEngine,
-    /// nsqds connected at once; none: what the descriptors allow.
+    /// nsqds connected at once; none: what the file descriptors allow.
     pub max_tcp_connections: Option<NonZeroUsize>,
-    /// HTTP connections at once; none: what the descriptors allow.
+    /// HTTP connections at once; none: what the file descriptors allow.
     pub max_http_connections: Option<NonZeroUsize>,
-    /// Connections of one address to each port; none: not counted.
+    /// Connections of one IP address to each port; none: not limited.
     pub max_connections_per_ip: Option<NonZeroUsize>,
-    /// From where nsqds may connect.
+    /// The networks that nsqds may connect from.
     pub tcp_allow: AllowList,
-    /// From where requests may change something.
+    /// The networks that may send a POST.
     pub http_write_allow: AllowList,
-    /// The file with the token of who may change something.
+    /// The file with the bearer token that every POST must carry.
     pub http_write_token_file: Option<PathBuf>,
-    /// Registrations of all nsqds.
+    /// Topics and channels that all nsqds together may register.
     pub max_registrations: usize,
-    /// Registrations of one nsqd.
+    /// Topics and channels that one nsqd may register.
     pub max_registrations_per_nsqd: usize,
 }
 
@@ -88,7 +88,7 @@ impl Config {
     /// Reads a command line, without the program's name, and the file it names.
     ///
     /// # Errors
-    /// [`Exit`]: the process ends before it begins, with a text and a code.
+    /// [`Exit`]: the process is to end at once.
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
         let mut values = Values {
             command_line: go_flags::parse(args).map_err(Exit::Usage)?,
@@ -146,18 +146,18 @@ pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Settings that can be read and not be followed.
+/// Why the settings cannot be used.
 #[derive(Debug)]
 pub enum ConfigError {
     /// The configuration file.
     File(FileError),
     /// An address to listen on.
     Address(AddressError),
-    /// The flag, and its span below zero.
+    /// The flag, and its negative duration.
     Negative(&'static str, GoDuration),
-    /// A flag that has to be more than zero.
+    /// The flag, which must be more than zero.
     Zero(&'static str),
-    /// A limit for each address, which may_minihttp cannot keep.
+    /// `--max-connections-per-ip` with `--http-engine minihttp`.
     PerIpInMinihttp,
 }
 
@@ -201,11 +201,11 @@ impl Exit {
         }
     }
 
-    /// Writes why, and gives the code to end with.
+    /// Writes the reason, and returns the code to exit with.
     #[must_use]
     pub fn report(&self, clock: &Clock) -> ExitCode {
         let (code, stdout, stderr) = self.output(clock);
-        // When nobody reads it, the code has to do.
+        // Without a reader of stdout the exit code has to be enough.
         let _ = std::io::stdout().write_all(stdout.as_bytes());
         logging::write_to_stderr(&stderr);
         ExitCode::from(code)

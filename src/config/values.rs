@@ -1,7 +1,7 @@
-//! The values of all flags as texts, and the one of each that counts: command line over file over
-//! default, as NSQ has it.
+//! The values of all flags as texts, and the effective one of each: command line over file over
+//! default, as in NSQ.
 //!
-//! Must not: get a text that its flag's [`Kind::check`](super::Kind) refused.
+//! Must not: hold a text that `Kind::check` of its flag refuses.
 //! Runs on the main thread, at start.
 
 use std::collections::BTreeMap;
@@ -29,23 +29,23 @@ impl Values {
         self.command_line.get(name).or_else(|| self.file.get(name))
     }
 
-    /// The value that counts: the last one given, or the default, if there is one.
+    /// The effective value: the last one given, or the default, if there is one.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         let default = Some(row(name).default).filter(|text| !text.is_empty());
         self.given(name).and_then(|texts| texts.last()).map(String::as_str).or(default)
     }
 
-    /// The value that counts, read.
+    /// The effective value, parsed.
     pub(super) fn get<T: FromStr<Err: Debug>>(&self, name: &str) -> T {
-        read(self.text(name).unwrap_or_default())
+        parse(self.text(name).unwrap_or_default())
     }
 
-    /// All values of a list.
+    /// The effective values of a list, parsed.
     pub(super) fn list<T: FromStr<Err: Debug>>(&self, name: &str) -> Vec<T> {
-        self.given(name).into_iter().flatten().map(|text| read(text)).collect()
+        self.given(name).into_iter().flatten().map(|text| parse(text)).collect()
     }
 
-    /// The number that counts, judged.
+    /// The effective number, checked against the limit of its row.
     pub(super) fn count(&self, name: &str) -> Result<usize, ConfigError> {
         let count = self.get(name);
         if count == 0 && row(name).positive {
@@ -55,8 +55,8 @@ impl Values {
         }
     }
 
-    /// The duration that counts, judged. Divergence: NSQ accepts a timeout of nothing or less, and
-    /// then lists no producer.
+    /// The effective duration, checked against the limit of its row. Divergence: NSQ accepts a
+    /// timeout of zero or less, and then lists no producer.
     pub(super) fn duration(&self, name: &str) -> Result<Duration, ConfigError> {
         let (flag, span) = (row(name), self.get::<GoDuration>(name));
         match span.to_std() {
@@ -71,6 +71,6 @@ fn row(name: &str) -> &'static Flag {
     Flag::find(name).expect("a flag of the table")
 }
 
-fn read<T: FromStr<Err: Debug>>(text: &str) -> T {
+fn parse<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().expect("a text that was checked")
 }

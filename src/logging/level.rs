@@ -5,7 +5,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 
@@ -13,8 +12,7 @@ use tracing::level_filters::LevelFilter;
 pub const FATAL: &str = "fatal";
 
 /// The least severe line that is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Everything, request lines included.
     Debug,
@@ -95,14 +93,6 @@ impl FromStr for Level {
             "fatal" => Ok(Self::Fatal),
             _ => Err(UnknownLevel(name.to_owned())),
         }
-    }
-}
-
-impl TryFrom<String> for Level {
-    type Error = UnknownLevel;
-
-    fn try_from(name: String) -> Result<Self, UnknownLevel> {
-        name.parse()
     }
 }
 
