@@ -1,7 +1,7 @@
-//! What the main thread checks at once a second: counters worth a warning, and whether every table
-//! still takes turns.
+//! What the main thread checks once a second: counters worth a warning, and whether every worker
+//! still iterates.
 //!
-//! Must not: wait for a table. A table that no longer hears its mailbox has peers that hang, and
+//! Must not: wait for a worker. A worker that no longer reads its messages has peers that hang, and
 //! nobody else would notice: its connections stay open, its nsqds go inactive.
 
 use std::fmt;
@@ -11,43 +11,48 @@ use crate::access::{DenialCount, Denials, DenyReason};
 use crate::clock::Timestamp;
 use crate::connections::{ConnectionCounters, LoopHandle, LoopMessage};
 
-/// How often the watch checks.
+/// How often the checks are made.
 pub const INTERVAL: Duration = Duration::from_secs(1);
-/// How often one thing is warned of at most.
+/// How often the same warning is logged at most.
 const WARN: Duration = Duration::from_secs(60);
-/// Looks between two calls to a table.
+/// Checks from one ping of the workers to the next.
 const PING_EVERY: u32 = 10;
-/// Calls that go missed before a table counts as stalled: half a minute. A process that was stopped
-/// for a while checks, once it goes on, before its tables can have heard; that is one.
+/// Pings in a row without an acknowledgement after which a worker counts as stalled: half a minute. A
+/// process that was stopped for a while checks, once it goes on, before its workers can have
+/// acknowledged; that is one.
 const MISSED_PINGS: u32 = 3;
 
-/// A table does not acknowledge_for_test its mailbox.
+/// A worker does not acknowledge its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stalled {
-    /// Whose table.
-    pub side: &'static str,
-    /// Which of its tables.
-    pub table: usize,
+    /// The server it belongs to.
+    pub server: &'static str,
+    /// Its index.
+    pub worker: usize,
 }
 
 impl fmt::Display for Stalled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { side, table } = self;
+        let Self { server, worker } = self;
         let span = INTERVAL * PING_EVERY * MISSED_PINGS;
-        write!(f, "{side} table {table} has taken no turn for {span:?}; restart, and report this")
+        write!(
+            f,
+            "{server} worker {worker} stalled for {span:?}; exiting, since its peers hang; \
+             please report this"
+        )
     }
 }
 
-/// The watch over one side.
+/// The checks of one server.
 #[derive(Debug)]
 pub struct Watchdog<'a> {
-    side: &'static str,
+    server: &'static str,
     counters: &'a ConnectionCounters,
     handles: &'a [LoopHandle],
     refused: Warned,
     accept_errors: Warned,
     checks: u32,
-    /// For each table, how many calls in a row it has not heard.
+    /// For each worker, how many pings in a row it has not acknowledged.
     missed: Vec<u32>,
 }
 
@@ -70,45 +75,45 @@ impl Warned {
 }
 
 impl<'a> Watchdog<'a> {
-    /// A watch over the side called `side`, whose tables have these counters and mailboxes.
+    /// Checks the server of this name, whose workers have these counters and handles.
     #[must_use]
     pub fn new(
-        side: &'static str,
+        server: &'static str,
         counters: &'a ConnectionCounters,
         handles: &'a [LoopHandle],
     ) -> Self {
         let (refused, accept_errors) = (Warned::default(), Warned::default());
         let missed = vec![0; handles.len()];
-        Self { side, counters, handles, refused, accept_errors, checks: 0, missed }
+        Self { server, counters, handles, refused, accept_errors, checks: 0, missed }
     }
 
-    /// Looks once; every [`INTERVAL`].
+    /// Checks once; to be called every [`INTERVAL`].
     ///
     /// # Errors
     /// [`Stalled`]: the process should end, so that its supervisor starts a new one.
     pub fn check(&mut self, now: Timestamp) -> Result<(), Stalled> {
-        let Self { side, counters, .. } = *self;
+        let Self { server, counters, .. } = *self;
         if let Some(more) = self.refused.grown(counters.refused.get(), now) {
-            let (flag, open) = (side.to_lowercase(), counters.open());
+            let (flag, open) = (server.to_lowercase(), counters.open());
             tracing::warn!(
-                "{side}: refused {more} connections over --max-{flag}-connections ({open} are open)"
+                "{server}: refused {more} connections over --max-{flag}-connections ({open} are open)"
             );
         }
         if let Some(more) = self.accept_errors.grown(counters.accept_errors.get(), now) {
             tracing::warn!(
-                "{side}: {more} accepts failed; too few descriptors (RLIMIT_NOFILE), too little memory, or a security module?"
+                "{server}: {more} accepts failed; too few descriptors (RLIMIT_NOFILE), too little memory, or a security module?"
             );
         }
         self.checks += 1;
         if self.checks.is_multiple_of(PING_EVERY) { self.ping() } else { Ok(()) }
     }
 
-    /// Calls every table, and counts those that did not acknowledge_for_test the last ping.
+    /// Pings every worker, and counts those that did not acknowledge the last ping.
     fn ping(&mut self) -> Result<(), Stalled> {
-        for (table, (handle, missed)) in self.handles.iter().zip(&mut self.missed).enumerate() {
+        for (worker, (handle, missed)) in self.handles.iter().zip(&mut self.missed).enumerate() {
             *missed = if handle.is_responsive() { 0 } else { *missed + 1 };
             if *missed == MISSED_PINGS {
-                return Err(Stalled { side: self.side, table });
+                return Err(Stalled { server: self.server, worker });
             }
             handle.send(LoopMessage::Wake);
         }
@@ -116,7 +121,7 @@ impl<'a> Watchdog<'a> {
     }
 }
 
-/// The watch over who is refused for who they are.
+/// The warnings about peers that the access rules refuse.
 #[derive(Debug)]
 pub struct DenialWarnings<'a> {
     denials: &'a Denials,
@@ -124,13 +129,13 @@ pub struct DenialWarnings<'a> {
 }
 
 impl<'a> DenialWarnings<'a> {
-    /// A watch over these.
+    /// Warns about these.
     #[must_use]
     pub fn new(denials: &'a Denials) -> Self {
         Self { denials, warned: Default::default() }
     }
 
-    /// Looks once; every [`INTERVAL`].
+    /// Checks once; to be called every [`INTERVAL`].
     pub fn check(&mut self, now: Timestamp) {
         for (reason, warned) in DenyReason::ALL.into_iter().zip(&mut self.warned) {
             let DenialCount { count, last } = self.denials.get(reason);
@@ -152,24 +157,24 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_hears_nothing_is_told_and_one_that_hears_is_not() {
+    fn worker_that_acknowledges_nothing_is_reported_and_others_are_not() {
         let counters = ConnectionCounters::default();
         let loop_fds = [LoopFds::new().expect("descriptors"), LoopFds::new().expect("descriptors")];
         let handles = loop_fds.each_ref().map(LoopFds::handle);
-        let mut watch = Watchdog::new("TCP", &counters, &handles);
-        let deaf_at = (1..100).find_map(|number| {
-            let looked = watch.check(second(number));
+        let mut watchdog = Watchdog::new("TCP", &counters, &handles);
+        let stalled_at = (1..100).find_map(|number| {
+            let checked = watchdog.check(second(number));
             handles[0].acknowledge_for_test();
-            looked.err().map(|stalled| (number, stalled))
+            checked.err().map(|stalled| (number, stalled))
         });
         // The first ping can only be missed at the second one.
-        let want = Stalled { side: "TCP", table: 1 };
-        assert_eq!(deaf_at, Some((PING_EVERY * (MISSED_PINGS + 1), want)));
-        assert!(want.to_string().contains("TCP table 1 has taken no turn for 30s"));
+        let want = Stalled { server: "TCP", worker: 1 };
+        assert_eq!(stalled_at, Some((PING_EVERY * (MISSED_PINGS + 1), want)));
+        assert!(want.to_string().contains("TCP worker 1 stalled for 30s"));
     }
 
     #[test]
-    fn a_counter_is_warned_of_at_once_and_then_once_a_minute() {
+    fn growing_counter_is_warned_of_at_once_and_then_once_a_minute() {
         let mut warned = Warned::default();
         let checks = [(0, 0), (5, 5), (6, 6), (64, 9), (65, 9), (66, 9), (200, 9), (201, 10)];
         let given = checks.map(|(at, count)| warned.grown(count, second(at)));

@@ -38,18 +38,13 @@ use crate::http1::{
 };
 use crate::limits;
 
-/// Serves `service` on `address` by `workers` of may's workers until the process ends.
+/// Serves `service` on `address` until the process ends, on as many of may's threads as are
+/// configured.
 ///
 /// # Errors
 /// When the address cannot be listened on, or the system refuses what closing a connection takes
 /// (`pidfd_getfd`, which some containers' seccomp profiles do).
-pub fn start(
-    service: ApiService,
-    clock: Clock,
-    address: impl ToSocketAddrs,
-    workers: usize,
-) -> io::Result<()> {
-    crate::http::server::configure(workers);
+pub fn start(service: ApiService, clock: Clock, address: impl ToSocketAddrs) -> io::Result<()> {
     // Any socket will do to try it.
     let probe = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
     duplicate(std::os::fd::AsRawFd::as_raw_fd(&probe))?;
@@ -233,7 +228,8 @@ mod tests {
         let address = free.expect("a free port");
         let clock = Clock::system();
         let service = ApiService::new(api(), None, Arc::default(), no_output(), clock.clone());
-        start(service, clock, address, 2).expect("it starts");
+        crate::hosts::may::configure(2);
+        start(service, clock, address).expect("it starts");
         address
     }
 

@@ -14,19 +14,16 @@ mod counters;
 mod deadlines;
 mod epoll;
 mod event_loop;
-mod host;
 mod messages;
 mod output;
 mod reading;
 mod slab;
 mod slot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writing;
 
 pub use acceptor::{Acceptor, Route};
 pub use counters::ConnectionCounters;
 pub use event_loop::{EventLoop, LoopFds, Options, Progress};
-pub use host::{HostConfig, WorkerExit, Workers};
-pub(crate) use host::{Join, WorkerInit};
 pub use messages::{Arrival, LoopHandle, LoopMessage};

@@ -1,21 +1,26 @@
-//! What a container or an operator takes away from the process: it says so in one line, and ends.
+//! What a container or an operator withholds from the process: it serves on plain threads, or says in
+//! one line what is missing, and ends.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Output};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output};
 
+use rustix::io::Errno;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
-use crate::support::{ANYWHERE, command};
+use crate::support::{ANYWHERE, Daemon, HttpClient, Nsqd, command, command_by};
 
-/// `io_uring_setup(2)`, the same number on every architecture.
-const IO_URING_SETUP: i64 = 425;
+/// The system calls of io_uring, the same numbers on every architecture.
+const IO_URING: [(&str, i64); 3] =
+    [("io_uring_setup", 425), ("io_uring_enter", 426), ("io_uring_register", 427)];
 
-/// Runs `command` to its end under a seccomp profile that answers a system call with an error, as
-/// the profiles of container runtimes do.
-fn run_refused(mut command: Command, call: i64, error: rustix::io::Errno) -> Output {
+/// Spawns `command` under a seccomp profile that answers system calls with an error, as the profiles
+/// of container runtimes do.
+fn spawn_refused(mut command: Command, calls: &[i64], error: Errno) -> Child {
     let errno = u32::try_from(error.raw_os_error()).expect("positive");
     let filter = SeccompFilter::new(
-        BTreeMap::from([(call, vec![])]),
+        calls.iter().map(|&call| (call, vec![])).collect::<BTreeMap<_, _>>(),
         SeccompAction::Allow,
         SeccompAction::Errno(errno),
         std::env::consts::ARCH.try_into().expect("an architecture of seccompiler's"),
@@ -24,13 +29,19 @@ fn run_refused(mut command: Command, call: i64, error: rustix::io::Errno) -> Out
     // A filter is its thread's and its children's, for good: so a thread of its own.
     let run = move || {
         apply_filter(&filter).expect("seccomp needs no privilege");
-        command.output().expect("the daemon's binary runs")
+        command.spawn().expect("the daemon's binary runs")
     };
     std::thread::spawn(run).join().expect("it does not panic")
 }
 
+/// The daemon's command with `flags`, run by a shell under `ulimit` with this `limit`.
+fn limited(limit: &str, flags: &[&str]) -> Command {
+    let script = format!("ulimit {limit} && exec \"$@\"");
+    command_by("sh", &["-c", &script, "sh"], &[&ANYWHERE, flags].concat())
+}
+
 /// The daemon ended with code 1, one fatal line that names the remedy, and nothing half-started.
-fn assert_told(done: &Output, remedy: &str) {
+fn assert_fatal(done: &Output, remedy: &str) {
     let stderr = String::from_utf8_lossy(&done.stderr);
     assert_eq!((done.status.code(), &*done.stdout), (Some(1), &b""[..]), "{stderr}");
     let fatal: Vec<_> = stderr.lines().filter(|line| line.contains("FATAL: ")).collect();
@@ -38,41 +49,149 @@ fn assert_told(done: &Output, remedy: &str) {
     assert!(!stderr.contains("listening on") && !stderr.contains("panicked"), "{stderr}");
 }
 
+/// The daemon serves both ports on plain threads, has said why in one line, and stops in order.
+fn assert_serves_on_threads(child: Child, reason: &str) {
+    let daemon = Daemon::attach(child);
+    let said = daemon.earlier_lines();
+    let about: Vec<_> = said.iter().filter(|line| line.contains("instead of glommio")).collect();
+    let wanted = |line: &str| line.contains("TCP: thread instead") && line.contains(reason);
+    assert!(matches!(about[..], [line] if wanted(line)), "{reason}: {said:#?}");
+    let mut nsqd = Nsqd::identified(daemon.tcp, "a");
+    nsqd.command("REGISTER t c");
+    assert!(HttpClient::connect(daemon.http).get("/lookup?topic=t").contains("nsqd-a.example"));
+    let metrics = HttpClient::connect(daemon.http).get("/metrics");
+    assert!(metrics.contains("\nmusterd_tcp_runtime{runtime=\"thread\"} 1\n"), "{metrics}");
+    let rest = daemon.stop();
+    assert!(!rest.iter().chain(&said).any(|line| line.contains("PANIC")), "{said:#?} {rest:#?}");
+}
+
 #[test]
-fn a_refused_io_uring_is_one_line_with_its_remedy() {
-    use rustix::io::Errno;
+fn refused_io_uring_is_served_around_on_plain_threads() {
+    let auto = || command(&[&ANYWHERE[..], &["--tcp-runtime=auto"]].concat());
+    for error in [Errno::PERM, Errno::ACCESS, Errno::NOSYS, Errno::NOMEM, Errno::INVAL] {
+        for (name, call) in IO_URING {
+            let child = spawn_refused(auto(), &[call], error);
+            assert_serves_on_threads(child, &format!("{name}: {error}"));
+        }
+        // As Docker's default profile does.
+        let child = spawn_refused(auto(), &IO_URING.map(|(_, call)| call), error);
+        assert_serves_on_threads(child, &format!("io_uring_setup: {error}"));
+    }
+    let child = spawn_refused(auto(), &[IO_URING[0].1], Errno::MFILE);
+    assert_serves_on_threads(child, "ulimit -n");
+}
+
+#[test]
+fn refused_io_uring_with_glommio_asked_for_is_one_line_with_its_remedy() {
+    let glommio = || command(&[&ANYWHERE[..], &["--tcp-runtime=glommio"]].concat());
     let errors = [
         (Errno::PERM, "kernel.io_uring_disabled=0"),
-        (Errno::ACCESS, "seccomp profile that lets io_uring_setup through"),
+        (Errno::ACCESS, "profile that allows io_uring_setup, io_uring_enter and io_uring_register"),
         (Errno::NOSYS, "Linux 5.8 or newer with CONFIG_IO_URING"),
         (Errno::NOMEM, "LimitMEMLOCK="),
         (Errno::MFILE, "ulimit -n"),
         (Errno::INVAL, "io_uring_setup(2)"),
     ];
     for (error, remedy) in errors {
-        let done = run_refused(command(&ANYWHERE), IO_URING_SETUP, error);
-        assert_told(&done, remedy);
-        assert_told(&done, "io_uring is not available");
+        for (name, call) in IO_URING {
+            let child = spawn_refused(glommio(), &[call], error);
+            let done = child.wait_with_output().expect("it ends");
+            assert_fatal(&done, remedy);
+            assert_fatal(&done, &format!("io_uring is not available: {name}: "));
+        }
     }
 }
 
 #[test]
-fn a_limit_that_is_too_low_is_one_line_with_its_remedy() {
-    let limited = |limit: &str| {
-        let script = format!("ulimit {limit} && exec \"$@\"");
-        let with = ["-c", &script, "sh"];
-        crate::support::command_by("sh", &with, &ANYWHERE).output().expect("a shell")
-    };
-    assert_told(&limited("-l 64"), "LimitMEMLOCK=");
-    assert_told(&limited("-l 0"), "LimitMEMLOCK=");
-    assert_told(&limited("-n 100"), "LimitNOFILE=");
-    // The least of descriptors: what the line says is enough is enough.
-    let told = limited("-n 100");
+fn little_lockable_memory_is_served_around_on_plain_threads() {
+    for limit in ["-l 64", "-l 0"] {
+        let child = limited(limit, &["--tcp-runtime=auto"]).spawn().expect("a shell");
+        assert_serves_on_threads(child, "LimitMEMLOCK=");
+        let done = limited(limit, &["--tcp-runtime=glommio"]).output().expect("a shell");
+        assert_fatal(&done, "LimitMEMLOCK=");
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_one_line_with_its_remedy() {
+    let told = limited("-n 100", &[]).output().expect("a shell");
+    for remedy in ["LimitNOFILE=", "--shards and --http-workers (32 for each worker)"] {
+        assert_fatal(&told, remedy);
+    }
+    // What the line says is enough is enough.
     let told = String::from_utf8_lossy(&told.stderr);
     let (before, _) = told.split_once(" file descriptors are needed").expect("said above");
     let needed = before.rsplit(' ').next().expect("a number");
-    let script = format!("ulimit -n {needed} && exec \"$@\"");
-    let with = ["-c", &script, "sh"];
-    let daemon = crate::support::Daemon::spawn(crate::support::command_by("sh", &with, &ANYWHERE));
-    assert_eq!(crate::support::HttpClient::connect(daemon.http).get("/ping"), "OK");
+    let daemon = Daemon::spawn(limited(&format!("-n {needed}"), &[]));
+    assert_eq!(HttpClient::connect(daemon.http).get("/ping"), "OK");
+}
+
+#[test]
+fn workers_shrink_before_too_few_descriptors_refuse_the_start() {
+    // 64 for the daemon and 32 for each of three workers are the least.
+    let daemon = Daemon::spawn(limited("-n 170", &[]));
+    assert_eq!(HttpClient::connect(daemon.http).get("/ping"), "OK");
+    let said = daemon.earlier_lines();
+    assert!(
+        said.iter().any(|line| line.contains("TCP: ") && line.contains(" 1 worker, ")),
+        "{said:?}"
+    );
+    let done = limited("-n 170", &["--shards=2"]).output().expect("a shell");
+    assert_fatal(&done, "--shards");
+}
+
+/// A cgroup with a CPU quota; gone with the value.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// As this machine has them: v2, or v1 with a hierarchy for the CPU.
+    fn with_quota(cpus_in_tenths: u32) -> std::io::Result<Self> {
+        let name = format!("musterd-test-{}", std::process::id());
+        let root = PathBuf::from("/sys/fs/cgroup");
+        let quota = cpus_in_tenths * 10_000;
+        let (folder, file, text) = if root.join("cgroup.controllers").exists() {
+            std::fs::write(root.join("cgroup.subtree_control"), "+cpu")?;
+            (root.join(name), "cpu.max", format!("{quota} 100000"))
+        } else {
+            (root.join("cpu").join(name), "cpu.cfs_quota_us", quota.to_string())
+        };
+        if !folder.parent().is_some_and(std::path::Path::exists) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        std::fs::create_dir(&folder)?;
+        let cgroup = Self(folder);
+        std::fs::write(cgroup.0.join(file), text)?;
+        Ok(cgroup)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // It is empty once its last process is waited for.
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that cannot be made says so")]
+fn cpu_quota_of_one_core_starts_one_tcp_worker() {
+    let cgroup = match Cgroup::with_quota(10) {
+        Ok(cgroup) => cgroup,
+        Err(error) => return eprintln!("skipped: no cgroup with a CPU quota here: {error}"),
+    };
+    let script = "echo $$ > \"$0\" && exec \"$@\"";
+    let procs = cgroup.0.join("cgroup.procs").display().to_string();
+    let daemon = Daemon::spawn(command_by("sh", &["-c", script, &procs], &ANYWHERE));
+    let said = daemon.earlier_lines();
+    let cpus = std::thread::available_parallelism().expect("known").get();
+    let source = if cpus > 1 {
+        "as the CPU quota of the cgroup allows"
+    } else {
+        "one per CPU of the affinity"
+    };
+    let wanted = format!(", 1 worker, {source}");
+    assert!(said.iter().any(|line| line.contains("TCP: ") && line.contains(&wanted)), "{said:?}");
+    let least = |line: &String| line.contains("HTTP: ") && line.contains("2 workers, the least");
+    assert!(said.iter().any(least), "{said:?}");
+    daemon.stop();
 }

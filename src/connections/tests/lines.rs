@@ -11,29 +11,29 @@ use crate::clock::Timestamp;
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next};
 
 /// From accept to the first line, and from a line's first byte to its last.
-pub(super) const LINE: Duration = Duration::from_secs(10);
+pub(crate) const LINE: Duration = Duration::from_secs(10);
 /// Without a line.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
+pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 
 /// After a line that asks for a nap.
-pub(super) const NAP: Duration = Duration::from_millis(300);
+pub(crate) const NAP: Duration = Duration::from_millis(300);
 
 /// What happened to all connections of a service.
 #[derive(Default)]
-pub(super) struct Log {
-    pub(super) endings: Mutex<Vec<CloseReason>>,
-    pub(super) commits: AtomicU64,
+pub(crate) struct Log {
+    pub(crate) endings: Mutex<Vec<CloseReason>>,
+    pub(crate) commits: AtomicU64,
     /// The most bytes of other replies that a turn has found before its own.
-    pub(super) most_waiting: AtomicUsize,
+    pub(crate) most_waiting: AtomicUsize,
     poisoned: AtomicBool,
     /// A peer that must have read nothing new when a commit begins.
-    pub(super) watched: Mutex<Option<TcpStream>>,
-    pub(super) told_early: AtomicU64,
+    pub(crate) watched: Mutex<Option<TcpStream>>,
+    pub(crate) told_early: AtomicU64,
 }
 
 impl Log {
     /// Makes the next commit panic, which no connection can be blamed for.
-    pub(super) fn poison(&self) {
+    pub(crate) fn poison(&self) {
         self.poisoned.store(true, Ordering::SeqCst);
     }
 
@@ -47,23 +47,23 @@ impl Log {
         }
     }
 
-    pub(super) fn endings(&self) -> Vec<CloseReason> {
+    pub(crate) fn endings(&self) -> Vec<CloseReason> {
         self.endings.lock().unwrap().clone()
     }
 }
 
-pub(super) struct Lines {
+pub(crate) struct Lines {
     log: Arc<Log>,
     applied: u64,
 }
 
-pub(super) struct Dialogue {
+pub(crate) struct Dialogue {
     waiting_since: Timestamp,
     limit: Duration,
 }
 
 impl Lines {
-    pub(super) fn new(log: Arc<Log>) -> Self {
+    pub(crate) fn new(log: Arc<Log>) -> Self {
         Self { log, applied: 0 }
     }
 

@@ -5,8 +5,7 @@ mod accept_policy;
 mod bounds;
 mod deadlines;
 mod endings;
-mod hosts;
-mod lines;
+pub(crate) mod lines;
 mod talk;
 
 use std::io::{ErrorKind, Read, Write};

@@ -1,5 +1,6 @@
 //! A musterd process on ports of its own, ended when it is dropped.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,12 +20,27 @@ pub(crate) struct Daemon {
     /// Where consumers ask.
     pub(crate) http: SocketAddr,
     lines: Receiver<String>,
+    /// What it logged before the last line that was waited for, and nobody has asked for.
+    skipped: RefCell<Vec<String>>,
+}
+
+/// The flag that makes every daemon of the tests run its TCP workers on the host that
+/// `MUSTERD_TEST_TCP_RUNTIME` names; none: the daemon's own choice. It comes first, so that a test's
+/// own flag overrides it.
+fn runtime_flag() -> Option<String> {
+    let runtime = std::env::var("MUSTERD_TEST_TCP_RUNTIME").ok()?;
+    Some(format!("--tcp-runtime={runtime}"))
 }
 
 /// The daemon's binary with its standard streams closed or piped.
 pub(crate) fn command(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_musterd"));
-    command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(runtime_flag())
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -51,7 +67,7 @@ pub(crate) const ANYWHERE: [&str; 2] = ["--tcp-address=127.0.0.1:0", "--http-add
 /// [`command`], run by the program `by` with the arguments `with`.
 pub(crate) fn command_by(by: &str, with: &[&str], flags: &[&str]) -> Command {
     let mut command = Command::new(by);
-    command.args(with).arg(env!("CARGO_BIN_EXE_musterd")).args(flags);
+    command.args(with).arg(env!("CARGO_BIN_EXE_musterd")).args(runtime_flag()).args(flags);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -65,7 +81,11 @@ impl Daemon {
     /// Starts a daemon by `command`, whose standard streams are as those of [`command`], and waits
     /// until it listens.
     pub(crate) fn spawn(mut command: Command) -> Self {
-        let mut child = command.spawn().expect("the daemon's binary runs");
+        Self::attach(command.spawn().expect("the daemon's binary runs"))
+    }
+
+    /// Waits until a daemon that was spawned as by [`Daemon::spawn`] listens.
+    pub(crate) fn attach(mut child: Child) -> Self {
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (send, lines) = channel();
         thread::spawn(move || {
@@ -75,7 +95,8 @@ impl Daemon {
             }
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut daemon = Self { child, tcp: unknown, http: unknown, lines };
+        let mut daemon =
+            Self { child, tcp: unknown, http: unknown, lines, skipped: RefCell::default() };
         daemon.tcp = daemon.listening("TCP: listening on ");
         daemon.http = daemon.listening("HTTP: listening on ");
         daemon
@@ -87,11 +108,16 @@ impl Daemon {
         address.parse().expect("an address is logged")
     }
 
+    /// The log lines that [`Daemon::line_with`] has skipped, those of the start included.
+    pub(crate) fn earlier_lines(&self) -> Vec<String> {
+        self.skipped.borrow().clone()
+    }
+
     /// The next log line that contains `mark`, skipping others.
     pub(crate) fn line_with(&self, mark: &str) -> String {
         let clock = Clock::system();
         let deadline = clock.now() + DEADLINE;
-        let mut skipped = Vec::new();
+        let mut skipped = self.skipped.borrow_mut();
         loop {
             match self.lines.recv_timeout(deadline.since(clock.now())) {
                 Ok(line) if line.contains(mark) => return line,

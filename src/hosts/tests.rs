@@ -1,22 +1,25 @@
-//! The same conversations through every host: a bare thread, glommio with one and with several
-//! shards, may. The test's side is plain blocking sockets; a host that sleeps through an event
-//! shows as a read that times out.
+//! The same sessions on every host. The test's side is plain blocking sockets; a host that sleeps
+//! through an event shows as a read that times out.
 
 use std::collections::HashSet;
-use std::io::{self, BufRead, BufReader};
-use std::net::Shutdown;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::*;
 use crossbeam::channel::{Receiver, unbounded};
 
+use super::*;
+use crate::clock::Clock;
+use crate::connections::tests::lines::{Lines, Log};
 use crate::handler::CloseReason;
-use crate::{http, shard};
 
 /// What a blocking read waits for at most; only a broken host makes it so long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
+const OPTIONS: Options = Options { max_connections: 100_000, refusal: b"full\n", keepalive: None };
 
 struct Hosted {
-    running: Workers,
+    workers: Workers,
     exits: Receiver<WorkerExit>,
     address: SocketAddr,
     clock: Clock,
@@ -26,75 +29,56 @@ struct Hosted {
 
 type Spawn = fn(HostConfig, Arc<Log>) -> io::Result<Workers>;
 
-const HOSTS: [(&str, usize, Spawn); 4] = [
-    ("thread", 1, on_a_thread),
-    ("glommio", 1, on_glommio),
-    ("glommio", 3, on_glommio),
-    ("may", 2, on_may),
+const HOSTS: [(&str, usize, Spawn); 5] = [
+    ("thread", 1, |config, log| thread::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
+    ("thread", 3, |config, log| thread::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
+    ("glommio", 1, |config, log| glommio::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
+    ("glommio", 3, |config, log| glommio::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
+    ("may", 2, |config, log| may::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
 ];
 
-fn on_glommio(hosting: HostConfig, log: Arc<Log>) -> io::Result<Workers> {
-    shard::spawn(hosting, &crate::resources::cpus().unwrap(), move |_| Lines::new(Arc::clone(&log)))
-}
-
-fn on_may(hosting: HostConfig, log: Arc<Log>) -> io::Result<Workers> {
-    http::server::spawn(hosting, move |_| Lines::new(Arc::clone(&log)))
-}
-
-/// The simplest host there is: what loadgen or a test would do.
-fn on_a_thread(hosting: HostConfig, log: Arc<Log>) -> io::Result<Workers> {
-    let (mut inits, handles) = hosting.prepare()?;
-    let init = inits.remove(0);
-    let thread = std::thread::spawn(move || {
-        let exit_guard = init.exit_guard();
-        let mut table = init.table(Lines::new(log))?;
-        while table.turn(WAIT)? != Progress::Drained {}
-        exit_guard.say(&Ok(()));
-        Ok(())
-    });
-    Ok(Workers::new(handles, vec![Box::new(move || thread.join().unwrap())]))
-}
-
 impl Hosted {
-    fn start(tables: usize, spawn: Spawn) -> Self {
-        let (exits, told) = unbounded();
+    fn start(workers: usize, spawn: Spawn) -> Self {
+        let (exits, exited) = unbounded();
         let (counters, log) = (Arc::new(ConnectionCounters::default()), Arc::new(Log::default()));
-        let (listener, clock) = (listener(), Clock::system());
-        let address = listener.local_addr().unwrap();
-        let hosting = HostConfig {
-            tables,
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, clock) = (listener.local_addr().unwrap(), Clock::system());
+        let config = HostConfig {
+            name: "worker",
+            workers,
+            cpus: crate::resources::affinity().unwrap(),
             listener,
-            route: shard::by_peer(tables),
+            route: by_peer(workers),
             policy: None,
             options: OPTIONS,
             clock: clock.clone(),
             counters: Arc::clone(&counters),
             exits,
         };
-        let running = spawn(hosting, Arc::clone(&log)).unwrap();
-        Self { running, exits: told, address, clock, counters, log }
+        let workers = spawn(config, Arc::clone(&log)).unwrap();
+        Self { workers, exits: exited, address, clock, counters, log }
     }
 
     fn peer(&self) -> BufReader<TcpStream> {
         let peer = TcpStream::connect(self.address).unwrap();
-        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        peer.set_read_timeout(Some(TIMEOUT)).unwrap();
         peer.set_nodelay(true).unwrap();
         BufReader::new(peer)
     }
 
-    /// Stops, joins, and checks that every table said exit_guard and nothing is left open.
-    fn stop(self, tables: usize) {
-        self.running.stop(self.clock.now() + Duration::from_secs(3));
-        self.running.join().unwrap();
+    /// Stops, joins, and checks that every worker reported its end and nothing is left open.
+    fn stop(self, workers: usize) {
+        self.workers.stop(self.clock.now() + Duration::from_secs(3));
+        self.workers.join().unwrap();
         let ended: HashSet<_> = self
             .exits
             .try_iter()
             .map(|exit| {
                 exit.result.unwrap();
-                exit.table
+                exit.worker
             })
             .collect();
-        assert_eq!(ended, (0..tables).collect());
+        assert_eq!(ended, (0..workers).collect());
         assert_eq!((self.counters.open(), self.counters.queued_output()), (0, 0));
     }
 }
@@ -108,16 +92,16 @@ fn ask(peer: &mut BufReader<TcpStream>, sent: &str) -> String {
 
 #[expect(clippy::print_stderr, reason = "a case that fails is named with its host")]
 fn check(case: impl Fn(&Hosted)) {
-    for (name, tables, spawn) in HOSTS {
-        eprintln!("{name}, {tables} tables");
-        let hosted = Hosted::start(tables, spawn);
+    for (name, workers, spawn) in HOSTS {
+        eprintln!("{name}, {workers} workers");
+        let hosted = Hosted::start(workers, spawn);
         case(&hosted);
-        hosted.stop(tables);
+        hosted.stop(workers);
     }
 }
 
 #[test]
-fn many_peers_one_command_at_a_time() {
+fn many_peers_with_one_command_in_flight() {
     check(|hosted| {
         let mut peers: Vec<_> = (0..100).map(|_| hosted.peer()).collect();
         for round in 0..20 {
@@ -131,7 +115,7 @@ fn many_peers_one_command_at_a_time() {
 }
 
 #[test]
-fn pipelined_and_large() {
+fn pipelined_commands_and_large_replies() {
     check(|hosted| {
         let mut peer = hosted.peer();
         let lines: String = (0..20_000).map(|line| format!("echo {line}\n")).collect();
@@ -167,7 +151,7 @@ fn a_burst_of_short_connections() {
 }
 
 #[test]
-fn a_panic_leaves_the_host_alone() {
+fn a_panic_in_a_handler_does_not_end_its_worker() {
     check(|hosted| {
         let mut bad = hosted.peer();
         let mut got = Vec::new();
@@ -182,14 +166,14 @@ fn a_panic_leaves_the_host_alone() {
 }
 
 #[test]
-fn a_stop_with_silent_half_open_and_busy_peers() {
+fn stop_with_silent_half_open_and_busy_peers() {
     check(|hosted| {
         let mut busy = hosted.peer();
         let silent: Vec<_> = (0..5).map(|_| hosted.peer()).collect();
         let mut half = hosted.peer();
         assert_eq!(ask(&mut half, "echo one\necho hal"), "one\n");
         assert_eq!(ask(&mut busy, "echo now\nbig 20000000\n"), "now\n");
-        hosted.running.stop(hosted.clock.now() + PATIENCE);
+        hosted.workers.stop(hosted.clock.now() + TIMEOUT);
         let mut rest = Vec::new();
         busy.read_to_end(&mut rest).unwrap();
         assert_eq!(rest.len(), 20_000_000);
@@ -202,17 +186,17 @@ fn a_stop_with_silent_half_open_and_busy_peers() {
             6,
             "half a line is still waited for"
         );
-        hosted.running.stop(hosted.clock.now());
+        hosted.workers.stop(hosted.clock.now());
         half.read_to_end(&mut rest).unwrap();
         assert!(rest.is_empty(), "ended without a word");
     });
 }
 
-/// The three ways into a parked table: a socket, the mailbox (each accepted connection of another
-/// table, and the stop), the timer. A host that sleeps too deeply does not acknowledge; one that does
-/// not sleep takes turns without end.
+/// The three ways to wake a parked worker: a socket, the message queue (each connection accepted for
+/// another worker, and the stop), the timer. A host that misses one does not answer; one that does not
+/// park iterates without end.
 #[test]
-fn a_parked_host_wakes_for_sockets_mail_and_time() {
+fn a_parked_worker_wakes_for_sockets_messages_and_timers() {
     check(|hosted| {
         let mut peer = hosted.peer();
         for round in 0..30 {
@@ -221,28 +205,29 @@ fn a_parked_host_wakes_for_sockets_mail_and_time() {
             // Nothing comes for longer than a host lingers, so that it parks.
             peer.get_ref().set_read_timeout(Some(Duration::from_millis(40))).unwrap();
             assert!(peer.fill_buf().is_err());
-            peer.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+            peer.get_ref().set_read_timeout(Some(TIMEOUT)).unwrap();
         }
         let before = hosted.counters.turns.get();
         assert_eq!(ask(&mut peer, "nap\n"), "late\n");
-        let turns = hosted.counters.turns.get() - before;
-        // Turns of before may be told now, up to 64 a table; one that does not sleep takes thousands.
-        assert!(turns < 300, "{turns} turns for one nap: the host does not sleep");
+        let iterations = hosted.counters.turns.get() - before;
+        // Iterations from before may be counted now, up to 64 a worker; without a park there are
+        // thousands.
+        assert!(iterations < 300, "{iterations} iterations for one nap: the worker does not park");
     });
 }
 
-/// A table that fails is told by whoever hosts it, and takes its peers along.
+/// Its peers lose their connections without a word.
 #[test]
-fn a_table_that_dies_is_told() {
-    for (name, tables, spawn) in &HOSTS[1..] {
-        let hosted = Hosted::start(*tables, *spawn);
+fn a_worker_that_panics_is_reported() {
+    for (name, workers, spawn) in HOSTS {
+        let hosted = Hosted::start(workers, spawn);
         hosted.log.poison();
         let mut peer = hosted.peer();
         peer.get_mut().write_all(b"echo last\n").unwrap();
-        let exit = hosted.exits.recv_timeout(PATIENCE).unwrap();
+        let exit = hosted.exits.recv_timeout(TIMEOUT).unwrap();
         assert!(exit.result.is_err(), "{name}");
-        hosted.running.stop(hosted.clock.now());
-        assert!(hosted.running.join().is_err(), "{name}");
+        hosted.workers.stop(hosted.clock.now());
+        assert!(hosted.workers.join().is_err(), "{name}");
         assert_eq!(hosted.log.endings(), Vec::<CloseReason>::new());
     }
 }

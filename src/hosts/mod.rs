@@ -1,0 +1,263 @@
+//! Hosts: the runtimes that run event loops, one file each: [`glommio`], [`may`] and a plain
+//! [`thread`]. Each has one function, `spawn`, which starts a worker per event loop from a
+//! [`HostConfig`] and gives back the running [`Workers`]. Stopping, reporting the end of a worker
+//! and the watchdog's wake-ups work the same on all, since they go through the event loop itself.
+//!
+//! Must not: know a protocol. `spawn` is called on the main thread; a [`WorkerInit`] moves to the
+//! worker that it describes.
+
+pub mod glommio;
+pub mod may;
+#[cfg(test)]
+mod tests;
+pub mod thread;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use crossbeam::channel::Sender;
+
+use crate::access::AcceptPolicy;
+use crate::clock::{Clock, Timestamp};
+use crate::connections::{
+    Acceptor, ConnectionCounters, EventLoop, LoopFds, LoopHandle, LoopMessage, Options, Route,
+};
+use crate::handler::ConnectionHandler;
+
+/// Which host runs the TCP workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// [`glommio`].
+    Glommio,
+    /// [`thread`].
+    Thread,
+}
+
+/// What a host needs to run the workers of one listener.
+pub struct HostConfig {
+    /// The name of the worker threads; each adds its index.
+    pub name: &'static str,
+    /// How many workers; at least one.
+    pub workers: usize,
+    /// The CPUs that workers are pinned to, in order and again from the first; empty: the kernel
+    /// places them. Only glommio pins.
+    pub cpus: Vec<usize>,
+    /// Bound already. The first worker accepts for all.
+    pub listener: TcpListener,
+    /// Which worker a peer's connection goes to.
+    pub route: Route,
+    /// Who may connect; none: everyone.
+    pub policy: Option<AcceptPolicy>,
+    /// The same for every worker.
+    pub options: Options,
+    /// The time for every worker.
+    pub clock: Clock,
+    /// Where every worker counts.
+    pub counters: Arc<ConnectionCounters>,
+    /// Told when a worker ends, for whatever reason. If nobody asked it to, the process should end
+    /// too, since the worker's peers hang.
+    pub exits: Sender<WorkerExit>,
+}
+
+/// The end of a worker.
+#[derive(Debug)]
+pub struct WorkerExit {
+    /// Its index.
+    pub worker: usize,
+    /// Ok after a stop that was asked for.
+    pub result: io::Result<()>,
+}
+
+/// Workers that run.
+pub struct Workers {
+    handles: Vec<LoopHandle>,
+    joins: Vec<Join>,
+}
+
+/// Waits for the end of one worker.
+type Join = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// Everything a worker needs, on its way to the thread that will run it.
+struct WorkerInit {
+    name: &'static str,
+    index: usize,
+    fds: LoopFds,
+    /// Only the first worker has it.
+    acceptor: Option<Acceptor>,
+    options: Options,
+    clock: Clock,
+    counters: Arc<ConnectionCounters>,
+    exits: Sender<WorkerExit>,
+}
+
+/// Reports the end of a worker when it is dropped, so also after a panic.
+struct ExitGuard {
+    worker: usize,
+    exits: Sender<WorkerExit>,
+    result: io::Result<()>,
+}
+
+/// Spreads peers over workers by a hash of their address and port. The hash differs from run to
+/// run, so that no peer can choose its worker.
+#[must_use]
+pub fn by_peer(workers: usize) -> Route {
+    let hasher = ahash::RandomState::new();
+    let workers = workers.max(1) as u64;
+    Box::new(move |peer: SocketAddr| {
+        usize::try_from(hasher.hash_one(peer) % workers).expect("less than a number of workers")
+    })
+}
+
+/// Gives each worker in turn a connection.
+#[must_use]
+pub fn round_robin(workers: usize) -> Route {
+    let mut order = (0..workers.max(1)).cycle();
+    Box::new(move |_: SocketAddr| order.next().unwrap_or(0))
+}
+
+impl HostConfig {
+    /// Opens the descriptors of every worker and starts each by `spawn`. When one cannot be
+    /// started, stops those that run and waits for their end.
+    fn start(self, mut spawn: impl FnMut(WorkerInit) -> io::Result<Join>) -> io::Result<Workers> {
+        let clock = self.clock.clone();
+        let (inits, handles) = self.prepare()?;
+        let mut workers = Workers { handles, joins: Vec::new() };
+        for init in inits {
+            match spawn(init) {
+                Ok(join) => workers.joins.push(join),
+                Err(error) => {
+                    workers.stop(clock.now());
+                    let _ = workers.join(); // the first failure is the one to report
+                    return Err(error);
+                }
+            }
+        }
+        Ok(workers)
+    }
+
+    fn prepare(self) -> io::Result<(Vec<WorkerInit>, Vec<LoopHandle>)> {
+        let fds = (0..self.workers).map(|_| LoopFds::new()).collect::<io::Result<Vec<_>>>()?;
+        let handles: Vec<_> = fds.iter().map(LoopFds::handle).collect();
+        let keepalive = self.options.keepalive;
+        let acceptor = Acceptor::new(self.listener, handles.clone(), 0, self.route, keepalive)?;
+        let mut acceptor = Some(acceptor.behind(self.policy));
+        let inits = fds.into_iter().enumerate().map(|(index, fds)| WorkerInit {
+            name: self.name,
+            index,
+            fds,
+            acceptor: acceptor.take(),
+            options: self.options,
+            clock: self.clock.clone(),
+            counters: Arc::clone(&self.counters),
+            exits: self.exits.clone(),
+        });
+        Ok((inits.collect(), handles))
+    }
+}
+
+impl WorkerInit {
+    /// The name of its thread.
+    fn name(&self) -> String {
+        format!("{}-{}", self.name, self.index)
+    }
+
+    fn exit_guard(&self) -> ExitGuard {
+        ExitGuard { worker: self.index, exits: self.exits.clone(), result: Err(panicked()) }
+    }
+
+    /// The event loop, on the thread that runs it.
+    fn event_loop<H: ConnectionHandler>(self, handler: H) -> io::Result<EventLoop<H>> {
+        let mut event_loop =
+            EventLoop::new(self.fds, handler, self.options, self.counters, self.clock);
+        if let Some(acceptor) = self.acceptor {
+            event_loop.listen(acceptor)?;
+        }
+        Ok(event_loop)
+    }
+
+    /// The whole life of a worker whose `drive` blocks until its event loop is drained.
+    fn run<H: ConnectionHandler>(
+        self,
+        make: impl FnOnce(usize) -> H,
+        drive: impl FnOnce(EventLoop<H>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let exit_guard = self.exit_guard();
+        let handler = make(self.index);
+        let result = self.event_loop(handler).and_then(drive);
+        exit_guard.report(&result);
+        result
+    }
+}
+
+/// What is reported of a worker that ended in a panic.
+fn panicked() -> io::Error {
+    io::Error::other("a worker ended in a panic")
+}
+
+impl ExitGuard {
+    /// The worker has ended without a panic.
+    fn report(mut self, result: &io::Result<()>) {
+        self.result = match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+    }
+}
+
+impl Drop for ExitGuard {
+    fn drop(&mut self) {
+        let result = std::mem::replace(&mut self.result, Ok(()));
+        // It fails when nobody waits for it any more.
+        let _ = self.exits.send(WorkerExit { worker: self.worker, result });
+    }
+}
+
+impl Workers {
+    /// What messages go to, one for each worker, in order.
+    #[must_use]
+    pub fn handles(&self) -> &[LoopHandle] {
+        &self.handles
+    }
+
+    /// Asks every worker to stop accepting, to close what is idle, to finish what is in flight and
+    /// to close the rest at `deadline`.
+    pub fn stop(&self, deadline: Timestamp) {
+        for handle in &self.handles {
+            handle.send(LoopMessage::Stop { deadline });
+        }
+    }
+
+    /// Waits for the end of every worker.
+    ///
+    /// # Errors
+    /// The first failure of a worker or its host.
+    pub fn join(self) -> io::Result<()> {
+        let ends: Vec<_> = self.joins.into_iter().map(|join| join()).collect();
+        ends.into_iter().collect()
+    }
+}
+
+impl Runtime {
+    /// Its name as `--tcp-runtime` and the metrics have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Glommio => "glommio",
+            Self::Thread => "thread",
+        }
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers").field("handles", &self.handles).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HostConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostConfig").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}

@@ -1,3 +1,0 @@
-//! The may host.
-
-pub mod server;
