@@ -11,6 +11,7 @@
 
 mod actors;
 mod cli;
+mod clock;
 mod commands;
 mod engine;
 mod input;

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use musterd::clock::Timestamp;
+use crate::clock::Timestamp;
 use testkit::wire;
 
 use super::check;
@@ -107,11 +107,8 @@ impl ClosedLoop {
     }
 
     fn data(&mut self, bytes: &[u8], io: &mut Io<'_>) {
-        let valid = if op(io) == ClosedOp::Lookup {
-            self.responses(bytes, io)
-        } else {
-            self.replies(bytes, io)
-        };
+        let http = op(io) == ClosedOp::Lookup;
+        let valid = if http { self.responses(bytes, io) } else { self.replies(bytes, io) };
         if !valid {
             io.stats.count(Count::Wrong, 1);
             io.action = Action::Close;

@@ -3,7 +3,7 @@
 //!
 //! Must not: touch a socket, read a clock or know a kind of actor.
 
-use musterd::clock::Timestamp;
+use crate::clock::Timestamp;
 
 use super::shared::Shared;
 use crate::measure::interval::Interval;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use musterd::clock::Timestamp;
+use crate::clock::Timestamp;
 
 use super::io::{Action, Event, Io, Port};
 use super::requests::Request;

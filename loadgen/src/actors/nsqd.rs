@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use musterd::clock::Timestamp;
+use crate::clock::Timestamp;
 use testkit::wire;
 
 use super::io::{Action, Event, Io, Port};

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use musterd::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 

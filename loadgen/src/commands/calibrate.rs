@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::process::{Process, free_ports};
 use super::run::{ProgressView, RunSpec, run};
 use super::static_server;
-use crate::input::human_duration::{HumanDuration, show};
-use crate::input::scenario::{Arrivals, Scenario};
+use crate::input::human_duration::{HumanDuration, show_micros};
+use crate::input::scenario::Scenario;
 use crate::input::target::Target;
 use crate::input::{Error, fail};
 use crate::measure::ops::{Count, Delay, Op};
@@ -70,38 +70,30 @@ pub(crate) fn calibrate(
     match maximum {
         Some(rate) => say(&format!(
             "\nmaximum: {rate:.0} lookups/s with {threads} threads, on the same machine as the static server"
-        ))?,
-        None => {
-            return fail(
-                "not even 1,000 lookups/s: the machine is busy with other work; stop it and try again",
-            );
-        }
+        ))
+        .map(|()| 0),
+        None => fail(
+            "not even 1,000 lookups/s: the machine is busy with other work; stop it and try again",
+        ),
     }
-    Ok(0)
 }
 
 fn scenario(step: Duration) -> Result<Scenario, Error> {
-    let text = "about = 'the generator against a static server'\nduration = '3s'\nunchecked = true\n[topics]\ncount = 100\n";
+    let text = "about = 'the generator against a static server'\nduration = '3s'\nunchecked = true
+[topics]\ncount = 100\n[[arrivals]]\nconnections = 64\nrate = [['0s', 1.0]]\nqueue = 1000";
     let mut scenario = Scenario::parse("calibrate", text)?;
     scenario.duration = HumanDuration(step);
-    scenario.arrivals.push(Arrivals {
-        connections: 64,
-        rate: vec![(HumanDuration(Duration::ZERO), 1.0)],
-        queue: 1000,
-        missing: false,
-    });
     Ok(scenario)
 }
 
 fn line(rate: f64, results: &Results) -> String {
     let lookup = results.corrected(Op::Lookup);
-    let time = |micros| show(Duration::from_micros(micros));
     format!(
         "{rate:>10.0} {:>10.0} {:>10} {:>10} {:>10} {:>10.2} {:>12.2}",
         results.lookup_rate(),
-        time(lookup.at("p50")),
-        time(lookup.at("p99")),
-        time(results.delay(Delay::Lag).unwrap_or_default().at("p99")),
+        show_micros(lookup.at("p50")),
+        show_micros(lookup.at("p99")),
+        show_micros(results.delay(Delay::Lag).unwrap_or_default().at("p99")),
         results.generator.cores,
         results.server.unwrap_or_default().cores
     )

@@ -48,13 +48,10 @@ pub(crate) fn reachable(target: Target) -> Result<(), Error> {
             target.tcp
         ));
     }
-    match get(target.http, "/ping") {
-        Some(_) => Ok(()),
-        None => fail(format!(
-            "http://{}/ping is not answered; is --http the lookupd's HTTP address?",
-            target.http
-        )),
-    }
+    let http = target.http;
+    get(http, "/ping").map(drop).ok_or_else(|| {
+        Error(format!("http://{http}/ping is not answered; is --http the lookupd's HTTP address?"))
+    })
 }
 
 /// The machine and the target.
@@ -79,7 +76,7 @@ pub(crate) fn describe(target: Target, threads: usize, command: Option<&str>) ->
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         threads,
         arguments: std::env::args().skip(1).collect(),
-        began: musterd::clock::Clock::system().now().unix_nanos() as f64 / 1e9,
+        began: crate::clock::Clock::system().now().unix_nanos() as f64 / 1e9,
     }
 }
 

@@ -3,11 +3,9 @@
 //!
 //! Must not: print.
 
-use std::time::Duration;
-
 use super::run::{ProgressView, RunSpec, run};
 use crate::input::Error;
-use crate::input::human_duration::show;
+use crate::input::human_duration::show_micros;
 use crate::input::scenario::{Closed, ClosedOp, Scenario};
 use crate::measure::ops::Op;
 
@@ -35,28 +33,25 @@ pub(crate) fn peak(
         for depth in depths {
             spec.scenario.closed = Some(Closed { connections, depth: *depth, op: *op });
             let results = run(spec, view)?;
-            let (kind, name) = match op {
-                ClosedOp::Ping => (Op::Ping, "ping"),
-                ClosedOp::Register => (Op::Register, "register"),
-                ClosedOp::Lookup => (Op::Lookup, "lookup"),
+            let op = match op {
+                ClosedOp::Ping => Op::Ping,
+                ClosedOp::Register => Op::Register,
+                ClosedOp::Lookup => Op::Lookup,
             };
-            let latency = results.corrected(kind);
+            let latency = results.corrected(op);
             let count = latency.count as f64;
             let cost = results.server.map_or_else(
                 || "-".to_owned(),
                 |server| format!("{:.1}", server.cpu * 1e6 / count.max(1.0)),
             );
-            let time = |micros| show(Duration::from_micros(micros));
-            let note = if results.generator_health.bottleneck {
-                "  generator was the bottleneck"
-            } else {
-                ""
-            };
+            let bottleneck = results.generator_health.bottleneck;
+            let note = if bottleneck { "  generator was the bottleneck" } else { "" };
             say(&format!(
-                "{name:<9} {connections:>6} {depth:>6} {:>11.0} {:>10} {:>10} {cost:>12} {:>11.2}{note}",
+                "{:<9} {connections:>6} {depth:>6} {:>11.0} {:>10} {:>10} {cost:>12} {:>11.2}{note}",
+                op.name(),
                 count / results.duration.as_secs_f64(),
-                time(latency.at("p50")),
-                time(latency.at("p99")),
+                show_micros(latency.at("p50")),
+                show_micros(latency.at("p99")),
                 results.generator.cores
             ))?;
             worst = worst.max(results.exit());

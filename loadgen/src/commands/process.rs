@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use musterd::clock::Clock;
+use crate::clock::Clock;
 
 use crate::input::target::Target;
 use crate::input::{Error, fail};

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use musterd::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 
 use super::collector::Collector;
 use super::environment;
@@ -89,7 +89,7 @@ struct Run<'a> {
     clock: Clock,
     seconds: usize,
     killed: Option<Timestamp>,
-    started_again: bool,
+    restarted: bool,
 }
 
 /// Runs the scenario to its end.
@@ -122,15 +122,9 @@ pub(crate) fn run(spec: &mut RunSpec, view: &mut dyn ProgressView) -> Result<Res
         .collect::<std::io::Result<_>>()
         .map_err(system)?;
     drop(sender);
-    let mut run = Run {
-        spec,
-        shared,
-        collector: Collector::new(reports),
-        clock,
-        seconds: 0,
-        killed: None,
-        started_again: false,
-    };
+    let collector = Collector::new(reports);
+    let mut run =
+        Run { spec, shared, collector, clock, seconds: 0, killed: None, restarted: false };
     let finished = run.run_phases(view);
     run.shared.stop();
     let ended = join(threads);
@@ -241,10 +235,10 @@ impl Run<'_> {
             self.killed = Some(now);
         }
         if let Some(killed) = self.killed
-            && !self.started_again
+            && !self.restarted
             && now >= killed + restart.down.0
         {
-            self.started_again = true;
+            self.restarted = true;
             process.spawn_again()?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use musterd::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 
 use super::process::{Process, get, request};
 use super::run::{ProgressView, RunSpec, run};
@@ -176,14 +176,8 @@ pub(crate) fn soak(
     };
     let clock = Clock::system();
     let http = spec.target.http;
-    let monitor = Monitor {
-        pid,
-        http,
-        started: clock.now(),
-        clock,
-        state: Mutex::default(),
-        stopped: AtomicBool::new(false),
-    };
+    let (state, stopped) = (Mutex::default(), AtomicBool::new(false));
+    let monitor = Monitor { pid, http, started: clock.now(), clock, state, stopped };
     monitor.set_stage(0, "before");
     monitor.wait_until_stable();
     let nodes = get(http, "/nodes");

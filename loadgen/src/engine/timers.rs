@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use musterd::clock::Timestamp;
+use crate::clock::Timestamp;
 
 /// The deadlines of one thread's actors.
 #[derive(Debug)]

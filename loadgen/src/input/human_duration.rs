@@ -42,6 +42,11 @@ pub(crate) fn show(duration: Duration) -> String {
     }
 }
 
+/// Microseconds as a person reads them.
+pub(crate) fn show_micros(micros: u64) -> String {
+    show(Duration::from_micros(micros))
+}
+
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

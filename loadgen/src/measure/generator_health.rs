@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::interval::Interval;
+use super::interval::{Interval, Micros};
 use super::ops::Delay;
 use crate::input::human_duration::show;
 
@@ -37,16 +37,13 @@ pub(crate) fn check_generator(
     max_lag: Option<Duration>,
 ) -> GeneratorHealth {
     let mut reasons = Vec::new();
-    let lag = total.delays.get(&Delay::Lag).map_or(0, |lag| lag.value_at_quantile(0.99));
-    let lag = Duration::from_micros(lag);
+    let p99 = |lag: &Micros| Duration::from_micros(lag.value_at_quantile(0.99));
+    let lag = total.delays.get(&Delay::Lag).map_or(Duration::ZERO, p99);
     if let Some(max_lag) = max_lag
         && lag > max_lag
     {
-        reasons.push(format!(
-            "its scheduling lag, p99, was {} (limit {})",
-            show(lag),
-            show(max_lag)
-        ));
+        let (lag, max_lag) = (show(lag), show(max_lag));
+        reasons.push(format!("its scheduling lag, p99, was {lag} (limit {max_lag})"));
     }
     let busy = seconds.iter().filter(|second| second.busy >= BUSY).count();
     if busy >= 2 && busy * 10 > seconds.len() {

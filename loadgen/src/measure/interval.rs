@@ -2,8 +2,8 @@
 //!
 //! Must not: hold more than its own second; the run's totals are sums of these.
 
+use crate::clock::Timestamp;
 use hdrhistogram::Histogram;
-use musterd::clock::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

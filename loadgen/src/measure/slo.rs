@@ -129,7 +129,7 @@ impl Stat {
 }
 
 /// Microseconds as a person reads them; infinite means that it did not happen.
-pub(crate) fn show_micros(micros: f64) -> String {
+pub(crate) fn show_value(micros: f64) -> String {
     match Duration::try_from_secs_f64(micros.max(0.0) / 1e6) {
         Ok(duration) => human_duration::show(duration),
         Err(_) => "not by the end".to_owned(),
@@ -139,8 +139,8 @@ pub(crate) fn show_micros(micros: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
     use crate::measure::interval::RequestTimes;
-    use musterd::clock::Timestamp;
 
     #[test]
     fn thresholds_are_compared_with_the_measurements() {
@@ -169,7 +169,7 @@ mod tests {
             let recovery = Recovery { registered, ..Recovery::default() };
             assert_eq!(slo.check(&total, Some(&recovery)).met, met, "{registered:?}");
         }
-        assert_eq!(show_micros(f64::INFINITY), "not by the end");
+        assert_eq!(show_value(f64::INFINITY), "not by the end");
     }
 
     #[test]

@@ -11,7 +11,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use musterd::clock::Timestamp;
+use crate::clock::Timestamp;
 
 /// Later than anything: it has not happened.
 const NOT_YET: Timestamp = Timestamp::NEVER;

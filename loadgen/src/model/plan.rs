@@ -158,11 +158,8 @@ impl Plan {
     fn add_nsqds(&mut self, group: &Nsqds, rng: &mut Rng) {
         for number in 0..group.count {
             let id = index(self.nsqds.len());
-            let topics = if group.own {
-                self.own_topics(group.topics)
-            } else {
-                self.shared_topics(group.topics, rng)
-            };
+            let (own, count) = (group.own, group.topics);
+            let topics = if own { self.own_topics(count) } else { self.shared_topics(count, rng) };
             for topic in &topics {
                 self.producers[*topic as usize].push(id);
             }

@@ -25,12 +25,13 @@ pub(crate) fn write(results: &Results, directory: &Path) -> Result<String, Error
     // The name of a scenario file is its path; the results are named after its stem.
     let name = Path::new(&results.scenario).file_stem().unwrap_or_default().to_string_lossy();
     let path = |ending: &str| directory.join(format!("{name}.{ending}"));
-    let text =
-        serde_json::to_string_pretty(&json::json(results)).map_err(|error| failed(&error))?;
-    std::fs::write(path("json"), text).map_err(|error| failed(&error))?;
-    std::fs::write(path("hlog"), hlog(results).map_err(|error| failed(&error))?)
-        .map_err(|error| failed(&error))?;
-    std::fs::write(path("html"), html::html(results)).map_err(|error| failed(&error))?;
+    for (ending, content) in [
+        ("json", format!("{:#}", json::json(results)).into_bytes()),
+        ("hlog", hlog(results).map_err(|error| failed(&error))?),
+        ("html", html::html(results).into_bytes()),
+    ] {
+        std::fs::write(path(ending), content).map_err(|error| failed(&error))?;
+    }
     Ok(format!("report: {} (and .json, .hlog beside it)", path("html").display()))
 }
 

@@ -5,14 +5,13 @@
 
 use std::io::{IsTerminal as _, Stdout, Write as _, stdout};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 
 use crate::actors::shared::{Gauges, Shared};
 use crate::commands::collector::Collector;
 use crate::commands::run::{Phase, ProgressView};
-use crate::input::human_duration::show;
+use crate::input::human_duration::show_micros;
 use crate::measure::interval::Interval;
 use crate::measure::ops::{Count, Delay, Op};
 
@@ -29,23 +28,16 @@ pub(crate) struct Live {
     head: String,
     /// Wrong answers and errors since the start of the run.
     faults: [u64; 2],
-    /// The number of seconds that are counted in `faults`.
-    counted_seconds: usize,
+    /// The number of seconds whose faults are in `faults`.
+    counted: usize,
 }
 
 impl Live {
     /// A view whose first line is `head`.
     pub(crate) fn new(head: String) -> Self {
         let out = stdout();
-        Self {
-            terminal: out.is_terminal(),
-            plain: true,
-            out,
-            drawn: 0,
-            head,
-            faults: [0; 2],
-            counted_seconds: 0,
-        }
+        let terminal = out.is_terminal();
+        Self { out, terminal, plain: true, drawn: 0, head, faults: [0; 2], counted: 0 }
     }
 
     /// The same without plain lines, for commands that print a line for each of many runs.
@@ -74,12 +66,12 @@ impl Live {
     }
 
     fn count_faults(&mut self, intervals: &[Interval]) {
-        for interval in intervals.get(self.counted_seconds..).unwrap_or_default() {
+        for interval in intervals.get(self.counted..).unwrap_or_default() {
             self.faults[0] += interval.sum(&Count::WRONG_ANSWERS);
             self.faults[0] = self.faults[0].saturating_sub(interval.counted(Count::Excused));
             self.faults[1] += interval.sum(&Count::ERRORS);
         }
-        self.counted_seconds = intervals.len().max(self.counted_seconds);
+        self.counted = intervals.len().max(self.counted);
     }
 }
 
@@ -103,7 +95,7 @@ impl ProgressView for Live {
 
     fn finished(&mut self) {
         // The view may show another run.
-        (self.faults, self.counted_seconds) = ([0; 2], 0);
+        (self.faults, self.counted) = ([0; 2], 0);
         if self.terminal {
             self.erase();
             let _ = self.out.flush();
@@ -139,7 +131,7 @@ fn lines(
         ),
         format!(
             "wrong answers {wrong}, errors {errors}, late {late}, dropped {dropped}; own lag p99 {}, busy {:.0} %",
-            show(Duration::from_micros(lag)),
+            show_micros(lag),
             last.busy * 100.0
         ),
     ]
@@ -150,13 +142,13 @@ fn latency(name: &str, last: &Interval, ops: &[Op]) -> String {
     ops.iter()
         .filter_map(|op| last.latencies.get(op))
         .for_each(|latency| sum += &latency.corrected);
-    let at = |quantile| show(Duration::from_micros(sum.value_at_quantile(quantile)));
+    let at = |quantile| show_micros(sum.value_at_quantile(quantile));
     format!(
         "{name:<7}{:>7}/s  p50 {}  p99 {}  max {}",
         sum.len(),
         at(0.5),
         at(0.99),
-        show(Duration::from_micros(sum.max()))
+        show_micros(sum.max())
     )
 }
 

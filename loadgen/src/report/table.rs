@@ -2,13 +2,13 @@
 //!
 //! Must not: print.
 
-use crate::input::human_duration::show;
+use crate::input::human_duration::{show, show_micros};
 use crate::measure::ops::{Count, Delay, Op};
 use crate::measure::recovery::Recovery;
 use crate::measure::results::{Results, Summary};
-use crate::measure::slo::show_micros;
+use crate::measure::slo::show_value;
+use crate::measure::usage::Usage;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 /// The results as lines of text.
 pub(crate) fn table(results: &Results) -> String {
@@ -47,7 +47,7 @@ fn latencies(results: &Results, out: &mut String) {
 fn row(name: &str, summary: &Summary, out: &mut String) {
     let _ = write!(out, "{name:<24}{:>10}", summary.count);
     for at in ["p50", "p90", "p99", "p99_9", "max"] {
-        let _ = write!(out, "{:>11}", show(Duration::from_micros(summary.at(at))));
+        let _ = write!(out, "{:>11}", show_micros(summary.at(at)));
     }
     out.push('\n');
 }
@@ -102,24 +102,22 @@ oracle: {checked} answers checked · {missing} missing · {stale} stale · {extr
 fn costs(results: &Results, out: &mut String) {
     let mega = |bytes: u64| bytes as f64 / 1_048_576.0;
     if let Some(server) = &results.server {
+        let Usage { cpu, cores, .. } = server;
         let _ = writeln!(
             out,
-            "target:    {:.2} s CPU ({:.2} cores) · {:.1} MB, peak {:.1} MB",
-            server.cpu,
-            server.cores,
+            "target:    {cpu:.2} s CPU ({cores:.2} cores) · {:.1} MB, peak {:.1} MB",
             mega(server.resident),
             mega(server.peak)
         );
     }
-    let generator = &results.generator;
-    let per_actor = generator.resident as f64 / results.actors.max(1) as f64 / 1024.0;
+    let Usage { cpu, cores, peak, resident } = results.generator;
+    let actors = results.actors.max(1) as f64;
     let _ = writeln!(
         out,
-        "generator: {:.2} s CPU ({:.2} cores) · peak {:.1} MB · {per_actor:.2} KB and {:.1} µs of CPU a second per actor",
-        generator.cpu,
-        generator.cores,
-        mega(generator.peak),
-        generator.cores * 1e6 / results.actors.max(1) as f64
+        "generator: {cpu:.2} s CPU ({cores:.2} cores) · peak {:.1} MB · {:.2} KB and {:.1} µs of CPU a second per actor",
+        mega(peak),
+        resident as f64 / actors / 1024.0,
+        cores * 1e6 / actors
     );
 }
 
@@ -127,8 +125,7 @@ fn outcomes(results: &Results, out: &mut String) {
     for outcome in &results.slo {
         let mark = if outcome.met { "met   " } else { "MISSED" };
         let count = Count::ALL.iter().any(|count| outcome.slo.starts_with(count.name()));
-        let value =
-            if count { format!("{:.0}", outcome.value) } else { show_micros(outcome.value) };
+        let value = if count { format!("{:.0}", outcome.value) } else { show_value(outcome.value) };
         let _ = writeln!(out, "slo {mark} {} (was {value})", outcome.slo);
     }
     for reason in &results.generator_health.reasons {

@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use musterd::clock::{Clock, Timestamp};
-use musterd::protocol::{encode, peer_info::PeerInfo};
+use crate::clock::{Clock, Timestamp};
 use testkit::wire::{self, HTTP_PORT, VERSION};
 
 use crate::input::target::Target;
@@ -112,8 +111,9 @@ fn commands(state: &State, peer: &str, mut stream: TcpStream) -> Option<()> {
                 reader.read_exact(&mut length).ok()?;
                 let mut body = vec![0; u32::from_be_bytes(length) as usize];
                 reader.read_exact(&mut body).ok()?;
-                host = PeerInfo::decode(&body).ok()?.broadcast_address.into();
-                stream.write_all(&encode::identify_response("fake", "fake", 1, 1)).ok()?;
+                let info: serde_json::Value = serde_json::from_slice(&body).ok()?;
+                host = info["broadcast_address"].as_str()?.to_owned();
+                stream.write_all(b"\0\0\0\x02{}").ok()?;
                 continue;
             }
             ["REGISTER", topic, ..] => register(state, peer, topic, &host),

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::actors::shared::Shared;
+use crate::clock::Clock;
 use crate::input::scenario::Scenario;
 use crate::input::target::Target;
 use crate::measure::interval::Interval;
 use crate::model::oracle::ListedProducers;
-use musterd::clock::Clock;
 
 const ALONE: &str = "about = 'one nsqd'\nduration = '60s'\n[topics]\ncount = 1\nchannels = 2\n[[nsqds]]\ncount = 1\ntopics = 1\n";
 
@@ -33,7 +33,7 @@ impl Fixture {
         let now = Timestamp::from_unix_nanos(1_000_000_000_000);
         let target = Target::new("127.0.0.1:1", "127.0.0.1:2", false).expect("loopback");
         let plan = Plan::generate(&scenario);
-        let shared = Shared::new(plan, target, Clock::manual(now), 1).expect("an eventfd");
+        let shared = Shared::new(plan, target, Clock::fixed(now), 1).expect("an eventfd");
         Self { shared, nsqd: Nsqd::new(0, 1), stats: Interval::default(), now }
     }
 
