@@ -1,4 +1,4 @@
-"""Figures to Markdown: what was aimed at and what came, and every median with its spread."""
+"""Renders the figures as Markdown: the targets and whether they are met, and all medians with ranges."""
 
 from pathlib import Path
 from statistics import median
@@ -17,12 +17,12 @@ def at_least(figure, limit):
 
 
 def absolute(figure, limit):
-    """A target: our figure is at most `limit`, whatever the others do."""
+    """A target: our figure is at most `limit`, independent of the others."""
     return figure, limit, None, figure
 
 
 def within(figure, limit, other):
-    """A target: our figure is at most `limit` times another one of ours."""
+    """A target: our figure is at most `limit` times another of our figures."""
     return figure, limit, OURS, other
 
 
@@ -67,24 +67,24 @@ def number(value):
     return f"{value:.3g}"
 
 
-def middle(figures, name, figure):
+def median_of(figures, name, figure):
     values = figures.get(name, {}).get(figure)
     return median(values) if values else None
 
 
-def judged(figures, target):
+def target_row(figures, target):
     """A row of the table of targets, or None when it was not measured."""
     figure, limit, other, beside = target
-    ours = middle(figures, OURS, figure)
-    theirs = middle(figures, other, beside) if other else 1
+    ours = median_of(figures, OURS, figure)
+    theirs = median_of(figures, other, beside) if other else 1
     if ours is None or not theirs:
         return None
-    came = ours / theirs
-    met = came >= -limit if limit < 0 else came <= limit
+    ratio = ours / theirs
+    met = ratio >= -limit if limit < 0 else ratio <= limit
     sign = "≥" if limit < 0 else "≤"
     basis = "" if other is None else f" × {other if other != OURS else beside.partition(':')[0]}"
     return [figure, f"{sign} {abs(limit):g}{basis}", number(ours),
-            number(theirs) if other else "", number(came), "met" if met else "**missed**"]
+            number(theirs) if other else "", number(ratio), "met" if met else "**missed**"]
 
 
 def table(head, rows):
@@ -92,7 +92,7 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def shown(values):
+def median_and_range(values):
     if not values:
         return ""
     if len(values) == 1:
@@ -100,38 +100,39 @@ def shown(values):
     return f"{number(median(values))} ({number(min(values))}–{number(max(values))})"
 
 
-def every(figures):
-    """All figures beside each other, medians with their spread."""
+def all_figures(figures):
+    """All figures of all servers, medians with their range."""
     names = [name for name in (GO, OURS, "http-epoll", "http-may", "tcp-epoll", "tcp-glommio") if name in figures]
     order = dict.fromkeys(figure for name in names for figure in figures[name])
-    rows = [[figure, *(shown(figures[name].get(figure)) for name in names)] for figure in order]
+    rows = [[figure, *(median_and_range(figures[name].get(figure)) for name in names)] for figure in order]
     return table(["", *names], rows)
 
 
 def quick(figures):
-    """The table of the first comparison: both, and the ratio."""
+    """The table of `--quick`: both lookupds, and the ratio."""
     order = dict.fromkeys(figure for own in figures.values() for figure in own)
     rows = []
     for figure in order:
-        theirs, ours = middle(figures, GO, figure), middle(figures, OURS, figure)
+        theirs, ours = median_of(figures, GO, figure), median_of(figures, OURS, figure)
         ratio = f"{ours / theirs:.3g}" if theirs and ours is not None else ""
         rows.append([figure, *("" if value is None else number(value) for value in (theirs, ours)), ratio])
     return table(["", GO, OURS, "ratio"], rows)
 
 
 def full(saved):
-    """The whole page; what a person has to say about the figures is in notes.md."""
+    """The whole page. The text about the figures that a person writes is in notes.md."""
     notes = (Path(__file__).resolve().parent / "notes.md").read_text()
     figures = saved["figures"]
-    rows = [row for row in (judged(figures, target) for target in targets()) if row]
+    rows = [row for row in (target_row(figures, target) for target in targets()) if row]
     about = "\n".join(f"- {label}: {text}" for label, text in saved["about"].items())
-    return f"""# What musterd costs, beside nsqlookupd v1.3.0 and servers that do nothing
+    return f"""# The cost of musterd compared with nsqlookupd v1.3.0 and baseline servers
 
-Written by `benches/compare`: every contender alone with its load on one machine, each scenario in a
-fresh server, rounds interleaved; medians, and the spread of the rounds in parentheses. CPU is the
-server's own user and system time per operation, from `/proc/PID/stat`. `http-epoll` and `http-may`
-answer a body of the same size without looking at the request, `tcp-epoll` and `tcp-glommio` answer `OK`
-to every line. A herd that is not cleaned up in the time that was waited shows that time.
+Generated by `benches/compare`. Each server runs alone with its load generator on one machine, freshly
+started for each scenario, and the servers alternate within each round. Figures are medians, with the
+range of the rounds in parentheses. CPU is the server's user and system time per operation, from
+`/proc/PID/stat`. The baselines do no work: `http-epoll` and `http-may` answer a body of the same size
+without parsing the request, `tcp-epoll` and `tcp-glommio` answer `OK` to every line. A herd that is
+not cleaned up before the timeout shows the timeout.
 
 {about}
 
@@ -139,8 +140,8 @@ to every line. A herd that is not cleaned up in the time that was waited shows t
 
 {table(["figure", "target", "musterd", "against", "ratio", ""], rows)}
 
-## Every figure
+## All figures
 
-{every(figures)}
+{all_figures(figures)}
 
 {notes}"""
