@@ -137,7 +137,7 @@ fn pipelined_commands_and_large_replies() {
 }
 
 #[test]
-fn a_burst_of_short_connections() {
+fn short_connections_in_a_burst_are_served() {
     check(|hosted| {
         for number in 0..300 {
             let mut peer = hosted.peer();
@@ -151,7 +151,7 @@ fn a_burst_of_short_connections() {
 }
 
 #[test]
-fn a_panic_in_a_handler_does_not_end_its_worker() {
+fn panic_in_a_handler_does_not_end_its_worker() {
     check(|hosted| {
         let mut bad = hosted.peer();
         let mut got = Vec::new();
@@ -196,7 +196,7 @@ fn stop_with_silent_half_open_and_busy_peers() {
 /// another worker, and the stop), the timer. A host that misses one does not answer; one that does not
 /// park iterates without end.
 #[test]
-fn a_parked_worker_wakes_for_sockets_messages_and_timers() {
+fn parked_worker_wakes_for_sockets_messages_and_timers() {
     check(|hosted| {
         let mut peer = hosted.peer();
         for round in 0..30 {
@@ -218,7 +218,7 @@ fn a_parked_worker_wakes_for_sockets_messages_and_timers() {
 
 /// Its peers lose their connections without a word.
 #[test]
-fn a_worker_that_panics_is_reported() {
+fn worker_that_panics_is_reported() {
     for (name, workers, spawn) in HOSTS {
         let hosted = Hosted::start(workers, spawn);
         hosted.log.poison();

@@ -1,7 +1,7 @@
 //! How many CPUs the process may use: by its affinity mask, and by the CPU quotas of its cgroups.
 //!
-//! A container with a quota of one CPU on a machine of many sees all of them in its mask; a worker for
-//! each would only take turns at being throttled.
+//! A container with a quota of one CPU on a machine of many sees all of them in its mask; workers for
+//! all of them would only be throttled.
 //!
 //! Must not: fail where there are no cgroups. Read on the main thread, at start.
 

@@ -11,7 +11,7 @@ use crate::support::{Daemon, HttpClient, Nsqd, eventually};
 /// A busy machine takes the CPU away at any moment: here, hundreds of times, for longer than any
 /// preemption timer of the runtimes. Nobody may be left waiting afterwards.
 #[test]
-fn a_daemon_that_is_stopped_and_continued_at_any_moment_goes_on() {
+fn daemon_serves_after_sigstop_and_sigcont_at_any_moment() {
     let daemon = Daemon::start(&["--shards=2"]);
     let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -46,16 +46,16 @@ fn reset(stream: TcpStream) {
 }
 
 #[test]
-fn a_reset_in_the_middle_of_anything_leaves_nothing_behind() {
+fn reset_at_any_point_leaves_nothing_behind() {
     let daemon = Daemon::start(&[]);
     let body = r#"{"version":"1","tcp_port":1,"http_port":2,"broadcast_address":"b"}"#;
     let length = u32::try_from(body.len()).expect("small").to_be_bytes();
     let head = [b"  V1IDENTIFY\n", &length[..], body.as_bytes()].concat();
-    let dialogue =
+    let commands =
         [&head[..], b"REGISTER t c\nPING\nUNREGISTER t c\nREGISTER u#ephemeral\n"].concat();
-    for cut in 0..=dialogue.len() {
+    for cut in 0..=commands.len() {
         let mut nsqd = Nsqd::connect(daemon.tcp);
-        nsqd.send(&dialogue[..cut]);
+        nsqd.send(&commands[..cut]);
         reset(nsqd.stream);
     }
     let request =
@@ -77,7 +77,7 @@ fn a_reset_in_the_middle_of_anything_leaves_nothing_behind() {
 }
 
 #[test]
-fn who_pinged_while_the_daemon_was_stopped_was_not_silent() {
+fn nsqd_that_pinged_during_sigstop_stays_active() {
     let daemon = Daemon::start(&["--inactive-producer-timeout=500ms"]);
     let mut nsqd = Nsqd::identified(daemon.tcp, "a");
     nsqd.command("REGISTER t");
@@ -92,7 +92,7 @@ fn who_pinged_while_the_daemon_was_stopped_was_not_silent() {
 }
 
 #[test]
-fn a_daemon_stopped_for_longer_than_the_timeout_loses_only_those_who_were_silent() {
+fn sigstop_longer_than_the_timeout_drops_only_silent_nsqds() {
     let daemon = Daemon::start(&["--inactive-producer-timeout=500ms", "--shards=2"]);
     let join = |number: usize| {
         let mut nsqd = Nsqd::identified(daemon.tcp, &format!("{number:02}"));

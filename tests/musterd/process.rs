@@ -5,21 +5,21 @@ use std::net::TcpListener;
 use crate::support::{Daemon, HttpClient, command, run};
 
 #[test]
-fn version_names_both() {
+fn version_prints_both_versions() {
     let (code, stdout, stderr) = run(&["-version"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains(env!("CARGO_PKG_VERSION")) && stdout.contains("1.3.0"), "{stdout}");
 }
 
 #[test]
-fn a_wrong_command_line_is_go_s_exit_2() {
+fn wrong_command_line_exits_with_2_as_in_go() {
     let (code, _, stderr) = run(&["-nope"]);
     assert_eq!(code, Some(2));
     assert!(stderr.starts_with("flag provided but not defined: -nope\n"), "{stderr}");
 }
 
 #[test]
-fn what_cannot_start_says_why_in_one_line_and_exits_1() {
+fn failed_start_is_one_fatal_line_and_exit_code_1() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = taken.local_addr().expect("bound").to_string();
     let free = "127.0.0.1:0";
@@ -40,7 +40,7 @@ fn what_cannot_start_says_why_in_one_line_and_exits_1() {
 }
 
 #[test]
-fn it_runs_on_without_a_stderr() {
+fn closed_stderr_does_not_end_the_daemon() {
     let mut child = command(&["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"]);
     let mut child = child.spawn().expect("the daemon's binary runs");
     // journald has gone: whoever reads the log closes it.
@@ -60,7 +60,7 @@ fn it_runs_on_without_a_stderr() {
 }
 
 #[test]
-fn the_log_is_nsqlookupd_s() {
+fn log_lines_are_those_of_nsqlookupd() {
     let daemon = Daemon::start(&["-log-prefix=[x] "]);
     let mut nsqd = crate::support::Nsqd::identified(daemon.tcp, "a");
     nsqd.command("REGISTER t c");
@@ -84,7 +84,7 @@ fn the_log_is_nsqlookupd_s() {
 }
 
 #[test]
-fn who_changes_something_over_http_is_logged_and_who_reads_is_not() {
+fn http_writes_are_logged_and_successful_reads_are_not() {
     let daemon = Daemon::start(&[]);
     let mut http = HttpClient::connect(daemon.http);
     assert!(http.request("GET", "/lookup?topic=t").status.contains(" 404 "));
@@ -92,15 +92,15 @@ fn who_changes_something_over_http_is_logged_and_who_reads_is_not() {
     assert!(http.request("GET", "/lookup?topic=t").status.contains(" 200 "));
     assert!(http.request("POST", "/topic/delete?topic=t").status.contains(" 200 "));
     let log = daemon.stop();
-    let told = |words: &str| log.iter().any(|line| line.contains(words));
-    assert!(told("INFO: 404 GET /lookup?topic=t (127.0.0.1:"), "{log:?}");
-    assert!(told("INFO: 200 POST /topic/create?topic=t (127.0.0.1:"), "{log:?}");
-    assert!(told("INFO: 200 POST /topic/delete?topic=t (127.0.0.1:"), "{log:?}");
-    assert!(!told("200 GET"), "{log:?}");
+    let logged = |words: &str| log.iter().any(|line| line.contains(words));
+    assert!(logged("INFO: 404 GET /lookup?topic=t (127.0.0.1:"), "{log:?}");
+    assert!(logged("INFO: 200 POST /topic/create?topic=t (127.0.0.1:"), "{log:?}");
+    assert!(logged("INFO: 200 POST /topic/delete?topic=t (127.0.0.1:"), "{log:?}");
+    assert!(!logged("200 GET"), "{log:?}");
 }
 
 #[test]
-fn what_is_counted_is_shown() {
+fn metrics_show_what_was_counted() {
     let daemon = Daemon::start(&[]);
     let mut nsqd = crate::support::Nsqd::identified(daemon.tcp, "a");
     nsqd.command("REGISTER t c");

@@ -1,5 +1,5 @@
-//! What a container or an operator withholds from the process: it serves on plain threads, or says in
-//! one line what is missing, and ends.
+//! What a container or an operator denies to the process: the daemon serves on plain threads, with fewer
+//! workers, or says in one line what is missing, and ends.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -52,21 +52,21 @@ fn assert_fatal(done: &Output, remedy: &str) {
 /// The daemon serves both ports on plain threads, has said why in one line, and stops in order.
 fn assert_serves_on_threads(child: Child, reason: &str) {
     let daemon = Daemon::attach(child);
-    let said = daemon.earlier_lines();
-    let about: Vec<_> = said.iter().filter(|line| line.contains("instead of glommio")).collect();
+    let lines = daemon.earlier_lines();
+    let about: Vec<_> = lines.iter().filter(|line| line.contains("instead of glommio")).collect();
     let wanted = |line: &str| line.contains("TCP: thread instead") && line.contains(reason);
-    assert!(matches!(about[..], [line] if wanted(line)), "{reason}: {said:#?}");
+    assert!(matches!(about[..], [line] if wanted(line)), "{reason}: {lines:#?}");
     let mut nsqd = Nsqd::identified(daemon.tcp, "a");
     nsqd.command("REGISTER t c");
     assert!(HttpClient::connect(daemon.http).get("/lookup?topic=t").contains("nsqd-a.example"));
     let metrics = HttpClient::connect(daemon.http).get("/metrics");
     assert!(metrics.contains("\nmusterd_tcp_runtime{runtime=\"thread\"} 1\n"), "{metrics}");
     let rest = daemon.stop();
-    assert!(!rest.iter().chain(&said).any(|line| line.contains("PANIC")), "{said:#?} {rest:#?}");
+    assert!(!rest.iter().chain(&lines).any(|line| line.contains("PANIC")), "{lines:#?} {rest:#?}");
 }
 
 #[test]
-fn refused_io_uring_is_served_around_on_plain_threads() {
+fn denied_io_uring_falls_back_to_the_thread_host() {
     let auto = || command(&[&ANYWHERE[..], &["--tcp-runtime=auto"]].concat());
     for error in [Errno::PERM, Errno::ACCESS, Errno::NOSYS, Errno::NOMEM, Errno::INVAL] {
         for (name, call) in IO_URING {
@@ -82,7 +82,7 @@ fn refused_io_uring_is_served_around_on_plain_threads() {
 }
 
 #[test]
-fn refused_io_uring_with_glommio_asked_for_is_one_line_with_its_remedy() {
+fn denied_io_uring_with_glommio_asked_for_is_one_fatal_line() {
     let glommio = || command(&[&ANYWHERE[..], &["--tcp-runtime=glommio"]].concat());
     let errors = [
         (Errno::PERM, "kernel.io_uring_disabled=0"),
@@ -103,7 +103,7 @@ fn refused_io_uring_with_glommio_asked_for_is_one_line_with_its_remedy() {
 }
 
 #[test]
-fn little_lockable_memory_is_served_around_on_plain_threads() {
+fn little_lockable_memory_falls_back_to_the_thread_host() {
     for limit in ["-l 64", "-l 0"] {
         let child = limited(limit, &["--tcp-runtime=auto"]).spawn().expect("a shell");
         assert_serves_on_threads(child, "LimitMEMLOCK=");
@@ -113,28 +113,28 @@ fn little_lockable_memory_is_served_around_on_plain_threads() {
 }
 
 #[test]
-fn too_few_descriptors_are_one_line_with_its_remedy() {
-    let told = limited("-n 100", &[]).output().expect("a shell");
+fn too_few_descriptors_are_one_fatal_line() {
+    let done = limited("-n 100", &[]).output().expect("a shell");
     for remedy in ["LimitNOFILE=", "--shards and --http-workers (32 for each worker)"] {
-        assert_fatal(&told, remedy);
+        assert_fatal(&done, remedy);
     }
     // What the line says is enough is enough.
-    let told = String::from_utf8_lossy(&told.stderr);
-    let (before, _) = told.split_once(" file descriptors are needed").expect("said above");
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    let (before, _) = stderr.split_once(" file descriptors are needed").expect("asserted above");
     let needed = before.rsplit(' ').next().expect("a number");
     let daemon = Daemon::spawn(limited(&format!("-n {needed}"), &[]));
     assert_eq!(HttpClient::connect(daemon.http).get("/ping"), "OK");
 }
 
 #[test]
-fn workers_shrink_before_too_few_descriptors_refuse_the_start() {
+fn workers_shrink_before_too_few_descriptors_fail_the_start() {
     // 64 for the daemon and 32 for each of three workers are the least.
     let daemon = Daemon::spawn(limited("-n 170", &[]));
     assert_eq!(HttpClient::connect(daemon.http).get("/ping"), "OK");
-    let said = daemon.earlier_lines();
+    let lines = daemon.earlier_lines();
     assert!(
-        said.iter().any(|line| line.contains("TCP: ") && line.contains(" 1 worker, ")),
-        "{said:?}"
+        lines.iter().any(|line| line.contains("TCP: ") && line.contains(" 1 worker, ")),
+        "{lines:?}"
     );
     let done = limited("-n 170", &["--shards=2"]).output().expect("a shell");
     assert_fatal(&done, "--shards");
@@ -182,7 +182,7 @@ fn cpu_quota_of_one_core_starts_one_tcp_worker() {
     let script = "echo $$ > \"$0\" && exec \"$@\"";
     let procs = cgroup.0.join("cgroup.procs").display().to_string();
     let daemon = Daemon::spawn(command_by("sh", &["-c", script, &procs], &ANYWHERE));
-    let said = daemon.earlier_lines();
+    let lines = daemon.earlier_lines();
     let cpus = std::thread::available_parallelism().expect("known").get();
     let source = if cpus > 1 {
         "as the CPU quota of the cgroup allows"
@@ -190,8 +190,8 @@ fn cpu_quota_of_one_core_starts_one_tcp_worker() {
         "one per CPU of the affinity"
     };
     let wanted = format!(", 1 worker, {source}");
-    assert!(said.iter().any(|line| line.contains("TCP: ") && line.contains(&wanted)), "{said:?}");
+    assert!(lines.iter().any(|line| line.contains("TCP: ") && line.contains(&wanted)), "{lines:?}");
     let least = |line: &String| line.contains("HTTP: ") && line.contains("2 workers, the least");
-    assert!(said.iter().any(least), "{said:?}");
+    assert!(lines.iter().any(least), "{lines:?}");
     daemon.stop();
 }

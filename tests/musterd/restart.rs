@@ -1,4 +1,4 @@
-//! The daemon is killed without a word and started again at once, under many nsqds.
+//! The daemon is killed and started again at once, under many nsqds.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ fn all_of(topic: usize) -> Vec<usize> {
 /// nsqds notice at their next PING and come back; here all of them at once, which is worse. The
 /// ports are full of the dead daemon's connections, and nobody's registration may be lost.
 #[test]
-fn a_thousand_nsqds_come_back_to_a_daemon_that_was_killed() {
+fn thousand_nsqds_register_again_after_kill_and_restart() {
     // A login's usual 1,024 descriptors would not do for this process.
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -30,7 +30,7 @@ fn check(signal: Signal, flags: &[&str]) {
 }
 
 #[test]
-fn term_and_int_end_it_in_order_whatever_the_peers_do() {
+fn sigterm_and_sigint_exit_with_0_whatever_the_peers_do() {
     for shards in ["--shards=1", "--shards=2"] {
         check(Signal::TERM, &[shards]);
         check(Signal::INT, &[shards]);
@@ -38,7 +38,7 @@ fn term_and_int_end_it_in_order_whatever_the_peers_do() {
 }
 
 #[test]
-fn hup_does_not_end_it() {
+fn sighup_does_not_end_the_daemon() {
     let daemon = Daemon::start(&[]);
     daemon.signal(Signal::HUP);
     daemon.line_with("SIGHUP");
@@ -46,7 +46,7 @@ fn hup_does_not_end_it() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn second_signal_ends_the_daemon_at_once() {
     let mut daemon = Daemon::start(&[]);
     // Half a request keeps the first signal waiting.
     let mut client = HttpClient::connect(daemon.http);
@@ -59,7 +59,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn what_is_in_flight_is_finished() {
+fn requests_in_flight_are_finished_at_shutdown() {
     let mut daemon = Daemon::start(&[]);
     let mut nsqd = Nsqd::identified(daemon.tcp, "a");
     let mut client = HttpClient::connect(daemon.http);
