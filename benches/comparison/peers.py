@@ -23,6 +23,7 @@ def build(lto=False, already=False):
         subprocess.run(words, cwd=ROOT, check=True)
     interop = subprocess.run([ROOT / "tests/interop/build"], check=True, text=True, stdout=subprocess.PIPE)
     programs = {name: target / profile / name for name in ("musterd", "baselines", "driver")}
+    programs["musterd-thread"] = programs["musterd"]
     return programs | {"nsqlookupd": Path(interop.stdout.strip()) / "nsqlookupd"}
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from statistics import median
 
-GO, OURS = "nsqlookupd", "musterd"
+GO, OURS, THREAD = "nsqlookupd", "musterd", "musterd-thread"
 
 
 def against(figure, limit, over=GO):
@@ -102,10 +102,26 @@ def median_and_range(values):
 
 def all_figures(figures):
     """All figures of all servers, medians with their range."""
-    names = [name for name in (GO, OURS, "http-epoll", "http-may", "tcp-epoll", "tcp-glommio") if name in figures]
+    names = [name for name in (GO, OURS, THREAD, "http-epoll", "http-may", "tcp-epoll", "tcp-glommio") if name in figures]
     order = dict.fromkeys(figure for name in names for figure in figures[name])
     rows = [[figure, *(median_and_range(figures[name].get(figure)) for name in names)] for figure in order]
     return table(["", *names], rows)
+
+
+def hosts(figures):
+    """Both hosts of the TCP workers: medians and their ratio; empty where one was not measured."""
+    both = [(figure, middle(figures, OURS, figure), middle(figures, THREAD, figure))
+            for figure in figures.get(THREAD, {})]
+    rows = [[figure, number(ours), number(thread), number(thread / ours)] for figure, ours, thread in both if ours]
+    if not rows:
+        return ""
+    return f"""## The two hosts of the TCP workers
+
+`musterd` runs them on glommio, `musterd-thread` on plain threads (`--tcp-runtime=thread`).
+
+{table(["figure", "glommio", "thread", "thread ÷ glommio"], rows)}
+
+"""
 
 
 def quick(figures):
@@ -140,7 +156,7 @@ not cleaned up before the timeout shows the timeout.
 
 {table(["figure", "target", "musterd", "against", "ratio", ""], rows)}
 
-## All figures
+{hosts(figures)}## All figures
 
 {all_figures(figures)}
 

@@ -26,6 +26,8 @@ ROOM = {
     "tcp": ("--max-tcp-connections=12000", "--max-http-connections=4000"),
     "http": ("--max-tcp-connections=4000", "--max-http-connections=12000"),
 }
+# The flags of each way to run musterd's TCP workers.
+MUSTERDS = {"musterd": (), "musterd-thread": ("--tcp-runtime=thread",)}
 TCP_BASELINES = ("tcp-epoll", "tcp-glommio")
 TCP_LOADS = {
     "ping": {"kind": "ping"},
@@ -44,8 +46,8 @@ class Lab:
 
     def lookupd(self, name, *flags, many="tcp"):
         """A fresh lookupd, with room for 10,000 connections on the side `many`."""
-        room = ROOM[many] if name == "musterd" else ()
-        return Server.lookupd(self.programs[name], *room, *flags)
+        own = (*ROOM[many], *MUSTERDS[name]) if name in MUSTERDS else ()
+        return Server.lookupd(self.programs[name], *own, *flags)
 
     def tcp(self, name, *flags):
         """A fresh lookupd, or a TCP baseline."""
@@ -135,7 +137,7 @@ def commands(lab, name):
 
 def one_shard(lab, name):
     """One command in flight against one thread: a raw loop has no more, and a shard is one."""
-    flags = ("--shards=1",) if name == "musterd" else ()
+    flags = ("--shards=1",) if name in MUSTERDS else ()
     for load in TCP_LOADS:
         yield f"{load}, 1 in flight, 1 thread: CPU, µs", commanded(lab, name, load, 1, *flags)[0]
 
