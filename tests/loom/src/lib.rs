@@ -1,25 +1,26 @@
-//! The daemon's own `published.rs`, compiled against loom's atomics; and the same with bugs planted.
+//! The daemon's own `src/published`, compiled against loom's atomics, and copies of it with one fault
+//! each, which the tests must find.
 //!
-//! Must not: change a line of what it proves. `tests/slow loom` runs it; without
-//! `--cfg crossbeam_loom` there is nothing here.
+//! `tests/slow loom` runs it; without `--cfg crossbeam_loom` it is empty. Must not: change a line of
+//! the code under test.
 #![cfg(crossbeam_loom)]
 
-// published.rs says `crossbeam::epoch`; the umbrella crate does not build under loom.
+// `src/published` imports `crossbeam::epoch`; the crate `crossbeam` does not build under loom.
 extern crate self as crossbeam;
 pub use crossbeam_epoch as epoch;
 
-pub mod planted;
+pub mod faults;
 #[path = "../../../src/published/mod.rs"]
 pub mod published;
-#[path = "../../../src/striped_counter.rs"]
+#[path = "../../../src/metrics/striped_counter.rs"]
 mod striped_counter;
 
-/// What `published` uses of the room.
+/// What `published` uses of the daemon's `metrics`.
 pub mod metrics {
     pub use crate::striped_counter::StripedCounter;
 }
 
-/// A published value, by either kind.
+/// A published value: `Published`, or one with a fault.
 pub trait Cell<T>: Send + Sync + 'static {
     /// Publishes the first value.
     fn new(value: T) -> Self;

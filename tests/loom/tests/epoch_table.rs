@@ -1,5 +1,5 @@
-//! Every interleaving of a writer that adds, rebuilds and removes, and a reader: what stays is
-//! always found, and nothing is seen after it is destroyed.
+//! Every interleaving of a reader and a writer that inserts, rebuilds and removes: a permanent value
+//! is always found, and no value is read after it is destroyed.
 #![cfg(crossbeam_loom)]
 
 use std::sync::Arc as Shared;
@@ -8,9 +8,9 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 use musterd_loom::published::flush;
-use musterd_loom::published::epoch_table::{StoredHash, EpochTable};
+use musterd_loom::published::epoch_table::{EpochTable, StoredHash};
 
-/// A value that loom watches, written when it is made and when it dies.
+/// A value whose accesses loom checks, written when it is made and when it is destroyed.
 struct Canary {
     hash: u64,
     payload: UnsafeCell<u64>,
@@ -28,9 +28,9 @@ impl Canary {
     }
 
     fn check(&self) {
-        // SAFETY: nobody writes until it is destroyed; that is what is proved.
+        // SAFETY: nobody writes until it is destroyed; loom checks exactly that.
         let payload = self.payload.with(|payload| unsafe { *payload });
-        assert_eq!(payload, self.hash, "a dead value was read");
+        assert_eq!(payload, self.hash, "a destroyed value was read");
     }
 }
 
@@ -47,55 +47,55 @@ impl StoredHash for Canary {
     }
 }
 
-/// Is there from the beginning to the end.
-const STAYS: u64 = 0;
-/// Comes and goes. Wants the same cell as `STAYS` in tables of 4 and of 8.
-const GUEST: u64 = 8;
-/// Comes last, and finds the first table of 4 cells half full.
+/// In the table from the beginning to the end.
+const PERMANENT: u64 = 0;
+/// Inserted and removed. Has the same first cell as `PERMANENT` in tables of 4 and of 8.
+const TEMPORARY: u64 = 8;
+/// Inserted last, when the first table of 4 cells is half full.
 const LAST: u64 = 3;
 
 fn find(table: &EpochTable<Canary>, hash: u64) -> bool {
     table.find(hash, |_| true, |found| found.inspect(|canary| canary.check()).is_some())
 }
 
-/// A writer, and a thread that reads in one way.
+/// Runs a writer, and a thread that reads with `read`.
 fn check(read: fn(&EpochTable<Canary>)) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(move || {
         let table = Arc::new(EpochTable::default());
-        table.insert(Canary::new(STAYS));
+        table.insert(Canary::new(PERMANENT));
         let reader = thread::spawn({
             let table = Arc::clone(&table);
             move || read(&table)
         });
-        table.insert(Canary::new(GUEST));
+        table.insert(Canary::new(TEMPORARY));
         table.insert(Canary::new(LAST));
-        assert!(table.remove(GUEST, |_| true));
-        // Three epochs on, what was retired is destroyed if nobody holds it.
+        assert!(table.remove(TEMPORARY, |_| true));
+        // Three epochs later, what was retired is destroyed unless a reader is pinned.
         (0..3).for_each(|_| flush());
-        reader.join().expect("the reader saw only living values");
-        assert!(find(&table, LAST) && !find(&table, GUEST));
+        reader.join().expect("the reader read only live values");
+        assert!(find(&table, LAST) && !find(&table, TEMPORARY));
     });
 }
 
-/// A walk over the table sees what stays, and nothing that is dead.
+/// Visiting all values finds the permanent one, and no destroyed one.
 #[test]
-fn a_walk_holds_in_every_interleaving() {
+fn visiting_all_values_is_sound_in_every_interleaving() {
     check(|table| {
-        let mut stays = 0;
+        let mut found = 0;
         table.each(|canary| {
             canary.check();
-            stays += usize::from(canary.hash == STAYS);
+            found += usize::from(canary.hash == PERMANENT);
         });
-        assert_eq!(stays, 1, "what stays was not visited once");
+        assert_eq!(found, 1, "the permanent value was not visited once");
     });
 }
 
 #[test]
-fn hashed_holds_in_every_interleaving() {
+fn finding_a_value_is_sound_in_every_interleaving() {
     check(|table| {
-        find(table, GUEST);
-        assert!(find(table, STAYS), "what stays was not found");
+        find(table, TEMPORARY);
+        assert!(find(table, PERMANENT), "the permanent value was not found");
     });
 }

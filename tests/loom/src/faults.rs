@@ -1,8 +1,8 @@
-//! `Published` with one mistake each: what the model must find, or it proves nothing.
+//! `Published` with one fault each. If loom did not find them, its tests would prove nothing.
 //!
-//! A swap without Release is not among them: the fence in `epoch::pin` orders what precedes it
-//! anyway. Must not: be used for anything else. None frees memory in time: the mistake shows in the
-//! canary and not in the allocator.
+//! A swap without Release is not among them: the fence in `epoch::pin` orders the writes before it
+//! anyway. The faults run destructors too early but leak the memory, so that loom's cell in the value
+//! shows them and not the allocator. Must not: be used for anything else.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use crossbeam_epoch::{self as epoch, Atomic, Owned};
 
 use crate::Cell;
 
-macro_rules! planted {
+macro_rules! faulty {
     ($(#[$doc:meta])* $name:ident, $publish:expr, $read:expr) => {
         $(#[$doc])*
         pub struct $name<T>(Atomic<T>);
@@ -47,31 +47,31 @@ fn read<T, R>(cell: &Atomic<T>, read: impl FnOnce(&T) -> R, ordering: Ordering) 
 }
 
 fn unpinned<T, R>(cell: &Atomic<T>, read: impl FnOnce(&T) -> R) -> R {
-    // SAFETY: none; that is the mistake.
+    // SAFETY: none; that is the fault.
     read(unsafe { cell.load(Ordering::Acquire, epoch::unprotected()).deref() })
 }
 
-planted! {
+faulty! {
     /// The reader's load does not acquire what the writer released.
     RelaxedLoad,
     |cell, value| publish(cell, value),
-    |cell, then| read(cell, then, Ordering::Relaxed)
+    |cell, reader| read(cell, reader, Ordering::Relaxed)
 }
 
-planted! {
-    /// The old value is destroyed at once, whoever reads it.
+faulty! {
+    /// The old value is destroyed at once, even while it is read.
     EagerDrop,
     |cell: &Atomic<T>, value| {
         let guard = epoch::pin();
         let old = cell.swap(Owned::new(value), Ordering::AcqRel, &guard);
-        // SAFETY: none; that is the mistake. The memory itself is leaked.
+        // SAFETY: none; that is the fault. The memory itself is leaked.
         unsafe { std::ptr::drop_in_place(old.as_raw().cast_mut()) };
     },
-    |cell, then| read(cell, then, Ordering::Acquire)
+    |cell, reader| read(cell, reader, Ordering::Acquire)
 }
 
-planted! {
-    /// The reader does not pin, so that nothing keeps what it reads.
+faulty! {
+    /// The reader does not pin, so that the value may be destroyed while it is read.
     UnpinnedRead,
     |cell: &Atomic<T>, value| {
         let guard = epoch::pin();
@@ -84,5 +84,5 @@ planted! {
         // SAFETY: the value is `Send`, and the address outlives everything.
         unsafe { guard.defer_unchecked(destroy) };
     },
-    |cell, then| unpinned(cell, then)
+    |cell, reader| unpinned(cell, reader)
 }
