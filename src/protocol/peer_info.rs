@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use simd_json::{Node, StaticNode};
+use simd_json::{Buffers, Node, StaticNode};
 
 use super::decode::{CommandError, ErrorCode};
 use super::json;
@@ -94,17 +94,22 @@ impl PeerInfo {
     }
 }
 
+/// The deepest nesting that Go's `encoding/json` reads.
+const MAX_DEPTH: usize = 10_000;
+
 /// Parses by Go's rules: keys in any case, the last duplicate wins, null changes nothing, unknown
 /// keys are ignored with any value.
 fn parse(body: &[u8]) -> Option<PeerInfo> {
-    // simd-json takes a NUL behind a number for its end. JSON allows no raw control characters but
-    // these, inside and outside of strings. The fold has no early exit, so that it is vectorised.
+    // JSON allows no raw control characters but these, inside and outside of strings. Checked here,
+    // since simd-json before 0.19 took a NUL behind a number for its end. The fold has no early exit,
+    // so that it is vectorised.
     let is_control = |byte: u8| (byte < b' ') & !matches!(byte, b'\t' | b'\n' | b'\r');
     if body.iter().fold(false, |found, &byte| found | is_control(byte)) {
         return None;
     }
     let mut text = with_replacement_characters(body).into_owned();
-    let tape = simd_json::to_tape(&mut text).ok()?;
+    let mut buffers = Buffers::with_max_depth(text.len(), MAX_DEPTH);
+    let tape = simd_json::to_tape_with_buffers(&mut text, &mut buffers).ok()?;
     let mut peer_info = PeerInfo::default();
     let (root, mut rest) = tape.0.split_first()?;
     let members = match root {
@@ -212,6 +217,7 @@ fn code_unit(text: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits;
     use proptest::prelude::*;
 
     const BASE: &str = r#""version":"1","tcp_port":1,"http_port":2,"broadcast_address":"b""#;
@@ -284,6 +290,8 @@ mod tests {
             br#""hostname":"\x""#,
             br#""a":01"#,
             br#""a":[1,]"#,
+            br#""a":9223372036854775807-2"#,
+            br#""a":99999999999999999999x"#,
         ];
         for extra in members {
             assert_eq!(
@@ -293,6 +301,16 @@ mod tests {
                 String::from_utf8_lossy(extra)
             );
         }
+    }
+
+    #[test]
+    fn nesting_is_limited_as_in_go() {
+        let nested =
+            |depth| with(format!("\"a\":{}{}", "[".repeat(depth), "]".repeat(depth)).as_bytes());
+        // The object is one level itself.
+        assert!(nested(MAX_DEPTH - 1).is_ok());
+        assert!(nested(MAX_DEPTH).is_err());
+        assert!(nested(limits::IDENTIFY_BODY / 2 - 100).is_err());
     }
 
     proptest! {
