@@ -1,5 +1,5 @@
-//! What a change of the registry costs, published at once: the worst case of one nsqd with one
-//! command in flight and nobody to share its commit with.
+//! What a change of the registry costs that is published at once: the worst case, one nsqd with one
+//! command in flight, whose commit publishes nothing else.
 
 mod support;
 
@@ -10,7 +10,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 
 use support::{Fleet, topic_name};
 
-/// How many producers the topic has before another comes or goes.
+/// How many producers the topic has before another registers or leaves.
 const WIDTHS: [usize; 4] = [10, 1_000, 10_000, 50_000];
 
 /// One more producer of a topic, and the same one less.
@@ -18,22 +18,22 @@ fn wide_topic(c: &mut Criterion) {
     let mut group = c.benchmark_group("registry/wide");
     for width in WIDTHS {
         let fleet = RefCell::new(Fleet::wide(width));
-        let guest = RefCell::new(None);
-        let arrive = || {
+        let extra = RefCell::new(None);
+        let identify = || {
             let mut fleet = fleet.borrow_mut();
-            guest.take().into_iter().for_each(|old| fleet.leave(old));
+            extra.take().into_iter().for_each(|old| fleet.leave(old));
             let new = fleet.identify(width + 1);
             fleet.commit();
             new
         };
         group.bench_function(BenchmarkId::new("register", width), |b| {
             b.iter_batched(
-                arrive,
+                identify,
                 |mut client| {
                     let mut fleet = fleet.borrow_mut();
                     fleet.register(&mut client, "t0", Some("c0"));
                     fleet.commit();
-                    guest.replace(Some(client));
+                    extra.replace(Some(client));
                 },
                 BatchSize::PerIteration,
             );
@@ -41,7 +41,7 @@ fn wide_topic(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("leave", width), |b| {
             b.iter_batched(
                 || {
-                    let mut client = arrive();
+                    let mut client = identify();
                     let mut fleet = fleet.borrow_mut();
                     fleet.register(&mut client, "t0", Some("c0"));
                     fleet.commit();
@@ -71,10 +71,9 @@ fn many_topics(c: &mut Criterion) {
     let mut group = c.benchmark_group("registry/topics");
     for topics in [1_000, 100_000, 1_000_000] {
         let mut fleet = Fleet::default();
-        let mut holders: Vec<_> =
-            (0..topics / 1_000).map(|number| fleet.identify(number)).collect();
+        let mut owners: Vec<_> = (0..topics / 1_000).map(|number| fleet.identify(number)).collect();
         for number in 0..topics {
-            fleet.register(&mut holders[number / 1_000], &topic_name(number), None);
+            fleet.register(&mut owners[number / 1_000], &topic_name(number), None);
             fleet.commit();
         }
         let mut client = fleet.identify(topics);
@@ -83,7 +82,7 @@ fn many_topics(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("new-topic", topics), |b| {
             b.iter_batched(
                 || {
-                    // One in, one out: the registry stays as large as it is.
+                    // Each new topic replaces an old one, so that the registry keeps its size.
                     if next > topics {
                         fleet.borrow().registry.delete_topic(&topic_name(next));
                     }
