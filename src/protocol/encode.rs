@@ -24,7 +24,7 @@ pub fn frame(payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// The response to IDENTIFY, framed: it tells an nsqd where to ask over HTTP for channels.
+/// The response to IDENTIFY, framed: an nsqd learns from it where to ask over HTTP for channels.
 #[must_use]
 pub fn identify_response(
     broadcast_address: &str,
