@@ -68,11 +68,11 @@ fn publishing(c: &mut Criterion) {
     for size in [1, 10, 100, 1_000, 10_000] {
         let mut writer = peers(size);
         let published = Published::new(writer.clone());
-        let guest = peer(size);
-        let address = Arc::as_ptr(&guest);
+        let extra = peer(size);
+        let address = Arc::as_ptr(&extra);
         group.bench_function(BenchmarkId::new("add-and-remove", size), |b| {
             b.iter(|| {
-                insert(&mut writer, &guest);
+                insert(&mut writer, &extra);
                 published.publish(writer.clone());
                 writer.remove(|other| Arc::as_ptr(other).cmp(&address));
                 published.publish(writer.clone());

@@ -98,7 +98,7 @@ impl Denials {
 /// The reason of a connection past `--max-connections-per-ip`.
 const PER_IP: &str = "max_connections_per_ip";
 
-/// Adds a reason to the family of the connections that were rejected, of which `count` says how many.
+/// Adds a reason to the family of rejected connections; `count` reads how many there were.
 pub fn register_rejections(
     families: &mut Families,
     port: &'static str,

@@ -57,7 +57,7 @@ const EMPTY: &str = "it is empty, and a token is at least one character";
 const TOO_LONG: &str = "a token is at most 1024 characters";
 const NOT_VISIBLE: &str = "a token is one line of visible ASCII characters without spaces";
 
-const _: () = assert!(limits::HTTP_TOKEN == 1024, "as TOO_LONG says");
+const _: () = assert!(limits::HTTP_TOKEN == 1024, "TOO_LONG names it");
 
 impl Token {
     /// A token of these characters.

@@ -47,10 +47,12 @@ impl StripedCounter {
         self.own().fetch_sub(many, Ordering::Relaxed);
     }
 
-    /// The sum. A stripe alone may be below zero; together they are not.
+    /// The sum. A stripe may be below zero; so may the sum, when one thread adds to a stripe that was
+    /// read already and another takes the same off a stripe that was not: it is shown as zero.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+        let stripes = self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed));
+        u64::try_from(stripes.fold(0, u64::wrapping_add).cast_signed()).unwrap_or(0)
     }
 
     fn own(&self) -> &AtomicU64 {

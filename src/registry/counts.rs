@@ -82,13 +82,13 @@ impl Counts {
         Ok(())
     }
 
-    /// A topic is gone, with so many channels.
+    /// Counts a removed topic, and so many channels removed with it.
     pub(super) fn remove_topic(&self, channels: usize) {
         self.remove_channels(channels);
         self.names.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// So many channels are gone.
+    /// Counts so many removed channels.
     pub(super) fn remove_channels(&self, channels: usize) {
         self.channels.fetch_sub(channels, Ordering::Relaxed);
         self.names.fetch_sub(channels, Ordering::Relaxed);

@@ -319,7 +319,7 @@ impl TopicEntry {
         changes.add(&self.name);
     }
 
-    /// Publishes every change, whoever made it, and lists a topic that is not listed. Runs under the
+    /// Publishes every change, of whichever event loop, and lists a topic that is not listed. Runs under the
     /// topic's lock, so that an older topic never follows a newer one.
     fn publish(&mut self, snapshots: &Snapshots) {
         let dirty = std::mem::take(&mut self.dirty);

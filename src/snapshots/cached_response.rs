@@ -1,4 +1,4 @@
-//! The body of a `/lookup`, rendered by one reader from a published topic and kept for the next.
+//! The body of a `/lookup`, rendered by one reader from a published topic and stored for the next.
 //!
 //! A published topic does not change, so the body stays valid until the next publication replaces
 //! both. Before that only producers that become inactive change it, hence `valid_until`. Must not:
@@ -77,7 +77,7 @@ impl CachedResponse {
             return;
         }
         match Body::new(bytes, valid_until, budget) {
-            // Only the thread that changed the state comes here, so the cell is empty and free.
+            // Only the thread that changed the state gets here, so that the cell is empty.
             Some(body) => drop(self.body.set(Box::new(body))),
             None => self.state.store(REQUESTED, Ordering::Relaxed),
         }

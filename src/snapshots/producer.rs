@@ -1,4 +1,4 @@
-//! One nsqd as readers see it: what it said of itself in IDENTIFY, and when it was last heard.
+//! One nsqd as readers see it: its IDENTIFY body, and when it was last heard.
 //!
 //! Must not: know what it has registered; topics know their producers. All threads share it.
 
@@ -41,7 +41,7 @@ impl Producer {
         self.address
     }
 
-    /// What it said of itself.
+    /// What it sent in IDENTIFY.
     #[must_use]
     pub fn peer_info(&self) -> &PeerInfo {
         &self.peer_info
