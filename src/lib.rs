@@ -1,4 +1,15 @@
 //! musterd: a thread-per-core, drop-in replacement for NSQ's nsqlookupd.
+//!
+//! The program is `main.rs`; everything else is this library. It is public for the workspace's own
+//! benches, fuzz targets and tests, and is no stable API. In reading order:
+//!
+//! - values: [`limits`], [`clock`], [`protocol`] (the V1 commands), [`cow_set`];
+//! - what readers and writers share: [`published`], [`snapshots`] (read), [`registry`] (write);
+//! - connection handlers, which do no I/O: [`handler`] (their interface), [`session`] (TCP), [`http1`]
+//!   and [`api`] (HTTP), with the [`access`] rules;
+//! - event loops and the threads that run them: [`connections`], [`hosts`], [`watchdog`];
+//! - logs and metrics: [`logging`], [`event_log`], [`metrics`];
+//! - start and stop: [`config`], [`resources`], [`daemon`].
 
 pub mod access;
 pub mod api;

@@ -1,6 +1,6 @@
 //! NSQ's lookup protocol V1 without sockets: bytes to commands, responses to bytes.
 //!
-//! Must not: know a socket, the time, a log or the registry. The daemon, `loadgen` and tests use it.
+//! Must not: know a socket, the time, a log or the registry. The daemon, benches and tests use it.
 
 pub mod decode;
 pub mod encode;
