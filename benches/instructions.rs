@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use musterd::handler::{ConnectionHandler, Input};
+use musterd::handler::{ConnectionHandler, Input, Token};
 use musterd::http1::Connection;
 use musterd::protocol::decode::decode;
 use musterd::protocol::peer_info::PeerInfo;
@@ -95,7 +95,7 @@ fn turn(command: impl Fn(usize) -> Vec<u8>) {
     let timeouts = Timeouts::with_inactive_timeout(Duration::from_secs(300));
     let registry = Arc::new(fleet.registry);
     let mut sessions = Sessions::new(registry, timeouts, b"identify_response"[..].into(), Blind);
-    let (mut session, _) = sessions.on_open(address(9), NOW);
+    let (mut session, _) = sessions.on_open(address(9), Token::default(), NOW);
     let mut output = Vec::new();
     let hello = [b"  V1", &*identify_command(9), b"REGISTER t0 c0\n"].concat();
     one_turn(&mut sessions, &mut session, &hello, &mut output);
@@ -116,7 +116,7 @@ fn one_turn(
     output.clear();
     let input = Input { bytes: black_box(bytes), end: false };
     black_box(sessions.on_input(session, input, NOW, output, usize::MAX / 2));
-    sessions.commit(NOW);
+    sessions.commit();
 }
 
 /// More nsqds than `width`, which have come and registered nothing.

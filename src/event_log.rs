@@ -1,7 +1,7 @@
-//! Logs and counts what sessions tell, in nsqlookupd's words.
+//! [`EventLog`]: logs and counts the events of sessions, in nsqlookupd's words.
 //!
 //! Must not: decide anything, or block: the log's queue takes a line or drops it. Runs on the
-//! shards. Divergence: PING is logged at debug, not info; a peer's ordinary end at info, not error.
+//! TCP workers. Divergence: PING is logged at debug, not info; a peer's ordinary end at info, not error.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::protocol::decode::{CommandError, ErrorCode};
 use crate::registry::LimitReached;
 use crate::session::{Observer, SessionEvent};
 
-/// What the sessions of all TCP workers add up to.
+/// Counts of the sessions of all TCP workers.
 #[derive(Debug, Default)]
 pub struct SessionCounters {
     identifies: StripedCounter,
@@ -59,11 +59,11 @@ impl SessionCounters {
     }
 }
 
-/// The observer of one shard's sessions.
+/// The observer of one TCP worker's sessions.
 #[derive(Clone, Debug)]
 pub struct EventLog {
     counters: Arc<SessionCounters>,
-    /// Whether it has been said that the registry is full: once is enough.
+    /// Whether the warning that a limit is reached was logged: once is enough.
     warned: Arc<AtomicBool>,
 }
 
@@ -114,16 +114,16 @@ fn register(peer: SocketAddr, verb: &str, category: &str, key: &str, subkey: &st
     tracing::info!("DB: client({peer}) {verb} category:{category} key:{key} subkey:{subkey}");
 }
 
-fn ended(peer: SocketAddr, why: CloseReason) {
-    let why = match why {
+fn closed(peer: SocketAddr, reason: CloseReason) {
+    let reason = match reason {
         CloseReason::Finished => return tracing::info!("PROTOCOL(V1): [{peer}] exiting ioloop"),
         CloseReason::Shutdown => return tracing::debug!("client({peer}) - closed by the shutdown"),
-        CloseReason::Expired => "nothing, or no whole command, came in time",
-        CloseReason::Stalled => "it did not read its replies",
-        CloseReason::Broken => "the connection broke",
-        CloseReason::Panicked => "its session panicked",
+        CloseReason::Expired => "read timeout",
+        CloseReason::Stalled => "write timeout (peer not reading)",
+        CloseReason::Broken => "connection error",
+        CloseReason::Panicked => "internal error (panic), connection closed",
     };
-    tracing::error!("client({peer}) - {why}");
+    tracing::error!("client({peer}) - {reason}");
 }
 
 impl Observer for EventLog {
@@ -176,8 +176,8 @@ impl Observer for EventLog {
             }
             SessionEvent::Refused(refusal) => self.refused(peer, refusal),
             SessionEvent::LimitReached(full) => self.full(peer, full),
-            SessionEvent::CloseReason(why, identified) => {
-                ended(peer, why);
+            SessionEvent::Closed(reason, identified) => {
+                closed(peer, reason);
                 if identified {
                     register(peer, "UNREGISTER", "client", "", "");
                 }

@@ -1,11 +1,31 @@
-//! What a sans-I/O conversation and its host say to each other: bytes in, a [`Handled`] out.
+//! The interface between a sans-I/O connection handler and the event loop that runs it.
 //!
 //! Must not: know a protocol, a socket or a runtime. Shared by `session`, `http1` and
 //! `connections`, so that none of them has to import another.
+//!
+//! For each connection the loop calls, in this order:
+//! 1. [`on_open`](ConnectionHandler::on_open), once;
+//! 2. [`on_input`](ConnectionHandler::on_input), any number of times, until it answers
+//!    [`Next::Close`] or the connection ends;
+//! 3. [`on_timeout`](ConnectionHandler::on_timeout), at most once, after a call of `on_input` that
+//!    has changed nothing about the deadline that has passed; then the connection closes;
+//! 4. [`on_close`](ConnectionHandler::on_close), once, whatever the reason; nothing after it.
+//!
+//! [`commit`](ConnectionHandler::commit) belongs to no connection: it follows any of these calls
+//! before a reply is written or a socket closed. A handler that panics in one of them loses that
+//! connection only, and is told by `on_close`.
 
 use std::net::SocketAddr;
 
 use crate::clock::Timestamp;
+
+/// Names one connection of one event loop, and no other after it: what a handler remembers to have
+/// that connection woken from another thread. To the loop it is an index and its generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Token {
+    pub(crate) generation: u32,
+    pub(crate) index: u32,
+}
 
 /// What has arrived on a connection and was not consumed yet.
 #[derive(Clone, Copy, Debug)]
@@ -16,34 +36,46 @@ pub struct Input<'a> {
     pub end: bool,
 }
 
-/// What one turn did.
+/// What one call of [`ConnectionHandler::on_input`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handled {
-    /// How many bytes of the input are dealt with; the host keeps the rest and offers it again.
+    /// How many bytes of the input are dealt with; the loop keeps the rest and offers it again.
     pub consumed: usize,
-    /// What the host does next.
+    /// What the loop does next.
     pub next: Next,
 }
 
-/// What a connection waits for after a turn.
+/// What a connection waits for after a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// More input, by `deadline`; past it the host calls [`ConnectionHandler::on_timeout`] and closes.
+    /// More input, by `deadline`; past it the loop calls [`ConnectionHandler::on_timeout`] and
+    /// closes.
     Read {
         /// The moment the wait ends.
         deadline: Timestamp,
     },
-    /// Its output to drain: the budget was used up with input left. The host offers the rest of
-    /// the input again, new bytes or not, once the output is written.
+    /// Its output to be written: the budget was used up with input left. The loop offers the rest
+    /// of the input again, new bytes or not, once the output is written.
     Write,
-    /// Nothing: the host writes the output and closes the connection.
+    /// Another thread, by `deadline`: the handler will answer later. Nothing is read meanwhile, so
+    /// that input behind this request waits in the kernel; the loop only notices that the peer
+    /// closes its side, which ends the connection. A wake by the connection's [`Token`] has the
+    /// loop call `on_input` again; so has a deadline that passes or a stop of the loop, and if the
+    /// answer is `Hold` again, [`ConnectionHandler::on_timeout`] and the end follow. A wake is not
+    /// remembered: before it answers `Hold`, a handler looks whether what it waits for is there.
+    Hold {
+        /// The moment the wait ends.
+        deadline: Timestamp,
+    },
+    /// Nothing: the loop writes the output and closes the connection.
     Close,
 }
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The conversation asked for it ([`Next::Close`]), or the peer closed and all was answered.
+    /// The handler asked for it ([`Next::Close`]), or the peer closed: all was answered, or it
+    /// was held ([`Next::Hold`]) and does not wait any longer.
     Finished,
     /// A deadline passed: silence, or a handshake, command or request not finished in time.
     Expired,
@@ -53,7 +85,7 @@ pub enum CloseReason {
     Broken,
     /// The daemon is stopping.
     Shutdown,
-    /// The conversation panicked; it cost this connection only.
+    /// The handler panicked; it cost this connection only.
     Panicked,
 }
 
@@ -82,21 +114,27 @@ impl CloseReason {
     }
 }
 
-/// One kind of conversation, pumped by a table of connections. All calls come from one thread
-/// at a time, and none may block or yield.
+/// The protocol side of many connections, called by an event loop in the order that the head of
+/// this file gives. All calls come from one thread at a time, and none may block or yield.
 pub trait ConnectionHandler {
-    /// What one connection's conversation remembers between turns.
+    /// What the handler remembers of one connection between calls.
     type Connection;
 
-    /// A peer has connected. The deadline is that of its first turn.
-    fn on_open(&mut self, peer: SocketAddr, now: Timestamp) -> (Self::Connection, Timestamp);
+    /// A peer has connected. `peer` is canonical: an IPv4 peer of a listener on every address is
+    /// an IPv4 address. The deadline is that of the first input.
+    fn on_open(
+        &mut self,
+        peer: SocketAddr,
+        token: Token,
+        now: Timestamp,
+    ) -> (Self::Connection, Timestamp);
 
     /// Deals with `input`, appending its replies to `output` and touching none of the bytes that
     /// stand there already. Stops with [`Next::Write`] once it has appended `budget` bytes or more.
     ///
-    /// The host may offer what was offered before, or nothing at all: output that had to wait for
-    /// the peer is written now, and the deadline, which did not count meanwhile, is asked again;
-    /// or a deadline has passed and the host makes sure.
+    /// The loop may offer what was offered before, or nothing at all: the connection was held and
+    /// is woken; or output that had to wait for the peer is written now, and the deadline, which
+    /// did not count meanwhile, is asked again; or a deadline has passed and the loop makes sure.
     fn on_input(
         &mut self,
         connection: &mut Self::Connection,
@@ -106,18 +144,14 @@ pub trait ConnectionHandler {
         budget: usize,
     ) -> Handled;
 
-    /// The deadline has passed; a last reply may be appended, then the connection closes.
-    fn on_timeout(
-        &mut self,
-        connection: &mut Self::Connection,
-        now: Timestamp,
-        output: &mut Vec<u8>,
-    );
+    /// The deadline has passed, or the loop stops while it holds the connection; a last reply may
+    /// be appended, then the connection closes.
+    fn on_timeout(&mut self, connection: &mut Self::Connection, output: &mut Vec<u8>);
 
-    /// Makes the effects of all turns since the last commit visible. The host calls it after the
-    /// turns of a tick and before it writes any of their replies: published before replied.
-    fn commit(&mut self, now: Timestamp);
+    /// Makes the effects of all calls since the last commit visible. The loop calls it after the
+    /// calls of an iteration and before it writes any of their replies: published before replied.
+    fn commit(&mut self);
 
     /// The connection is gone.
-    fn on_close(&mut self, connection: Self::Connection, why: CloseReason, now: Timestamp);
+    fn on_close(&mut self, connection: Self::Connection, reason: CloseReason);
 }

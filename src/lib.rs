@@ -23,6 +23,7 @@ pub mod handler;
 pub mod hosts;
 pub mod http1;
 pub mod limits;
+mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod protocol;

@@ -1,7 +1,8 @@
-//! One nsqd's dialogue without sockets: bytes and `now` in, replies and a [`Handled`] out.
+//! The connection handler of nsqds: the sans-I/O state machine of one nsqd's connection (magic,
+//! IDENTIFY, commands), which changes the registry.
 //!
-//! Must not: read a clock, log, or name a runtime; what happened is told to an [`Observer`]. Runs
-//! on the thread of the table that pumps it. Source: nsq `nsqlookupd/tcp.go` and
+//! Must not: read a clock, log, or name a runtime; what happened is reported to an [`Observer`].
+//! Runs on the thread of the event loop that calls it. Source: nsq `nsqlookupd/tcp.go` and
 //! `lookup_protocol_v1.go`.
 
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
 use crate::limits;
 use crate::protocol::decode::{Command, CommandError, ErrorCode, decode};
 use crate::protocol::peer_info::PeerInfo;
@@ -26,29 +27,29 @@ pub enum SessionEvent<'a> {
     Magic(&'a [u8]),
     /// It identified itself.
     Identified(&'a Producer),
-    /// It pinged, this long after it was last heard.
+    /// It pinged, this long after its last PING or its IDENTIFY.
     Pinged(Duration),
-    /// It came to a topic, or to a channel of it.
+    /// It registered a topic, or a channel of it.
     Registered(&'a str, Option<&'a str>, RegistrationChange),
-    /// It left a topic, or a channel of it, by command.
+    /// It unregistered a topic, or a channel of it, by command.
     Unregistered(&'a str, Option<&'a str>, RegistrationChange),
-    /// It left a topic or a channel because its connection ended.
+    /// It was unregistered from a topic or a channel because its connection ended.
     Left(&'a str, Option<&'a str>),
     /// Its command was refused; the connection closes.
     Refused(&'a CommandError),
-    /// Its REGISTER was refused for want of room. [`SessionEvent::Refused`] follows.
+    /// Its REGISTER was refused: a limit is reached. [`SessionEvent::Refused`] follows.
     LimitReached(LimitReached),
     /// The connection ended. The flag: it had identified itself.
-    CloseReason(CloseReason, bool),
+    Closed(CloseReason, bool),
 }
 
-/// Whoever logs and counts.
+/// Logs and counts what happens in sessions.
 pub trait Observer {
     /// Something happened to the peer at `address`.
     fn observe(&mut self, address: SocketAddr, event: SessionEvent<'_>);
 }
 
-/// How long a session may take over things.
+/// Session timeouts.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// From connect to a complete IDENTIFY.
@@ -71,36 +72,39 @@ impl Timeouts {
     }
 }
 
-/// The sessions of one table: what they share.
+/// What the sessions of one event loop share; their connection handler.
 #[derive(Debug)]
 pub struct Sessions<O> {
     registry: Arc<Registry>,
-    batch: PendingChanges,
+    /// What is published by the next commit.
+    pending: PendingChanges,
     timeouts: Timeouts,
-    /// The answer to IDENTIFY, framed.
+    /// The response to IDENTIFY, framed.
     identify_response: Arc<[u8]>,
     observer: O,
 }
 
-/// One nsqd's dialogue, as far as it has come.
+/// One nsqd's connection.
 #[derive(Debug)]
 pub struct Session {
     address: SocketAddr,
     /// When the handshake must be over.
     handshake: Timestamp,
-    /// When the command that has begun must be complete; never, if none has begun.
+    /// When the command that has begun must be complete; never if none has begun.
     command: Timestamp,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
+    /// The magic is yet to come.
     Magic,
+    /// IDENTIFY is yet to come.
     Unidentified,
     Identified(Box<Client>),
 }
 
-/// What became of the start of the input.
+/// What became of the first bytes of the input.
 enum Step {
     Consumed(usize),
     Incomplete,
@@ -116,7 +120,7 @@ impl<O: Observer> Sessions<O> {
         identify_response: Arc<[u8]>,
         observer: O,
     ) -> Self {
-        Self { registry, batch: PendingChanges::default(), timeouts, identify_response, observer }
+        Self { registry, pending: PendingChanges::default(), timeouts, identify_response, observer }
     }
 
     fn step(
@@ -175,22 +179,22 @@ impl<O: Observer> Sessions<O> {
             }
             (Command::Identify(body), state @ State::Unidentified) => {
                 let identity = PeerInfo::decode(body)?;
-                let client = self.registry.identify(&mut self.batch, address, identity, now);
+                let client = self.registry.identify(&mut self.pending, address, identity, now);
                 self.observer.observe(address, SessionEvent::Identified(client.producer()));
                 *state = State::Identified(Box::new(client));
                 output.extend_from_slice(&self.identify_response);
                 return Ok(());
             }
             (Command::Register(topic, channel), State::Identified(client)) => {
-                let done = self.registry.register(&mut self.batch, client, topic, channel);
+                let done = self.registry.register(&mut self.pending, client, topic, channel);
                 let changed = done.map_err(|full| self.refuse_full(address, full))?;
                 self.observer.observe(address, SessionEvent::Registered(topic, channel, changed));
             }
             (Command::Unregister(topic, channel), State::Identified(client)) => {
-                let changed = self.registry.unregister(&mut self.batch, client, topic, channel);
+                let changed = self.registry.unregister(&mut self.pending, client, topic, channel);
                 self.observer.observe(address, SessionEvent::Unregistered(topic, channel, changed));
             }
-            // A PING of a stranger; the decoder refuses strangers' other commands.
+            // A PING before IDENTIFY; the decoder refuses all other commands before it.
             _ => {}
         }
         output.extend_from_slice(encode::OK);
@@ -219,9 +223,7 @@ impl<O: Observer> Sessions<O> {
 impl<O: Observer> ConnectionHandler for Sessions<O> {
     type Connection = Session;
 
-    fn on_open(&mut self, peer: SocketAddr, now: Timestamp) -> (Session, Timestamp) {
-        // A dual-stack listener's IPv4 peers are IPv4 peers.
-        let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    fn on_open(&mut self, address: SocketAddr, _: Token, now: Timestamp) -> (Session, Timestamp) {
         self.observer.observe(address, SessionEvent::Connected);
         let handshake = now + self.timeouts.handshake;
         let session =
@@ -260,19 +262,19 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
         Handled { consumed, next: Next::Read { deadline: self.deadline(session, now) } }
     }
 
-    fn on_timeout(&mut self, _session: &mut Session, _now: Timestamp, _output: &mut Vec<u8>) {}
+    fn on_timeout(&mut self, _session: &mut Session, _output: &mut Vec<u8>) {}
 
-    fn commit(&mut self, _now: Timestamp) {
-        self.registry.commit(&mut self.batch);
+    fn commit(&mut self) {
+        self.registry.commit(&mut self.pending);
     }
 
-    fn on_close(&mut self, session: Session, why: CloseReason, _now: Timestamp) {
+    fn on_close(&mut self, session: Session, reason: CloseReason) {
         let address = session.address;
         let identified = matches!(session.state, State::Identified(_));
-        self.observer.observe(address, SessionEvent::CloseReason(why, identified));
+        self.observer.observe(address, SessionEvent::Closed(reason, identified));
         if let State::Identified(client) = session.state {
             let observer = &mut self.observer;
-            self.registry.leave(&mut self.batch, *client, |topic, channel| {
+            self.registry.leave(&mut self.pending, *client, |topic, channel| {
                 let channel = channel.map(|channel| channel.as_str());
                 observer.observe(address, SessionEvent::Left(topic.as_str(), channel));
             });
@@ -286,10 +288,10 @@ mod tests {
     use crate::registry::Capacity;
     use crate::snapshots::Snapshots;
 
-    const GREETING: &[u8] = b"\0\0\0\x02HI";
+    const IDENTIFY_RESPONSE: &[u8] = b"\0\0\0\x02HI";
     const IDENTIFY: &[u8] = b"IDENTIFY\n\0\0\0\x44{\"broadcast_address\":\"b\",\"tcp_port\":1,\"http_port\":2,\"version\":\"1.3\"}";
 
-    /// Remembers what happened, shortly.
+    /// Records every event as a short text.
     #[derive(Debug, Default)]
     struct Recorder(Vec<String>);
 
@@ -308,7 +310,7 @@ mod tests {
     fn sessions(capacity: Capacity) -> Sessions<Recorder> {
         let registry = Arc::new(Registry::new(Arc::new(Snapshots::default()), capacity));
         let timeouts = Timeouts::with_inactive_timeout(Duration::from_secs(300));
-        Sessions::new(registry, timeouts, GREETING.into(), Recorder::default())
+        Sessions::new(registry, timeouts, IDENTIFY_RESPONSE.into(), Recorder::default())
     }
 
     fn second(number: i64) -> Timestamp {
@@ -316,23 +318,23 @@ mod tests {
     }
 
     fn open(sessions: &mut Sessions<Recorder>) -> Session {
-        sessions.on_open(([127, 0, 0, 1], 5).into(), second(0)).0
+        sessions.on_open(([127, 0, 0, 1], 5).into(), Token::default(), second(0)).0
     }
 
-    /// Sends `bytes` in pieces of `step`, keeping what is not consumed, as a table does.
+    /// Sends `bytes` in pieces of `step`, offering again what is not consumed, as an event loop does.
     fn send(bytes: &[u8], step: usize, end: bool) -> (Vec<u8>, Next) {
         let mut sessions = sessions(Capacity::default());
         let mut session = open(&mut sessions);
-        let (mut output, mut kept) = (Vec::new(), Vec::new());
+        let (mut output, mut unconsumed) = (Vec::new(), Vec::new());
         let mut next = Next::Read { deadline: second(10) };
         let pieces = bytes.chunks(step).map(|piece| (piece, false));
         for (piece, end) in pieces.chain(end.then_some((&[][..], true))) {
-            kept.extend_from_slice(piece);
-            let input = Input { bytes: &kept, end };
-            let turn =
+            unconsumed.extend_from_slice(piece);
+            let input = Input { bytes: &unconsumed, end };
+            let handled =
                 sessions.on_input(&mut session, input, second(1), &mut output, usize::MAX / 2);
-            kept.drain(..turn.consumed);
-            next = turn.next;
+            unconsumed.drain(..handled.consumed);
+            next = handled.next;
             if next == Next::Close {
                 break;
             }
@@ -341,12 +343,12 @@ mod tests {
     }
 
     #[test]
-    fn a_dialogue_is_the_same_however_it_is_cut() {
+    fn replies_are_the_same_for_every_split() {
         let hello = [b"  V1", IDENTIFY].concat();
-        let ok = [GREETING, encode::OK, encode::OK, encode::OK].concat();
+        let ok = [IDENTIFY_RESPONSE, encode::OK, encode::OK, encode::OK].concat();
         let script = [&hello[..], b"REGISTER t c\nPING\nUNREGISTER t\n"].concat();
         let quiet = Next::Read { deadline: second(601) };
-        let refused = [GREETING, b"\0\0\0\x1fE_INVALID cannot IDENTIFY again"].concat();
+        let refused = [IDENTIFY_RESPONSE, b"\0\0\0\x1fE_INVALID cannot IDENTIFY again"].concat();
         let cases: &[(&[u8], bool, &[u8], Next)] = &[
             (&script, false, &ok, quiet),
             (&script, true, &ok, Next::Close),
@@ -381,60 +383,60 @@ mod tests {
     }
 
     #[test]
-    fn deadlines_are_the_handshake_s_the_command_s_or_silence() {
+    fn deadline_is_that_of_the_handshake_the_command_or_the_silence() {
         let mut sessions = sessions(Capacity::default());
         let mut session = open(&mut sessions);
-        let mut turn = |bytes: &[u8], at: i64| {
+        let mut next = |bytes: &[u8], at: i64| {
             let input = Input { bytes, end: false };
             sessions.on_input(&mut session, input, second(at), &mut Vec::new(), 1000).next
         };
         let until = |at| Next::Read { deadline: second(at) };
-        assert_eq!(turn(b"  V1PING\n", 3), until(10));
-        assert_eq!(turn(b"IDEN", 4), until(10));
-        assert_eq!(turn(IDENTIFY, 5), until(605));
-        assert_eq!(turn(b"REG", 20), until(30));
-        assert_eq!(turn(b"REGI", 25), until(30), "more of it does not buy time");
-        assert_eq!(turn(b"REGISTER t\n", 26), until(626));
-        assert_eq!(turn(b"PING\nPI", 27), until(37));
+        assert_eq!(next(b"  V1PING\n", 3), until(10));
+        assert_eq!(next(b"IDEN", 4), until(10));
+        assert_eq!(next(IDENTIFY, 5), until(605));
+        assert_eq!(next(b"REG", 20), until(30));
+        assert_eq!(next(b"REGI", 25), until(30), "more bytes of it do not move the deadline");
+        assert_eq!(next(b"REGISTER t\n", 26), until(626));
+        assert_eq!(next(b"PING\nPI", 27), until(37));
     }
 
     #[test]
-    fn it_stops_when_the_budget_is_used_and_goes_on_later() {
+    fn it_stops_at_the_budget_and_continues_later() {
         let mut sessions = sessions(Capacity::default());
         let mut session = open(&mut sessions);
         let input = [b"  V1", &b"PING\n".repeat(10)[..]].concat();
         let mut output = b"of others".to_vec();
         let input = Input { bytes: &input, end: false };
-        let turn = sessions.on_input(&mut session, input, second(0), &mut output, 10);
-        assert_eq!((turn.consumed, turn.next, output.len()), (14, Next::Write, 9 + 12));
+        let handled = sessions.on_input(&mut session, input, second(0), &mut output, 10);
+        assert_eq!((handled.consumed, handled.next, output.len()), (14, Next::Write, 9 + 12));
     }
 
     #[test]
-    fn a_connection_that_ends_leaves_everything_and_all_of_it_is_told() {
+    fn closed_connection_leaves_every_topic_and_the_observer_is_told() {
         let mut sessions = sessions(Capacity { registrations: 100, per_nsqd: 3 });
         let mut session = open(&mut sessions);
         let input = [b"  V1", IDENTIFY, b"REGISTER t c\nREGISTER u\nREGISTER v\nPING\n"].concat();
         let mut output = Vec::new();
         let input = Input { bytes: &input, end: false };
-        let turn = sessions.on_input(&mut session, input, second(2), &mut output, 1000);
-        assert_eq!(turn.next, Next::Close);
-        sessions.commit(second(2));
+        let handled = sessions.on_input(&mut session, input, second(2), &mut output, 1000);
+        assert_eq!(handled.next, Next::Close);
+        sessions.commit();
         let snapshots = Arc::clone(sessions.registry.snapshots());
         let producers = || snapshots.topic("t", |t| t.map_or(9, |t| t.producers().len()));
         assert_eq!((producers(), sessions.registry.registrations()), (1, 3));
-        sessions.on_close(session, CloseReason::Finished, second(3));
-        sessions.commit(second(3));
+        sessions.on_close(session, CloseReason::Finished);
+        sessions.commit();
         assert_eq!((producers(), sessions.registry.registrations()), (0, 0));
-        let mut diary = sessions.observer.0;
-        diary[7..].sort();
-        assert_eq!(diary[5], "LimitReached(Nsqd)");
-        assert_eq!(diary[6], "E_INVALID REGISTER too many registrations of this nsqd");
+        let mut events = sessions.observer.0;
+        events[7..].sort();
+        assert_eq!(events[5], "LimitReached(Nsqd)");
+        assert_eq!(events[6], "E_INVALID REGISTER too many registrations of this nsqd");
         let left = [
-            "CloseReason(Finished, true)",
+            "Closed(Finished, true)",
             "Left(\"t\", None)",
             "Left(\"t\", Some(\"c\"))",
             "Left(\"u\", None)",
         ];
-        assert_eq!(diary[7..], left);
+        assert_eq!(events[7..], left);
     }
 }

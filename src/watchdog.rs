@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::access::{DenialCount, Denials, DenyReason};
 use crate::clock::Timestamp;
-use crate::connections::{ConnectionCounters, LoopHandle, LoopMessage};
+use crate::connections::{ConnectionCounters, LoopHandle};
 
 /// How often the checks are made.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -115,7 +115,7 @@ impl<'a> Watchdog<'a> {
             if *missed == MISSED_PINGS {
                 return Err(Stalled { server: self.server, worker });
             }
-            handle.send(LoopMessage::Wake);
+            handle.ping();
         }
         Ok(())
     }

@@ -63,10 +63,10 @@ pub struct DenialCount {
 }
 
 impl Denials {
-    /// Counts a denial to `address`.
+    /// Counts a denial to `address`, which is canonical.
     pub fn count(&self, reason: DenyReason, address: IpAddr) {
         let mut entry = self.lock(reason);
-        *entry = DenialCount { count: entry.count + 1, last: Some(address.to_canonical()) };
+        *entry = DenialCount { count: entry.count + 1, last: Some(address) };
     }
 
     /// What a rule has denied so far.

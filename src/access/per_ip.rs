@@ -41,11 +41,10 @@ impl PerIpLimiter {
         Arc::new(Self { max: max.get(), hasher, stripes })
     }
 
-    /// A permit for one more connection of `address`; `None` when it has the maximum. An IPv4-mapped
-    /// address counts as its IPv4 address.
+    /// A permit for one more connection of `address`, which is canonical; `None` when it has the
+    /// maximum.
     #[must_use]
     pub fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<PerIpPermit> {
-        let address = address.to_canonical();
         let mut stripe = self.stripe(address);
         let open = stripe.entry(address).or_default();
         if *open == self.max {
@@ -82,7 +81,7 @@ mod tests {
     #[test]
     fn permits_are_limited_per_address_and_released() {
         let limiter = PerIpLimiter::new(NonZeroUsize::new(2).unwrap());
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap().to_canonical();
         let (one, mapped, other) = (ip("10.0.0.1"), ip("::ffff:10.0.0.1"), ip("::1"));
         let first = limiter.acquire(one).unwrap();
         let second = limiter.acquire(mapped).unwrap();

@@ -37,6 +37,7 @@ use crate::http1::{
     Service, Target, reason,
 };
 use crate::limits;
+use crate::listener::canonical;
 
 /// Serves `service` on `address` until the process ends, on as many of may's threads as are
 /// configured.
@@ -60,8 +61,7 @@ fn duplicate(number: RawFd) -> io::Result<std::os::fd::OwnedFd> {
 
 /// The peer of this process's descriptor `number`, while it is connected.
 fn peer(number: RawFd) -> Option<SocketAddr> {
-    let peer: SocketAddr = getpeername(duplicate(number).ok()?).ok()??.try_into().ok()?;
-    Some(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+    getpeername(duplicate(number).ok()?).ok()??.try_into().ok().map(canonical)
 }
 
 /// Stands for a peer that has disconnected already, or whose socket could not be asked: no list of

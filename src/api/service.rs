@@ -13,7 +13,7 @@ use super::response::{self, ApiError};
 use super::routes::Routed;
 use crate::access::WritePolicy;
 use crate::clock::{Clock, Timestamp};
-use crate::handler::{CloseReason, ConnectionHandler, Handled, Input};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service};
 use crate::limits;
 use crate::logging::Escaped;
@@ -128,9 +128,12 @@ impl Service for ApiService {
 impl ConnectionHandler for ApiService {
     type Connection = Connection<Routed>;
 
-    fn on_open(&mut self, peer: SocketAddr, now: Timestamp) -> (Self::Connection, Timestamp) {
-        // A dual-stack listener's IPv4 peers are IPv4 peers.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    fn on_open(
+        &mut self,
+        peer: SocketAddr,
+        _: Token,
+        now: Timestamp,
+    ) -> (Self::Connection, Timestamp) {
         let connection = Connection::new(peer, now);
         let deadline = connection.deadline();
         (connection, deadline)
@@ -147,27 +150,22 @@ impl ConnectionHandler for ApiService {
         connection.on_input(input, now, output, budget, self)
     }
 
-    fn on_timeout(
-        &mut self,
-        connection: &mut Self::Connection,
-        _now: Timestamp,
-        output: &mut Vec<u8>,
-    ) {
+    fn on_timeout(&mut self, connection: &mut Self::Connection, output: &mut Vec<u8>) {
         connection.on_timeout(output, self);
     }
 
     /// The handlers publish what they change before they return.
-    fn commit(&mut self, _now: Timestamp) {}
+    fn commit(&mut self) {}
 
-    fn on_close(&mut self, connection: Self::Connection, why: CloseReason, _now: Timestamp) {
-        tracing::debug!("HTTP: client({}) closed: {why:?}", connection.peer());
+    fn on_close(&mut self, connection: Self::Connection, reason: CloseReason) {
+        tracing::debug!("HTTP: client({}) closed: {reason:?}", connection.peer());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{AllowList, Token};
+    use crate::access::{AllowList, Token as WriteToken};
     use crate::api::tests::server::{api, no_output};
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -175,12 +173,13 @@ mod tests {
     #[test]
     fn only_routes_that_write_ask_the_access_rules() {
         let write_policy =
-            WritePolicy::new(AllowList::default(), Token::new(b"x").ok(), Arc::default());
+            WritePolicy::new(AllowList::default(), WriteToken::new(b"x").ok(), Arc::default());
         let clock = Clock::manual(Timestamp::default());
         let mut service =
             ApiService::new(api(), write_policy, Arc::default(), no_output(), clock.clone());
         let mut ask = |line: &str, fields: &str| {
-            let (mut connection, _) = service.on_open(([127, 0, 0, 1], 1).into(), clock.now());
+            let (mut connection, _) =
+                service.on_open(([127, 0, 0, 1], 1).into(), Token::default(), clock.now());
             let request = format!("{line} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
             let mut output = Vec::new();
             // Byte by byte, as a body that comes later makes a request wait.
@@ -235,7 +234,8 @@ mod tests {
         let clock = Clock::manual(Timestamp::default());
         let mut service = ApiService::new(api(), None, Arc::default(), output, clock.clone());
         let mut ask = || {
-            let (mut connection, _) = service.on_open(([127, 0, 0, 1], 1).into(), clock.now());
+            let (mut connection, _) =
+                service.on_open(([127, 0, 0, 1], 1).into(), Token::default(), clock.now());
             let input = Input { bytes: b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", end: false };
             let mut output = Vec::new();
             let handled = service.on_input(&mut connection, input, clock.now(), &mut output, 1000);

@@ -26,8 +26,9 @@ pub struct ConnectionCounters {
     pub received: StripedCounter,
     /// Bytes sent.
     pub sent: StripedCounter,
-    /// Iterations of the event loops.
-    pub turns: StripedCounter,
+    /// Iterations of the event loops, for the test that they sleep.
+    #[cfg(test)]
+    pub iterations: StripedCounter,
     closed: [StripedCounter; CloseReason::ALL.len()],
 }
 
@@ -35,7 +36,7 @@ pub struct ConnectionCounters {
 /// and added once an iteration.
 #[derive(Debug, Default)]
 pub(super) struct LocalCounters {
-    pub(super) turns: u64,
+    pub(super) iterations: u64,
     pub(super) received: u64,
     pub(super) sent: u64,
 }
@@ -100,7 +101,7 @@ impl ConnectionCounters {
     /// Counts one more open connection, or rejects it because `most` are open.
     pub(super) fn enter(&self, most: u64) -> bool {
         self.accepted.inc();
-        // Only the one acceptor of the listener enters, so that nobody overtakes this check.
+        // Only the loop that accepts enters, so that nobody overtakes this check.
         let enters = self.open() < most;
         if enters {
             self.open.fetch_add(1, Ordering::Relaxed);
@@ -125,13 +126,14 @@ impl ConnectionCounters {
     }
 
     /// A connection has ended.
-    pub(super) fn ended(&self, why: CloseReason) {
-        self.closed[why as usize].inc();
+    pub(super) fn ended(&self, reason: CloseReason) {
+        self.closed[reason as usize].inc();
     }
 
     /// Adds what an event loop has done since the last time.
     pub(super) fn add(&self, done: LocalCounters) {
-        self.turns.add(done.turns);
+        #[cfg(test)]
+        self.iterations.add(done.iterations);
         self.received.add(done.received);
         self.sent.add(done.sent);
     }

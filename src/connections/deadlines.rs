@@ -1,10 +1,10 @@
-//! Deadlines as coarse ticks, and the one timer that wakes a table for the earliest of them.
+//! Deadlines in [`CoarseTime`], and the one timer that wakes an event loop for the earliest of them.
 //!
-//! Must not: read the time; it is handed `now`. Belongs to the thread that runs the table.
+//! Must not: read the time; it is handed `now`. Belongs to the thread that runs the loop.
 //!
 //! No slot has a timer of its own. The timer is set for the earliest deadline noted since the last
 //! sweep; the sweep walks all slots and finds the next. Deadlines mostly move later, so that a
-//! table of quiet peers sweeps a few times a minute.
+//! loop of quiet peers sweeps a few times a minute.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,23 +17,23 @@ use rustix::time::{
 
 use crate::clock::Timestamp;
 
-/// The length of a tick, and so how late a deadline may be kept.
+/// The unit of [`CoarseTime`], and so how late a deadline may be kept.
 pub(super) const RESOLUTION: Duration = Duration::from_millis(250);
 
-/// A moment in ticks since the table was made; it lasts for 34 years.
+/// A moment, in units of [`RESOLUTION`] since the loop was made; it lasts for 34 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CoarseTime(u32);
 
 impl CoarseTime {
     pub(super) const NEVER: Self = Self(u32::MAX);
 
-    /// The next one.
+    /// One unit later.
     pub(super) const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// The timer of a table and what it is set for.
+/// The timer of an event loop and what it is set for.
 pub(super) struct Deadlines {
     start: Timestamp,
     timer: OwnedFd,
@@ -51,27 +51,34 @@ impl Deadlines {
         Ok(Self { start, timer, earliest: CoarseTime::NEVER, armed: CoarseTime::NEVER })
     }
 
-    /// Counts ticks from `now` on. Called once, before any other method.
+    /// Counts from `now` on. Called once, before any other method.
     pub(super) fn start(&mut self, now: Timestamp) {
         self.start = now;
     }
 
-    /// The tick that has begun at `now`.
-    pub(super) fn tick(&self, now: Timestamp) -> CoarseTime {
-        let ticks = now.since(self.start).as_nanos() / RESOLUTION.as_nanos();
-        CoarseTime(u32::try_from(ticks).unwrap_or(u32::MAX - 1))
+    /// `now`, rounded down.
+    pub(super) fn coarse(&self, now: Timestamp) -> CoarseTime {
+        let units = now.since(self.start).as_nanos() / RESOLUTION.as_nanos();
+        CoarseTime(u32::try_from(units).unwrap_or(u32::MAX - 1))
     }
 
-    /// The first tick at which `deadline` has passed; noted, so that the table wakes for it.
+    /// A deadline that has passed at `now`, noted for the next sweep.
+    pub(super) fn note_passed(&mut self, now: Timestamp) -> CoarseTime {
+        let passed = self.coarse(now);
+        self.earliest = self.earliest.min(passed);
+        passed
+    }
+
+    /// `deadline`, rounded up; noted, so that the loop wakes for it.
     pub(super) fn note(&mut self, deadline: Timestamp) -> CoarseTime {
-        let tick = if deadline == Timestamp::NEVER {
+        let coarse = if deadline == Timestamp::NEVER {
             CoarseTime::NEVER
         } else {
-            let ticks = deadline.since(self.start).as_nanos().div_ceil(RESOLUTION.as_nanos());
-            CoarseTime(u32::try_from(ticks).unwrap_or(u32::MAX))
+            let units = deadline.since(self.start).as_nanos().div_ceil(RESOLUTION.as_nanos());
+            CoarseTime(u32::try_from(units).unwrap_or(u32::MAX))
         };
-        self.earliest = self.earliest.min(tick);
-        tick
+        self.earliest = self.earliest.min(coarse);
+        coarse
     }
 
     /// Whether a sweep may find something at `now`.
@@ -79,19 +86,19 @@ impl Deadlines {
         self.earliest <= now
     }
 
-    /// Whether the timer will wake the table.
+    /// Whether the timer will wake the loop.
     #[cfg(test)]
     pub(super) fn is_armed(&self) -> bool {
         self.armed != CoarseTime::NEVER
     }
 
     /// A sweep begins: what is noted from here on may be of slots that it has passed.
-    pub(super) fn sweep(&mut self) {
+    pub(super) fn begin_sweep(&mut self) {
         self.earliest = CoarseTime::NEVER;
     }
 
     /// A sweep found that nothing it saw ends before `earliest`.
-    pub(super) fn swept(&mut self, earliest: CoarseTime) {
+    pub(super) fn end_sweep(&mut self, earliest: CoarseTime) {
         self.earliest = self.earliest.min(earliest);
     }
 
@@ -132,18 +139,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_is_kept_late_by_less_than_a_tick_and_never_early() {
+    fn deadline_is_less_than_the_resolution_late_and_never_early() {
         let mut deadlines = Deadlines::new().unwrap();
         let start = Timestamp::from_unix_nanos(1_000_000_007);
         deadlines.start(start);
         for millis in [0, 1, 249, 250, 251, 10_000] {
             let deadline = start + Duration::from_millis(millis);
-            let tick = deadlines.note(deadline);
+            let coarse = deadlines.note(deadline);
             let early = deadline + Duration::from_nanos(1);
-            assert!(millis == 0 || deadlines.tick(start) < tick, "{millis}");
-            assert!(deadlines.tick(early + RESOLUTION) >= tick, "{millis}: too late");
+            assert!(millis == 0 || deadlines.coarse(start) < coarse, "{millis}");
+            assert!(deadlines.coarse(early + RESOLUTION) >= coarse, "{millis}: too late");
             let before = start + Duration::from_millis(millis.saturating_sub(1));
-            assert!(millis == 0 || deadlines.tick(before) < tick, "{millis}: too early");
+            assert!(millis == 0 || deadlines.coarse(before) < coarse, "{millis}: too early");
         }
         assert_eq!(deadlines.note(Timestamp::NEVER), CoarseTime::NEVER);
     }
@@ -153,18 +160,18 @@ mod tests {
         let mut deadlines = Deadlines::new().unwrap();
         let start = Timestamp::default();
         deadlines.start(start);
-        assert!(!deadlines.due(deadlines.tick(start + Duration::from_secs(1_000_000))));
+        assert!(!deadlines.due(deadlines.coarse(start + Duration::from_secs(1_000_000))));
         let late = deadlines.note(start + Duration::from_secs(9));
         let early = deadlines.note(start + Duration::from_secs(3));
-        assert!(!deadlines.due(deadlines.tick(start + Duration::from_millis(2999))));
+        assert!(!deadlines.due(deadlines.coarse(start + Duration::from_millis(2999))));
         assert!(deadlines.due(early));
-        deadlines.sweep();
-        deadlines.swept(late);
+        deadlines.begin_sweep();
+        deadlines.end_sweep(late);
         assert!(!deadlines.due(early));
         assert!(deadlines.due(late));
-        deadlines.sweep();
+        deadlines.begin_sweep();
         let meanwhile = deadlines.note(start + Duration::from_secs(5));
-        deadlines.swept(late);
+        deadlines.end_sweep(late);
         assert!(deadlines.due(meanwhile), "noted while a sweep went on");
     }
 }

@@ -1,7 +1,8 @@
-//! The policy to epoll: what is watched, and what an event says.
+//! What epoll watches, and what its events say.
 //!
 //! Must not: change what is watched for. Each descriptor is registered once, edge-triggered for
-//! both directions, so that a turn costs no `epoll_ctl`. Belongs to the thread that runs the table.
+//! both directions, so that an iteration costs no `epoll_ctl`. Belongs to the
+//! thread that runs the loop.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,14 +12,14 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::slab::Token;
+use crate::handler::Token;
 
 /// Events taken by one wait: enough to share one commit among many, few enough that the first
-/// reply of a turn does not wait long for the last.
+/// reply of an iteration does not wait long for the last.
 pub(super) const EVENTS: usize = 512;
 
-/// Names of what is no slot. The highest index is never reached: see `Slab`.
-const MAILBOX: u64 = u64::MAX;
+/// What is no slot. The highest index is never reached: see `Slab`.
+const MESSAGES: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 const LISTENER: u64 = u64::MAX - 2;
 
@@ -34,7 +35,7 @@ pub(super) enum Source {
 impl Source {
     const fn to_bits(self) -> u64 {
         match self {
-            Self::MessageQueue => MAILBOX,
+            Self::MessageQueue => MESSAGES,
             Self::Timer => TIMER,
             Self::Listener => LISTENER,
             Self::Slot(token) => token.to_bits(),
@@ -43,7 +44,7 @@ impl Source {
 
     const fn from_bits(bits: u64) -> Self {
         match bits {
-            MAILBOX => Self::MessageQueue,
+            MESSAGES => Self::MessageQueue,
             TIMER => Self::Timer,
             LISTENER => Self::Listener,
             bits => Self::Slot(Token::from_bits(bits)),

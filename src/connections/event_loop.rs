@@ -1,7 +1,10 @@
-//! The table itself and the order of a turn: wait, note, read and talk, sweep, commit, write.
+//! The event loop: [`EventLoop::poll_once`] is one iteration, and this file is in its order: wait,
+//! messages, accept, read and handle, timeouts, commit, write, close.
 //!
-//! Must not: know a runtime. Runs on the thread of its host; see `reading`, `writing` and
-//! `departures` for the steps.
+//! Must not: know a runtime, or let a byte of a reply reach a peer before the effects of the calls
+//! it acknowledges are committed. Runs on the thread of its host.
+
+mod lifecycle;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,118 +16,81 @@ use std::time::Duration;
 
 use ahash::RandomState;
 
-use super::acceptor::{Accepted, Acceptor, BATCH, PAUSE};
+use self::lifecycle::catch_panic;
+use super::acceptor::Acceptor;
 use super::counters::{ConnectionCounters, LocalCounters};
 use super::deadlines::{CoarseTime, Deadlines};
 use super::epoll::{Epoll, Event, Source};
-use super::messages::{Arrival, LoopHandle, LoopMessage};
-use super::output::Output;
-use super::slab::{Slab, Token};
-use super::slot::{Phase, Slot};
+use super::fds::LoopFds;
+use super::messages::{LoopHandle, LoopMessage};
+use super::output::{Output, Reply};
+use super::slab::Slab;
+use super::slot::{Action, Pending, Phase, Received, Slot, State, Work, check};
 use crate::access::PerIpPermit;
 use crate::clock::{Clock, Timestamp};
-use crate::handler::{CloseReason, ConnectionHandler};
+use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
 use crate::limits;
 
-/// Busy turns after which the shared counters are told what was done; a quiet one tells at once.
-const TOLD_AFTER: u64 = 64;
+/// Busy iterations after which the local counts are published; a quiet one does so at once.
+const PUBLISH_COUNTS_AFTER: u64 = 64;
 
-/// What an operator or a service chooses for all tables of one listener.
+/// What an operator or a handler chooses for all event loops of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Connections of all tables together; past it a connection is refused.
+    /// Connections of all loops together; past it a connection is rejected.
     pub max_connections: u64,
-    /// What a refused connection is told before it is closed; nothing when empty.
+    /// What a connection past that is told before it is closed; nothing when empty.
     pub refusal: &'static [u8],
     /// After how long a silence the kernel probes the peer; never when none.
     pub keepalive: Option<Duration>,
 }
 
-/// What a turn has left to do.
+/// What an iteration has left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Something was done, and more may be there: take another turn.
+    /// Something was done, and more may be there: go on at once.
     Busy,
     /// Nothing happened: wait until the descriptor is readable.
     Quiet,
-    /// The table was stopped and has closed its last connection.
+    /// The loop was stopped and has closed its last connection.
     Drained,
 }
 
-/// The descriptors of a table that is yet to be: made and named before any thread is started.
-pub struct LoopFds {
-    epoll: Epoll,
-    deadlines: Deadlines,
-    handle: LoopHandle,
-}
-
-impl LoopFds {
-    /// Opens an epoll, an eventfd and a timerfd.
-    ///
-    /// # Errors
-    /// When the process has no descriptors left.
-    pub fn new() -> io::Result<Self> {
-        let (epoll, deadlines, handle) = (Epoll::new()?, Deadlines::new()?, LoopHandle::new()?);
-        epoll.watch_waker(handle.waker(), Source::MessageQueue)?;
-        epoll.watch_waker(&deadlines, Source::Timer)?;
-        Ok(Self { epoll, deadlines, handle })
-    }
-
-    /// The sending end of the table's mailbox.
-    #[must_use]
-    pub fn handle(&self) -> LoopHandle {
-        self.handle.clone()
-    }
-}
-
-impl AsFd for LoopFds {
-    /// The epoll of the table.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
-    }
-}
-
-impl fmt::Debug for LoopFds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoopFds").field("handle", &self.handle).finish_non_exhaustive()
-    }
-}
-
-/// Many connections of one service, pumped from one thread at a time.
-pub struct EventLoop<S: ConnectionHandler> {
-    pub(super) service: S,
-    pub(super) options: Options,
-    pub(super) counters: Arc<ConnectionCounters>,
+/// Many connections of one handler, on one thread at a time.
+pub struct EventLoop<H: ConnectionHandler> {
+    handler: H,
+    options: Options,
+    counters: Arc<ConnectionCounters>,
+    local: LocalCounters,
     clock: Clock,
-    pub(super) epoll: Epoll,
+    /// The moment of this iteration.
+    now: Timestamp,
+    epoll: Epoll,
     pub(super) deadlines: Deadlines,
     messages: LoopHandle,
-    pub(super) acceptor: Option<Acceptor>,
-    pub(super) slots: Slab<Slot<S::Connection>>,
+    acceptor: Option<Acceptor>,
+    pub(super) slots: Slab<Slot<H::Connection>>,
     /// The permits that connections hold; beside the slots, so that they cost nothing where none
     /// are counted.
     pub(super) permits: HashMap<Token, PerIpPermit, RandomState>,
-    /// What is to be served in the next turn whether or not an event comes.
-    pub(super) ready: Vec<Token>,
-    /// What is over and waits for the commit to be closed.
-    pub(super) closing: Vec<Token>,
-    pub(super) scratch: Box<[u8]>,
+    /// The slots to be served in the next iteration, whether or not an event comes.
+    ready: Vec<Token>,
+    /// The slots that wait for the commit to close.
+    closing: Vec<Token>,
+    scratch: Box<[u8]>,
     pub(super) output: Output,
-    /// The moment of this turn.
-    pub(super) now: Timestamp,
-    /// Turns were taken since the last commit.
-    pub(super) uncommitted: bool,
-    /// The moment the table ends what is left; set once it was told to stop.
-    pub(super) stopping: Option<CoarseTime>,
-    pub(super) local: LocalCounters,
+    /// The handler was called since the last commit.
+    uncommitted: bool,
+    /// The moment the loop ends what is left; set once it was told to stop.
+    stopping: Option<CoarseTime>,
 }
 
-impl<S: ConnectionHandler> EventLoop<S> {
-    /// A table without connections. `counters` are shared by all tables of one listener.
+impl<H: ConnectionHandler> EventLoop<H> {
+    /// A loop without connections. `counters` are shared by all loops of one listener.
     #[must_use]
     pub fn new(
         fds: LoopFds,
-        service: S,
+        handler: H,
         options: Options,
         counters: Arc<ConnectionCounters>,
         clock: Clock,
@@ -133,10 +99,12 @@ impl<S: ConnectionHandler> EventLoop<S> {
         let now = clock.now();
         deadlines.start(now);
         Self {
-            service,
+            handler,
             options,
             counters,
+            local: LocalCounters::default(),
             clock,
+            now,
             epoll,
             deadlines,
             messages: handle,
@@ -147,61 +115,351 @@ impl<S: ConnectionHandler> EventLoop<S> {
             closing: Vec::new(),
             scratch: vec![0; limits::READ_BUFFER].into_boxed_slice(),
             output: Output::default(),
-            now,
             uncommitted: false,
             stopping: None,
-            local: LocalCounters::default(),
         }
     }
 
-    /// The sending end of the table's mailbox.
+    /// What other threads reach the loop by.
     #[must_use]
     pub fn handle(&self) -> &LoopHandle {
         &self.messages
     }
 
-    /// Makes this the table that accepts for its listener.
+    /// Makes this the loop that accepts for its listener.
     ///
     /// # Errors
     /// When the listener cannot be watched.
-    pub fn listen(&mut self, acceptor: Acceptor) -> io::Result<()> {
-        self.epoll.watch_listener(&acceptor)?;
+    pub(crate) fn listen(&mut self, acceptor: Acceptor) -> io::Result<()> {
+        self.epoll.watch_listener(&acceptor.listener)?;
         self.acceptor = Some(acceptor);
         Ok(())
     }
 
-    /// How many connections the table has, those that linger after their end included.
+    /// How many connections the loop has, those that are half closed or rejected included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether the table has no connection.
+    /// Whether the loop has no connection.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slots.len() == 0
     }
 
-    /// Waits at most `wait` for an event (not at all when work is left), then does what has become
-    /// possible: replies are written after the commit of all they acknowledge. Precise to 1 ms.
+    /// One iteration: waits at most `wait` for an event (not at all when work is left), then does
+    /// what has become possible. Precise to 1 ms.
     ///
     /// # Errors
-    /// When epoll or the timer fails, which ends the table.
-    pub fn turn(&mut self, wait: Duration) -> io::Result<Progress> {
+    /// When epoll or the timer fails, which ends the loop.
+    pub fn poll_once(&mut self, wait: Duration) -> io::Result<Progress> {
         let wait = if self.ready.is_empty() { wait } else { Duration::ZERO };
         let events = self.epoll.wait(wait)?;
         self.now = self.clock.now();
         for index in 0..events {
-            self.note(self.epoll.event(index))?;
+            self.note_event(self.epoll.event(index))?;
         }
         let served = self.serve_ready();
-        self.keep_deadlines();
-        self.flush();
+        self.check_deadlines();
+        self.commit_and_write();
         self.deadlines.arm(self.now)?;
         let progress = self.progress(events + served);
-        self.tell(progress);
+        self.publish_counts(progress);
         Ok(progress)
     }
+
+    // Events: messages, a new connection, a socket that can be read or written.
+
+    fn note_event(&mut self, event: Event) -> io::Result<()> {
+        match event.source {
+            Source::MessageQueue => self.read_messages(),
+            Source::Timer => self.deadlines.fired(),
+            Source::Listener => self.accept()?,
+            Source::Slot(token) => self.note_socket(token, event),
+        }
+        Ok(())
+    }
+
+    fn read_messages(&mut self) {
+        self.messages.acknowledge();
+        while let Some(message) = self.messages.next() {
+            match message {
+                LoopMessage::Open(incoming) => self.open(incoming),
+                LoopMessage::Wake(token) => self.act(token, Slot::wake),
+                LoopMessage::Stop { deadline } => self.stop(deadline),
+            }
+        }
+    }
+
+    /// Stops accepting, serves every connection once more, and ends what is at rest after that. To
+    /// those that are held it is as if their deadline had passed.
+    fn stop(&mut self, deadline: Timestamp) {
+        self.acceptor = None;
+        self.stopping = Some(self.deadlines.note(deadline));
+        for index in 0..self.slots.capacity() {
+            let Some(token) = self.slots.token_at(index) else { continue };
+            let Some(slot) = self.slots.get_mut(token) else { continue };
+            if slot.is_held() {
+                slot.wait_until(self.deadlines.note_passed(self.now));
+            } else {
+                self.act(token, Slot::ask_read);
+            }
+        }
+    }
+
+    fn note_socket(&mut self, token: Token, event: Event) {
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        slot.hangup |= event.hangup;
+        if event.readable {
+            slot.readable = true;
+            self.act(token, Slot::ask_read);
+        }
+        if event.writable {
+            self.write_queued(token);
+        }
+    }
+
+    /// Has a slot take a transition, and does what follows from it.
+    fn act(&mut self, token: Token, transition: impl FnOnce(&mut Slot<H::Connection>) -> Action) {
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        match transition(slot) {
+            Action::Nothing => {}
+            Action::List => self.ready.push(token),
+            Action::HalfClose(reason) => self.half_close(token, reason),
+            Action::EndIfStopping if self.stopping.is_some() && slot.is_at_rest() => {
+                self.end(token, CloseReason::Shutdown);
+            }
+            Action::EndIfStopping => {}
+        }
+    }
+
+    // Read and handle.
+
+    /// Serves what was ready when the iteration began; what becomes ready meanwhile waits for the
+    /// next.
+    fn serve_ready(&mut self) -> usize {
+        let mut ready = mem::take(&mut self.ready);
+        let served = ready.len();
+        for token in ready.drain(..) {
+            self.serve(token);
+            if self.output.is_full() {
+                self.commit_and_write();
+            }
+        }
+        ready.append(&mut self.ready);
+        self.ready = ready;
+        served
+    }
+
+    /// Does what a slot on the ready list waits for.
+    fn serve(&mut self, token: Token) {
+        match self.slots.get_mut(token).map(Slot::take_work) {
+            Some(Work::Read) => self.read(token),
+            Some(Work::Call) => self.call_handler(token, 0),
+            Some(Work::Discard) => self.discard(token),
+            Some(Work::EndHeld) => self.end_held(token),
+            Some(Work::Nothing) | None => {}
+        }
+    }
+
+    /// Reads once and offers what is there to the handler.
+    fn read(&mut self, token: Token) {
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        let fresh = match slot.receive(&mut self.scratch) {
+            Received::Bytes(bytes) => bytes,
+            Received::End => 0,
+            Received::Nothing => return self.act(token, |_| Action::EndIfStopping),
+            Received::Failed => return self.end(token, CloseReason::Broken),
+        };
+        self.local.received += fresh as u64;
+        self.call_handler(token, fresh);
+    }
+
+    /// Calls the handler with the tail and the first `fresh` bytes of the scratch, and does what it
+    /// asks for.
+    fn call_handler(&mut self, token: Token, fresh: usize) {
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        let fresh = &self.scratch[..fresh];
+        let (end, queued) = (slot.end, slot.queued());
+        let budget = limits::QUEUED_OUTPUT.saturating_sub(queued).max(1);
+        let Some((connection, bytes)) = slot.input(fresh) else { return };
+        let start = self.output.bytes.len();
+        let (handler, output, now) = (&mut self.handler, &mut self.output.bytes, self.now);
+        let handled = catch_panic(|| {
+            let handled = handler.on_input(connection, Input { bytes, end }, now, output, budget);
+            check(handled, bytes.len(), queued + output.len() > start);
+            handled
+        });
+        self.uncommitted = true;
+        let Some(handled) = handled else {
+            self.output.bytes.truncate(start);
+            return self.end(token, CloseReason::Panicked);
+        };
+        slot.consume(handled.consumed, fresh);
+        let replied = self.output.reply(token, start);
+        let deadline = match handled.next {
+            Next::Hold { .. } if self.stopping.is_some() => self.deadlines.note_passed(now),
+            Next::Read { deadline } | Next::Hold { deadline } => self.deadlines.note(deadline),
+            Next::Write | Next::Close => CoarseTime::NEVER,
+        };
+        self.act(token, |slot| slot.follow(handled.next, deadline, replied));
+    }
+
+    /// The peer of a held connection has closed its side, or the socket has failed: a read tells
+    /// which. What it sent behind the held request is not answered.
+    fn end_held(&mut self, token: Token) {
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        match slot.receive(&mut self.scratch) {
+            Received::Failed => self.end(token, CloseReason::Broken),
+            _ => self.act(token, |slot| slot.drain(CloseReason::Finished, false)),
+        }
+    }
+
+    /// Reads and forgets what the peer of a half-closed connection still sends.
+    fn discard(&mut self, token: Token) {
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        match slot.receive(&mut self.scratch) {
+            Received::Bytes(_) if slot.readable => self.act(token, Slot::ask_read),
+            Received::Bytes(_) | Received::Nothing => {}
+            Received::End | Received::Failed => self.remove(token),
+        }
+    }
+
+    // Timeouts.
+
+    /// Ends what has lasted too long, when something may have. Replies are written first, so that
+    /// a last reply is the only one its slot has in the output.
+    fn check_deadlines(&mut self) {
+        let now = self.deadlines.coarse(self.now);
+        if !self.deadlines.due(now) {
+            return;
+        }
+        self.commit_and_write();
+        self.deadlines.begin_sweep();
+        let is_over = self.stopping.is_some_and(|stop| stop <= now);
+        let mut earliest =
+            self.stopping.unwrap_or(CoarseTime::NEVER).min(self.resume_listening(now));
+        for index in 0..self.slots.capacity() {
+            let Some(token) = self.slots.token_at(index) else { continue };
+            if is_over {
+                self.end(token, CloseReason::Shutdown);
+            } else if let Some(deadline) = self.check_deadline(token, now) {
+                earliest = earliest.min(deadline);
+            }
+        }
+        self.deadlines.end_sweep(if is_over { CoarseTime::NEVER } else { earliest });
+    }
+
+    /// Ends a slot whose deadline has passed; returns when that of one that stays does.
+    fn check_deadline(&mut self, token: Token, now: CoarseTime) -> Option<CoarseTime> {
+        let slot = self.slots.get_mut(token)?;
+        if slot.deadline > now {
+            return Some(slot.deadline);
+        }
+        match slot.state {
+            // This iteration closes it, behind the commit.
+            State::Closed => return Some(now.next()),
+            // Even if it has more to discard: who never stops sending would never go.
+            State::HalfClosed | State::Rejected => self.remove(token),
+            State::Open(_) if slot.is_ready() => return Some(now.next()),
+            State::Open(_) if slot.queued() > 0 => self.end(token, CloseReason::Stalled),
+            State::Open(_) => self.expire(token, now),
+        }
+        if self.output.is_full() {
+            self.commit_and_write();
+        }
+        self.slots.get_mut(token).map(|slot| slot.deadline.max(now.next()))
+    }
+
+    /// A connection's deadline has passed. It is served once more before that is believed: when
+    /// the process was stopped for a while, the peer's bytes have long been here.
+    fn expire(&mut self, token: Token, now: CoarseTime) {
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        let before = self.output.bytes.len();
+        match slot.phase {
+            Phase::Reading => self.read(token),
+            Phase::Held => self.call_handler(token, 0),
+            Phase::Draining(_) => return,
+        }
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        let reason = match (slot.phase, self.stopping) {
+            (Phase::Draining(_), _) => return,
+            (Phase::Held, Some(_)) => CloseReason::Shutdown,
+            (Phase::Reading | Phase::Held, _) => CloseReason::Expired,
+        };
+        let State::Open(connection) = &mut slot.state else { return };
+        if slot.pending != Pending::Nothing || slot.deadline > now {
+            return;
+        }
+        let start = self.output.bytes.len();
+        let (handler, output) = (&mut self.handler, &mut self.output.bytes);
+        let done = catch_panic(|| handler.on_timeout(connection, output)).is_some();
+        self.uncommitted = true;
+        if !done {
+            self.output.bytes.truncate(start);
+            return self.end(token, CloseReason::Panicked);
+        }
+        self.output.reply(token, start);
+        let replied = self.output.bytes.len() > before;
+        self.act(token, |slot| slot.drain(reason, replied));
+    }
+
+    // Commit, and only then write and close.
+
+    /// Commits, then writes every reply since the last time.
+    fn commit_and_write(&mut self) {
+        self.commit();
+        let (mut bytes, mut replies) = self.output.take();
+        for reply in replies.drain(..) {
+            self.write(&reply, &mut bytes);
+        }
+        self.output.recycle(bytes, replies);
+        self.commit(); // for the peers that turned out to be gone
+    }
+
+    fn commit(&mut self) {
+        if mem::take(&mut self.uncommitted) {
+            self.handler.commit();
+        }
+        self.close_finished();
+    }
+
+    /// Sends a reply, or as much of it as the socket takes; the rest stays in the slot.
+    fn write(&mut self, reply: &Reply, bytes: &mut Vec<u8>) {
+        let Some(slot) = self.slots.get_mut(reply.token) else { return };
+        let was_queued = slot.queued() > 0;
+        let Ok(sent) = slot.send(bytes, reply.range.clone(), reply.last) else {
+            return self.end(reply.token, CloseReason::Broken);
+        };
+        self.local.sent += sent as u64;
+        let left = reply.range.len() - sent;
+        if left == 0 {
+            return self.act(reply.token, Slot::written);
+        }
+        if !was_queued {
+            slot.deadline = self.deadlines.note(self.now + limits::WRITE_STALL);
+        }
+        self.counters.queued(left);
+    }
+
+    /// The socket takes output again.
+    fn write_queued(&mut self, token: Token) {
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        if slot.queued() == 0 {
+            return;
+        }
+        let Ok(sent) = slot.send_queued() else { return self.end(token, CloseReason::Broken) };
+        self.counters.unqueued(sent);
+        self.local.sent += sent as u64;
+        if slot.queued() == 0 {
+            self.act(token, Slot::written);
+        } else if sent > 0 {
+            slot.deadline = self.deadlines.note(self.now + limits::WRITE_STALL);
+        }
+    }
+
+    // The end of an iteration.
 
     fn progress(&self, done: usize) -> Progress {
         if self.stopping.is_some() && self.slots.len() == 0 {
@@ -214,146 +472,23 @@ impl<S: ConnectionHandler> EventLoop<S> {
     }
 
     /// Adds to the shared counters, now and then.
-    fn tell(&mut self, progress: Progress) {
-        self.local.turns += 1;
-        if progress != Progress::Busy || self.local.turns == TOLD_AFTER {
+    fn publish_counts(&mut self, progress: Progress) {
+        self.local.iterations += 1;
+        if progress != Progress::Busy || self.local.iterations == PUBLISH_COUNTS_AFTER {
             self.counters.add(mem::take(&mut self.local));
-        }
-    }
-
-    fn note(&mut self, event: Event) -> io::Result<()> {
-        match event.source {
-            Source::MessageQueue => self.read_mail(),
-            Source::Timer => self.deadlines.fired(),
-            Source::Listener => self.accept()?,
-            Source::Slot(token) => self.note_slot(token, event),
-        }
-        Ok(())
-    }
-
-    fn note_slot(&mut self, token: Token, event: Event) {
-        let Some(slot) = self.slots.get_mut(token) else { return };
-        slot.hangup |= event.hangup;
-        if event.readable {
-            slot.readable = true;
-            self.schedule(token);
-        }
-        if event.writable {
-            self.drain(token);
-        }
-    }
-
-    /// Puts a slot on the ready list, once.
-    pub(super) fn schedule(&mut self, token: Token) {
-        let Some(slot) = self.slots.get_mut(token) else { return };
-        if !mem::replace(&mut slot.scheduled, true) {
-            self.ready.push(token);
-        }
-    }
-
-    /// Serves what was ready when the turn began; what becomes ready meanwhile waits for the next.
-    fn serve_ready(&mut self) -> usize {
-        let mut ready = mem::take(&mut self.ready);
-        let served = ready.len();
-        for token in ready.drain(..) {
-            self.serve(token);
-            if self.output.is_full() {
-                self.flush();
-            }
-        }
-        ready.append(&mut self.ready);
-        self.ready = ready;
-        served
-    }
-
-    fn read_mail(&mut self) {
-        self.messages.acknowledge();
-        while let Some(messages) = self.messages.next() {
-            match messages {
-                LoopMessage::Open(arrival) => self.open(arrival),
-                LoopMessage::Wake => {}
-                LoopMessage::Stop { deadline } => self.stop(deadline),
-            }
-        }
-    }
-
-    fn accept(&mut self) -> io::Result<()> {
-        let mut lost = 0;
-        for _ in 0..BATCH {
-            let Some(acceptor) = &mut self.acceptor else { break };
-            match acceptor.accept() {
-                Accepted::Connection(socket, peer) => match acceptor.admit(peer) {
-                    Err(words) => {
-                        self.counters.turned_away();
-                        self.refuse(socket, words);
-                    }
-                    // A place that was taken is given back.
-                    Ok(_) if !self.counters.enter(self.options.max_connections) => {
-                        self.refuse(socket, self.options.refusal);
-                    }
-                    Ok(place) => {
-                        if let Some(own) = acceptor.hand_over(Arrival { socket, peer, place }) {
-                            self.open(own);
-                        }
-                    }
-                },
-                Accepted::Nobody => break,
-                Accepted::Lost if lost + 1 < BATCH => {
-                    self.counters.accept_failed();
-                    lost += 1;
-                }
-                // A whole batch that is lost is no chance: it would go on at once.
-                Accepted::Lost | Accepted::Exhausted => {
-                    self.counters.accept_failed();
-                    self.epoll.forget(&*acceptor)?;
-                    acceptor.paused = Some(self.deadlines.note(self.now + PAUSE));
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Watches a socket and begins its conversation.
-    pub(super) fn open(&mut self, arrival: Arrival) {
-        let Arrival { socket, peer, place } = arrival;
-        if self.stopping.is_some() {
-            return self.counters.leave();
-        }
-        let (now, service) = (self.now, &mut self.service);
-        let Some((connection, deadline)) = catch_panic(|| service.on_open(peer, now)) else {
-            self.counters.ended(CloseReason::Panicked);
-            return self.counters.leave();
-        };
-        let token = self.slots.insert(Slot::new(socket, Some(connection), Phase::Talking));
-        if let Some(place) = place {
-            self.permits.insert(token, place);
-        }
-        let tick = self.deadlines.note(deadline);
-        let slot = self.slots.get_mut(token).expect("it was inserted just now");
-        slot.deadline = tick;
-        if self.epoll.watch(&slot.socket, token).is_err() {
-            self.end(token, CloseReason::Broken);
         }
     }
 }
 
-impl<S: ConnectionHandler> AsFd for EventLoop<S> {
-    /// The epoll of the table: readable when a turn would find something.
+impl<H: ConnectionHandler> AsFd for EventLoop<H> {
+    /// The epoll of the loop: readable when an iteration would find something.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
 }
 
-impl<S: ConnectionHandler> fmt::Debug for EventLoop<S> {
+impl<H: ConnectionHandler> fmt::Debug for EventLoop<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventLoop").field("connections", &self.slots.len()).finish_non_exhaustive()
     }
-}
-
-/// What `conversation` returns, or none when it panics: that costs its connection only.
-pub(super) fn catch_panic<T>(conversation: impl FnOnce() -> T) -> Option<T> {
-    // AssertUnwindSafe: the connection is dropped after a panic, and a service keeps no state of a
-    // half-done turn that another connection could see.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(conversation)).ok()
 }

@@ -1,28 +1,30 @@
-//! What other threads say to a table: a lock-free queue and an eventfd in the table's epoll.
+//! How other threads reach an event loop: a lock-free queue and an eventfd in the loop's epoll.
 //!
-//! Must not: block or lose a message. A [`LoopHandle`] is used by any thread, [`LoopHandle::next`] only by
-//! the one that runs the table.
+//! Must not: block or lose a message. A [`LoopHandle`] is used by any thread,
+//! [`LoopHandle::next`] only by the one that runs the loop.
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::SegQueue;
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::access::PerIpPermit;
 use crate::clock::Timestamp;
+use crate::handler::Token;
+use crate::listener::Incoming;
 
-/// A message to a table.
+/// A message to an event loop.
 #[derive(Debug)]
 pub enum LoopMessage {
-    /// A connection was accepted, counted as open, and is this table's now.
-    Open(Arrival),
-    /// Take a turn: the clock was set, or something outside has changed.
-    Wake,
+    /// A connection was accepted, counted as open, and is this loop's now.
+    Open(Incoming),
+    /// Call the handler of a connection that it holds (see
+    /// [`Next::Hold`](crate::handler::Next::Hold)). Nothing happens if that connection is gone or
+    /// not held.
+    Wake(Token),
     /// Stop accepting, close what is idle, finish what is in flight, and end the rest at
     /// `deadline`. Then [`Progress::Drained`](super::Progress::Drained). A second one moves the
     /// deadline.
@@ -32,25 +34,15 @@ pub enum LoopMessage {
     },
 }
 
-/// A connection that was accepted.
-#[derive(Debug)]
-pub struct Arrival {
-    /// The socket, non-blocking.
-    pub socket: OwnedFd,
-    /// Who is at the other end.
-    pub peer: SocketAddr,
-    /// Its place among its peer's connections, where those are counted.
-    pub place: Option<PerIpPermit>,
-}
-
-/// The sending end of a table's mailbox.
+/// The sending end of a loop's message queue.
 #[derive(Clone)]
 pub struct LoopHandle(Arc<MessageQueue>);
 
 struct MessageQueue {
     queue: SegQueue<LoopMessage>,
-    /// The waker has pending and the table has not looked yet: many queue cost one system call.
-    pending: AtomicBool,
+    /// The waker was written to and the loop has not seen it yet: many messages cost one system
+    /// call.
+    woken: AtomicBool,
     waker: OwnedFd,
 }
 
@@ -58,36 +50,46 @@ impl LoopHandle {
     pub(super) fn new() -> io::Result<Self> {
         let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let queue = SegQueue::new();
-        Ok(Self(Arc::new(MessageQueue { queue, pending: AtomicBool::new(false), waker })))
+        Ok(Self(Arc::new(MessageQueue { queue, woken: AtomicBool::new(false), waker })))
     }
 
-    /// Puts `messages` into the box and wakes the table. LoopMessage to a table that is gone is dropped with
-    /// the last handle.
-    pub fn send(&self, messages: LoopMessage) {
-        self.0.queue.push(messages);
-        // AcqRel: pairs with the swap in `acknowledge`. Whoever finds the waker pending has pushed before
-        // the table's swap, so the table's walk through the queue sees the message.
-        if !self.0.pending.swap(true, Ordering::AcqRel) {
-            // It cannot fail: the counter would have to capacity 2^64 - 1.
+    /// Queues `message` and wakes the loop. A message to a loop that is gone is dropped with the
+    /// last handle.
+    pub fn send(&self, message: LoopMessage) {
+        self.0.queue.push(message);
+        self.ping();
+    }
+
+    /// Has the handler of a connection called that it holds; see [`LoopMessage::Wake`].
+    pub fn wake(&self, token: Token) {
+        self.send(LoopMessage::Wake(token));
+    }
+
+    /// Wakes the loop for one iteration: the clock was set, or it has to show that it responds.
+    pub fn ping(&self) {
+        // AcqRel: pairs with the swap in `acknowledge`. Whoever finds `woken` set has pushed before
+        // the loop's swap, so that the loop's walk through the queue sees the message.
+        if !self.0.woken.swap(true, Ordering::AcqRel) {
+            // It cannot fail: the counter would have to reach 2^64 - 1.
             let _ = rustix::io::write(&self.0.waker, &1u64.to_ne_bytes());
         }
     }
 
-    /// Whether the table has heard the waker since it last rang.
+    /// Whether the loop has seen the waker since it was last written to.
     #[must_use]
     pub fn is_responsive(&self) -> bool {
-        !self.0.pending.load(Ordering::Acquire)
+        !self.0.woken.load(Ordering::Acquire)
     }
 
-    /// Hears the waker as a table does.
+    /// Sees the waker as a loop does.
     #[cfg(test)]
     pub(crate) fn acknowledge_for_test(&self) {
         self.acknowledge();
     }
 
-    /// The table has heard the waker and will now take every message: the next one rings again.
+    /// The loop has seen the waker and will now take every message: the next one wakes it again.
     pub(super) fn acknowledge(&self) {
-        self.0.pending.swap(false, Ordering::AcqRel);
+        self.0.woken.swap(false, Ordering::AcqRel);
     }
 
     /// The oldest message.
@@ -96,7 +98,7 @@ impl LoopHandle {
     }
 
     pub(super) fn waker(&self) -> BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.0.waker)
+        self.0.waker.as_fd()
     }
 }
 

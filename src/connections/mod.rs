@@ -1,29 +1,31 @@
-//! The one table of sockets, for both sides of the daemon: an edge-triggered epoll, a slab of
-//! plain slots, byte budgets, back-pressure, deadlines, a mailbox. It pumps a [`ConnectionHandler`](crate::handler::ConnectionHandler).
+//! The event loop, for both sides of the daemon: one edge-triggered epoll, a slab of plain slots,
+//! byte budgets, back-pressure, deadlines, a queue of messages. It calls a
+//! [`ConnectionHandler`](crate::handler::ConnectionHandler).
+//!
+//! `event_loop` has the order of an iteration; `slot` (one connection), `deadlines` and `output`
+//! (the replies of an iteration) hold its state, `messages` is how other threads reach it, and
+//! `acceptor` says which loop gets a connection of the [`listener`](crate::listener).
 //!
 //! Must not: know a protocol or a runtime, or block anywhere but in the wait a host asks for.
-//! A table belongs to one host, which moves it from thread to thread at most between turns; only
-//! a [`LoopHandle`] and the [`ConnectionCounters`] are shared.
-//!
-//! One turn of a table reads every socket that is ready, lets the service deal with each, commits
-//! once, and only then writes the replies: published before replied.
+//! An event loop belongs to one host, which moves it from thread to thread at most between
+//! iterations; only a [`LoopHandle`] and the [`ConnectionCounters`] are shared.
 
 mod acceptor;
-mod closing;
 mod counters;
 mod deadlines;
 mod epoll;
 mod event_loop;
+mod fds;
 mod messages;
 mod output;
-mod reading;
 mod slab;
 mod slot;
 #[cfg(test)]
 pub(crate) mod tests;
-mod writing;
 
-pub use acceptor::{Acceptor, Route};
+pub(crate) use acceptor::Acceptor;
+pub use acceptor::Route;
 pub use counters::ConnectionCounters;
-pub use event_loop::{EventLoop, LoopFds, Options, Progress};
-pub use messages::{Arrival, LoopHandle, LoopMessage};
+pub use event_loop::{EventLoop, Options, Progress};
+pub use fds::LoopFds;
+pub use messages::{LoopHandle, LoopMessage};

@@ -1,29 +1,29 @@
-//! The output that all turns of a tick share, until it is committed and written.
+//! The replies of an iteration in one buffer, until they are committed and written.
 //!
-//! Must not: grow past its bound by more than one turn's output. Belongs to the thread that runs
-//! the table.
+//! Must not: grow past its bound by more than the output of one call. Belongs to the thread that
+//! runs the loop.
 
 use std::mem;
 use std::ops::Range;
 
-use super::slab::Token;
+use crate::handler::Token;
 
-/// Output of one tick, in bytes, at which it is committed and written before more turns are
-/// taken: replies to thousands of peers share a commit, and a burst of large ones is still in the
-/// CPU's cache when the kernel copies it.
-const TICK_BYTES: usize = 64 * 1024;
-/// The most bytes of buffer that are kept from tick to tick.
+/// Output, in bytes, at which it is committed and written before the handler is called again:
+/// replies to thousands of peers share a commit, and a burst of large ones is still in the CPU's
+/// cache when the kernel copies it.
+const FULL_BYTES: usize = 64 * 1024;
+/// The most bytes of buffer that are kept from one iteration to the next.
 const SPARE_BYTES: usize = 1024 * 1024;
 
-/// Replies that wait for the tick's commit.
+/// Replies that wait for the commit.
 #[derive(Default)]
 pub(super) struct Output {
-    /// Where every turn appends.
+    /// Where every call appends.
     pub(super) bytes: Vec<u8>,
     replies: Vec<Reply>,
 }
 
-/// What one turn has to say to one slot.
+/// What one slot has to be sent.
 pub(super) struct Reply {
     pub(super) token: Token,
     pub(super) range: Range<usize>,
@@ -32,16 +32,21 @@ pub(super) struct Reply {
 }
 
 impl Output {
-    /// What was appended since `start` goes to `token`.
-    pub(super) fn reply(&mut self, token: Token, start: usize) {
+    /// What was appended since `start` goes to `token`; whether there is any. Behind a reply to
+    /// the same slot it is one with that, so that no slot takes part of it for all.
+    pub(super) fn reply(&mut self, token: Token, start: usize) -> bool {
         let range = start..self.bytes.len();
-        if !range.is_empty() {
-            self.replies.push(Reply { token, range, last: false });
+        let replied = !range.is_empty();
+        match self.replies.last_mut() {
+            Some(reply) if reply.token == token => reply.range.end = range.end,
+            _ if replied => self.replies.push(Reply { token, range, last: false }),
+            _ => {}
         }
+        replied
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() >= TICK_BYTES
+        self.bytes.len() >= FULL_BYTES
     }
 
     /// Takes the bytes and the replies cut from them, to be given back by [`Output::recycle`].
@@ -52,7 +57,7 @@ impl Output {
         (mem::take(&mut self.bytes), mem::take(&mut self.replies))
     }
 
-    /// Keeps the buffers for the next tick, unless they have grown large.
+    /// Keeps the buffers for the next replies, unless they have grown large.
     pub(super) fn recycle(&mut self, mut bytes: Vec<u8>, mut replies: Vec<Reply>) {
         bytes.clear();
         replies.clear();

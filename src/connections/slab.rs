@@ -1,13 +1,8 @@
-//! Slots with names that are never used twice: an index and the generation of what stands there.
+//! Values by [`Token`]: an index, and a generation that a freed index is used again under.
 //!
-//! Must not: know what it holds. Belongs to the thread that runs the table.
+//! Must not: know what it holds. Belongs to the thread that runs the loop.
 
-/// The name of one slot for as long as its value lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Token {
-    generation: u32,
-    index: u32,
-}
+use crate::handler::Token;
 
 impl Token {
     /// As an event carries it.
@@ -26,7 +21,7 @@ impl Token {
     }
 }
 
-/// A growing array of slots; a freed one is used again under another name.
+/// A growing array of slots; a freed one is used again under another token.
 pub(super) struct Slab<T> {
     entries: Vec<Entry<T>>,
     free: Vec<u32>,
@@ -52,25 +47,32 @@ impl<T> Slab<T> {
         self.entries.len()
     }
 
-    /// The name of the value at `index`, when there is one.
+    /// The token of the value at `index`, when there is one.
     pub(super) fn token_at(&self, index: usize) -> Option<Token> {
         let entry = self.entries.get(index)?;
         entry.value.as_ref()?;
         Some(Token { generation: entry.generation, index: index_of(index) })
     }
 
-    pub(super) fn insert(&mut self, value: T) -> Token {
-        if let Some(index) = self.free.pop() {
-            let entry = &mut self.entries[index as usize];
-            entry.value = Some(value);
-            return Token { generation: entry.generation, index };
+    /// The token of the next value that is inserted.
+    pub(super) fn next_token(&self) -> Token {
+        match self.free.last() {
+            Some(&index) => Token { generation: self.entries[index as usize].generation, index },
+            None => Token { generation: 0, index: index_of(self.entries.len()) },
         }
-        let index = index_of(self.entries.len());
-        self.entries.push(Entry { generation: 0, value: Some(value) });
-        Token { generation: 0, index }
     }
 
-    /// The value of that name; none when it is gone, whoever lives there now.
+    pub(super) fn insert(&mut self, value: T) -> Token {
+        let token = self.next_token();
+        if self.free.pop().is_some() {
+            self.entries[token.at()].value = Some(value);
+        } else {
+            self.entries.push(Entry { generation: 0, value: Some(value) });
+        }
+        token
+    }
+
+    /// The value of that token; none when it is gone, even if the slot was used again.
     pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut T> {
         let entry = self.entries.get_mut(token.at())?;
         if entry.generation == token.generation { entry.value.as_mut() } else { None }
@@ -88,7 +90,7 @@ impl<T> Slab<T> {
     }
 }
 
-/// Slots are sockets, and a process cannot have four thousand million of those.
+/// A slot is a socket, and a process cannot have four thousand million of those.
 fn index_of(position: usize) -> u32 {
     u32::try_from(position).expect("fewer slots than u32 counts")
 }
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_outlives_its_tenant_without_naming_the_next() {
+    fn token_does_not_reach_the_next_value_of_its_slot() {
         let mut slab = Slab::new();
         let first = slab.insert("first");
         let other = slab.insert("other");

@@ -1,7 +1,7 @@
-//! One connection as the table sees it: a socket, a phase, a deadline, and buffers only while
+//! One connection as the event loop sees it: a socket, a state, a deadline, and buffers only while
 //! something waits in them.
 //!
-//! Must not: own heap memory at rest. Belongs to the thread that runs the table.
+//! Must not: own heap memory at rest. Belongs to the thread that runs the loop.
 
 use std::io;
 use std::mem;
@@ -12,43 +12,90 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::deadlines::CoarseTime;
-use crate::handler::CloseReason;
+use crate::handler::{CloseReason, Handled, Next};
 use crate::limits;
 
-/// Where a connection stands.
+/// Whose a connection is. It only moves down this list.
+pub(super) enum State<C> {
+    /// The handler's, which remembers this of it.
+    Open(C),
+    /// The handler was told that it is over. Our side closes after the next commit; then input is
+    /// discarded until the peer closes: a close with unread input would reset what the peer has
+    /// not read yet.
+    HalfClosed,
+    /// The same, for a connection that was rejected when it was accepted, which no handler knows
+    /// and which is counted nowhere.
+    Rejected,
+    /// The handler was told, and the socket closes after the next commit.
+    Closed,
+}
+
+/// What an open connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Its conversation goes on.
-    Talking,
-    /// The last output is being written; then the conversation is over.
-    Closing(CloseReason),
-    /// The conversation is over and our side is closed; input is discarded until the peer closes.
-    Lingering,
-    /// The same, for a connection that was refused, which is counted nowhere.
-    Refused,
+    /// Its input is read and offered to the handler.
+    Reading,
+    /// The handler will answer later: nothing is read, and a wake calls it.
+    Held,
+    /// The last output is being written; then it is over.
+    Draining(CloseReason),
+}
+
+/// What is to be done for a slot once it can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Pending {
+    #[default]
+    Nothing,
+    /// The handler is called again with what is here once the output is written.
+    CallAfterOutput,
+    /// On the ready list: input is read, and offered or discarded.
+    Read,
+    /// On the ready list: the handler is called with what is here; nothing is read.
+    Call,
+}
+
+/// What a slot on the ready list has waited for.
+pub(super) enum Work {
+    Nothing,
+    /// Read, and call the handler with what came.
+    Read,
+    /// Call the handler with what is here.
+    Call,
+    /// Read and forget.
+    Discard,
+    /// The peer of a held connection has closed its side, or the socket has failed.
+    EndHeld,
+}
+
+/// What the loop does about a slot after a transition.
+pub(super) enum Action {
+    Nothing,
+    /// Puts it on the ready list.
+    List,
+    /// Ends it if the loop is stopping and nothing is in flight.
+    EndIfStopping,
+    /// The handler is done, and all it said is with the kernel.
+    HalfClose(CloseReason),
 }
 
 /// One connection.
 pub(super) struct Slot<C> {
     pub(super) socket: OwnedFd,
-    /// When the wait ends: for output that is queued, the write-stall limit; else what the
-    /// conversation asked for, or the end of the lingering.
+    /// When the wait ends: for output that is queued, the write-stall limit; else what the handler
+    /// asked for, or the time that a half-closed connection has.
     pub(super) deadline: CoarseTime,
-    /// None once the conversation is over.
-    pub(super) connection: Option<C>,
-    rest: Option<Box<Buffers>>,
+    buffers: Option<Box<Buffers>>,
+    pub(super) state: State<C>,
+    /// Means something while the connection is open.
     pub(super) phase: Phase,
+    pub(super) pending: Pending,
     /// The kernel may hold input: an edge has said so and no short read has taken it back.
     pub(super) readable: bool,
     /// The peer has closed its side or the socket has failed; only a read tells which, so a short
     /// one is not the last.
     pub(super) hangup: bool,
     /// A read has met the end of the input.
-    pub(super) ended: bool,
-    /// On the ready list.
-    pub(super) scheduled: bool,
-    /// The next turn is for what is here already: it reads nothing.
-    pub(super) again: bool,
+    pub(super) end: bool,
 }
 
 /// What waits in a slot: the unconsumed tail of the input and the unsent rest of the output.
@@ -68,35 +115,141 @@ pub(super) enum Received {
 }
 
 impl<C> Slot<C> {
-    pub(super) fn new(socket: OwnedFd, connection: Option<C>, phase: Phase) -> Self {
+    pub(super) fn new(socket: OwnedFd, state: State<C>) -> Self {
         Self {
             socket,
             deadline: CoarseTime::NEVER,
-            connection,
-            rest: None,
-            phase,
+            buffers: None,
+            state,
+            phase: Phase::Reading,
+            pending: Pending::Nothing,
             readable: false,
             hangup: false,
-            ended: false,
-            scheduled: false,
-            again: false,
+            end: false,
         }
     }
 
     /// Bytes of output that the peer has not taken.
     pub(super) fn queued(&self) -> usize {
-        self.rest.as_ref().map_or(0, |rest| rest.output.len() - rest.sent)
+        self.buffers.as_ref().map_or(0, |buffers| buffers.output.len() - buffers.sent)
     }
 
-    /// Whether the peer has to read before it is served again.
-    pub(super) fn is_paused(&self) -> bool {
-        let queued = self.queued();
-        queued >= limits::QUEUED_OUTPUT || (queued > 0 && self.again)
+    /// Whether the loop has promised to look at it in the next iteration.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.pending, Pending::Read | Pending::Call)
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.state, State::Open(_)) && self.phase == Phase::Held
     }
 
     /// Nothing is in flight: no half of a command, no reply, nothing that was not offered.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.rest.is_none() && !self.readable && !self.again
+        matches!(self.state, State::Open(_))
+            && self.phase == Phase::Reading
+            && self.buffers.is_none()
+            && !self.readable
+            && self.pending == Pending::Nothing
+    }
+
+    /// The kernel has input for it, or it is to be looked at: it asks for a read, unless it is on
+    /// the ready list or waits for its output.
+    pub(super) fn ask_read(&mut self) -> Action {
+        if self.pending != Pending::Nothing {
+            return Action::Nothing;
+        }
+        self.pending = Pending::Read;
+        Action::List
+    }
+
+    /// Asks for a call of the handler.
+    fn ask_call(&mut self) -> Action {
+        let is_listed = self.is_ready();
+        self.pending = Pending::Call;
+        if is_listed { Action::Nothing } else { Action::List }
+    }
+
+    /// Another thread wakes it: a held one asks for a call. Behind queued output that comes anyway.
+    pub(super) fn wake(&mut self) -> Action {
+        if self.is_held() && self.queued() == 0 { self.ask_call() } else { Action::Nothing }
+    }
+
+    /// It leaves the ready list: what is to be done?
+    pub(super) fn take_work(&mut self) -> Work {
+        let pending = mem::take(&mut self.pending);
+        match (&self.state, self.phase) {
+            (State::Open(_), Phase::Held) if self.hangup => Work::EndHeld,
+            (State::Open(_), Phase::Reading | Phase::Held) if pending == Pending::Call => {
+                Work::Call
+            }
+            // One that is paused is called once its output is written.
+            (State::Open(_), Phase::Reading) if self.queued() < limits::QUEUED_OUTPUT => Work::Read,
+            (State::HalfClosed | State::Rejected, _) => Work::Discard,
+            _ => Work::Nothing,
+        }
+    }
+
+    /// The handler has asked for `next`, whose deadline is `deadline`, and has `replied` or not.
+    pub(super) fn follow(&mut self, next: Next, deadline: CoarseTime, replied: bool) -> Action {
+        match next {
+            Next::Read { .. } if !self.end => {
+                self.phase = Phase::Reading;
+                self.wait_until(deadline);
+                match replied {
+                    _ if self.readable => self.ask_read(),
+                    true => Action::Nothing,
+                    false => Action::EndIfStopping,
+                }
+            }
+            Next::Hold { .. } if !self.end && !self.hangup => {
+                self.phase = Phase::Held;
+                self.wait_until(deadline);
+                Action::Nothing
+            }
+            Next::Write => {
+                self.phase = Phase::Reading;
+                self.pending = Pending::CallAfterOutput;
+                Action::Nothing
+            }
+            // After the end of the input nothing can follow: all was answered.
+            Next::Read { .. } | Next::Hold { .. } | Next::Close => {
+                self.drain(CloseReason::Finished, replied)
+            }
+        }
+    }
+
+    /// Sets the deadline, unless that of queued output counts.
+    pub(super) fn wait_until(&mut self, deadline: CoarseTime) {
+        if self.queued() == 0 {
+            self.deadline = deadline;
+        }
+    }
+
+    /// It is over once its output is written: what is queued, and what it has just `replied`.
+    pub(super) fn drain(&mut self, reason: CloseReason, replied: bool) -> Action {
+        self.phase = Phase::Draining(reason);
+        let is_written = !replied && self.queued() == 0;
+        if is_written { Action::HalfClose(reason) } else { Action::Nothing }
+    }
+
+    /// All its output is with the kernel.
+    pub(super) fn written(&mut self) -> Action {
+        match (&self.state, self.phase) {
+            (State::Open(_), Phase::Draining(reason)) => Action::HalfClose(reason),
+            (State::Open(_), _) if self.pending == Pending::CallAfterOutput => self.ask_call(),
+            _ => Action::EndIfStopping,
+        }
+    }
+
+    /// Leaves the handler's hands, which gets back what it remembers; none if it was not there.
+    pub(super) fn leave(&mut self, state: State<C>) -> Option<C> {
+        if !self.is_ready() {
+            self.pending = Pending::Nothing;
+        }
+        match mem::replace(&mut self.state, state) {
+            State::Open(connection) => Some(connection),
+            _ => None,
+        }
     }
 
     /// Reads once into `scratch`.
@@ -104,7 +257,7 @@ impl<C> Slot<C> {
         let asked = scratch.len();
         match retry_on_intr(|| recv(&self.socket, &mut *scratch, RecvFlags::DONTWAIT)) {
             Ok((_, 0)) => {
-                (self.readable, self.ended) = (false, true);
+                (self.readable, self.end) = (false, true);
                 Received::End
             }
             Ok((_, bytes)) => {
@@ -119,78 +272,115 @@ impl<C> Slot<C> {
         }
     }
 
-    /// The conversation, and what is here for it: `fresh` alone, or behind the tail it left.
-    pub(super) fn conversation<'a>(&'a mut self, fresh: &'a [u8]) -> Option<(&'a mut C, &'a [u8])> {
-        let bytes = match &mut self.rest {
-            Some(rest) if !rest.input.is_empty() => {
-                rest.input.extend_from_slice(fresh);
-                rest.input.as_slice()
+    /// The handler's side of an open connection, and the input for it: `fresh` alone, or behind
+    /// the tail that was left.
+    pub(super) fn input<'a>(&'a mut self, fresh: &'a [u8]) -> Option<(&'a mut C, &'a [u8])> {
+        let bytes = match &mut self.buffers {
+            Some(buffers) if !buffers.input.is_empty() => {
+                buffers.input.extend_from_slice(fresh);
+                buffers.input.as_slice()
             }
             _ => fresh,
         };
-        Some((self.connection.as_mut()?, bytes))
+        match &mut self.state {
+            State::Open(connection) => Some((connection, bytes)),
+            _ => None,
+        }
     }
 
     /// Forgets the `consumed` first bytes of the input and keeps the others: those of the tail, or
     /// of `fresh` when there was none.
     pub(super) fn consume(&mut self, consumed: usize, fresh: &[u8]) {
-        match &mut self.rest {
-            Some(rest) if !rest.input.is_empty() => {
+        match &mut self.buffers {
+            Some(buffers) if !buffers.input.is_empty() => {
                 // A copy of what is left, so that it keeps no more than its own length.
-                rest.input = rest.input[consumed..].to_vec();
-                self.tidy();
+                buffers.input = buffers.input[consumed..].to_vec();
+                self.free_empty_buffers();
             }
             _ if consumed < fresh.len() => {
-                self.rest.get_or_insert_default().input = fresh[consumed..].to_vec();
+                self.buffers.get_or_insert_default().input = fresh[consumed..].to_vec();
             }
             _ => {}
         }
     }
 
-    /// Keeps `bytes[range]` to be sent later, behind what is queued. A large one that is the last
-    /// in its buffer takes the buffer along instead of a copy.
-    pub(super) fn queue(&mut self, bytes: &mut Vec<u8>, range: Range<usize>, last: bool) {
-        let rest = self.rest.get_or_insert_default();
-        if rest.output.is_empty() && last && range.len() > bytes.len() / 2 {
-            rest.output = mem::take(bytes);
-            rest.sent = range.start;
-            return;
-        }
-        if rest.sent > 0 {
-            rest.output.drain(..rest.sent);
-            rest.sent = 0;
-        }
-        rest.output.extend_from_slice(&bytes[range]);
-    }
-
-    /// Sends what is queued, as far as the peer takes it; returns how much that was.
-    pub(super) fn drain(&mut self) -> io::Result<usize> {
-        let Some(rest) = &mut self.rest else { return Ok(0) };
-        let sent = push(&self.socket, &rest.output[rest.sent..])?;
-        rest.sent += sent;
-        if rest.sent == rest.output.len() {
-            (rest.output, rest.sent) = (Vec::new(), 0);
-            self.tidy();
+    /// Sends `bytes[range]` behind what is queued, and queues what the socket does not take; returns
+    /// how much was sent.
+    pub(super) fn send(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        mut range: Range<usize>,
+        last: bool,
+    ) -> io::Result<usize> {
+        let sent = if self.queued() == 0 { push(&self.socket, &bytes[range.clone()])? } else { 0 };
+        range.start += sent;
+        if !range.is_empty() {
+            self.queue(bytes, range, last);
         }
         Ok(sent)
     }
 
-    /// Gives the buffers back once they are empty.
-    fn tidy(&mut self) {
-        if self.rest.as_ref().is_some_and(|rest| rest.input.is_empty() && rest.output.is_empty()) {
-            self.rest = None;
+    /// Keeps `bytes[range]` to be sent later, behind what is queued. A large one that is the last
+    /// in its buffer takes the buffer along instead of a copy.
+    fn queue(&mut self, bytes: &mut Vec<u8>, range: Range<usize>, last: bool) {
+        let buffers = self.buffers.get_or_insert_default();
+        if buffers.output.is_empty() && last && range.len() > bytes.len() / 2 {
+            buffers.output = mem::take(bytes);
+            buffers.sent = range.start;
+            return;
+        }
+        if buffers.sent > 0 {
+            buffers.output.drain(..buffers.sent);
+            buffers.sent = 0;
+        }
+        buffers.output.extend_from_slice(&bytes[range]);
+    }
+
+    /// Sends what is queued, as far as the peer takes it; returns how much that was. Once all of it
+    /// is sent the handler is to be called: the deadline that it asked for was set aside.
+    pub(super) fn send_queued(&mut self) -> io::Result<usize> {
+        let Some(buffers) = &mut self.buffers else { return Ok(0) };
+        let sent = push(&self.socket, &buffers.output[buffers.sent..])?;
+        buffers.sent += sent;
+        if buffers.sent == buffers.output.len() {
+            (buffers.output, buffers.sent) = (Vec::new(), 0);
+            self.pending = match self.pending {
+                Pending::Nothing => Pending::CallAfterOutput,
+                Pending::Read => Pending::Call,
+                other => other,
+            };
+            self.free_empty_buffers();
+        }
+        Ok(sent)
+    }
+
+    fn free_empty_buffers(&mut self) {
+        let is_empty = |buffers: &Buffers| buffers.input.is_empty() && buffers.output.is_empty();
+        if self.buffers.as_deref().is_some_and(is_empty) {
+            self.buffers = None;
         }
     }
 }
 
 /// Sends what the socket takes without waiting; returns how much that was.
-pub(super) fn push(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+fn push(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     match retry_on_intr(|| send(socket, bytes, flags)) {
         Ok(sent) => Ok(sent),
         Err(Errno::AGAIN) => Ok(0),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What a call promises, so that a slot can neither grow nor be forgotten.
+pub(super) fn check(handled: Handled, offered: usize, has_output: bool) {
+    assert!(handled.consumed <= offered, "a handler consumed more than it was offered");
+    let left = offered - handled.consumed;
+    assert!(left <= limits::UNCONSUMED_INPUT, "a handler left more input than its limits allow");
+    assert!(
+        has_output || handled.next != Next::Write,
+        "a handler waits for output it did not give"
+    );
 }
 
 const _: () = assert!(size_of::<Slot<()>>() <= 32, "a slot at rest is small");

@@ -149,7 +149,7 @@ where
 /// one that has waited in vain is followed by a park.
 async fn drive<H: ConnectionHandler>(event_loop: &mut EventLoop<H>) -> io::Result<()> {
     loop {
-        match event_loop.turn(LINGER)? {
+        match event_loop.poll_once(LINGER)? {
             Progress::Drained => return Ok(()),
             // No yield: see `PREEMPT`.
             Progress::Busy => {}

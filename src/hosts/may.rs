@@ -12,7 +12,7 @@ use may::io::{CoIo, WaitIo};
 use rustix::io::fcntl_dupfd_cloexec;
 
 use super::{HostConfig, WorkerInit, Workers, panicked};
-use crate::connections::{EventLoop, LoopMessage, Progress};
+use crate::connections::{EventLoop, Progress};
 use crate::handler::ConnectionHandler;
 
 /// With fewer threads may wedges for good when the process runs out of descriptors.
@@ -67,13 +67,13 @@ fn drive<H: ConnectionHandler>(
     let epoll = CoIo::new(epoll).map_err(io::Error::from)?;
     loop {
         for iteration in 1.. {
-            match event_loop.turn(Duration::ZERO)? {
+            match event_loop.poll_once(Duration::ZERO)? {
                 Progress::Drained => return Ok(()),
                 Progress::Quiet => break,
                 Progress::Busy if iteration < YIELDS => yield_now(),
                 Progress::Busy => {
                     // Sleeps, but only until the thread has looked at its epoll.
-                    event_loop.handle().send(LoopMessage::Wake);
+                    event_loop.handle().ping();
                     break;
                 }
             }

@@ -25,6 +25,7 @@ use crate::connections::{
     Acceptor, ConnectionCounters, EventLoop, LoopFds, LoopHandle, LoopMessage, Options, Route,
 };
 use crate::handler::ConnectionHandler;
+use crate::listener::Listener;
 
 /// Which host runs the TCP workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,9 +141,8 @@ impl HostConfig {
     fn prepare(self) -> io::Result<(Vec<WorkerInit>, Vec<LoopHandle>)> {
         let fds = (0..self.workers).map(|_| LoopFds::new()).collect::<io::Result<Vec<_>>>()?;
         let handles: Vec<_> = fds.iter().map(LoopFds::handle).collect();
-        let keepalive = self.options.keepalive;
-        let acceptor = Acceptor::new(self.listener, handles.clone(), 0, self.route, keepalive)?;
-        let mut acceptor = Some(acceptor.behind(self.policy));
+        let listener = Listener::new(self.listener, self.policy, self.options.keepalive)?;
+        let mut acceptor = Some(Acceptor::new(listener, handles.clone(), 0, self.route));
         let inits = fds.into_iter().enumerate().map(|(index, fds)| WorkerInit {
             name: self.name,
             index,

@@ -207,9 +207,9 @@ fn parked_worker_wakes_for_sockets_messages_and_timers() {
             assert!(peer.fill_buf().is_err());
             peer.get_ref().set_read_timeout(Some(TIMEOUT)).unwrap();
         }
-        let before = hosted.counters.turns.get();
+        let before = hosted.counters.iterations.get();
         assert_eq!(ask(&mut peer, "nap\n"), "late\n");
-        let iterations = hosted.counters.turns.get() - before;
+        let iterations = hosted.counters.iterations.get() - before;
         // Iterations from before may be counted now, up to 64 a worker; without a park there are
         // thousands.
         assert!(iterations < 300, "{iterations} iterations for one nap: the worker does not park");

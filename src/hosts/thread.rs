@@ -36,6 +36,6 @@ where
 }
 
 fn drive<H: ConnectionHandler>(mut event_loop: EventLoop<H>) -> io::Result<()> {
-    while event_loop.turn(WAIT)? != Progress::Drained {}
+    while event_loop.poll_once(WAIT)? != Progress::Drained {}
     Ok(())
 }

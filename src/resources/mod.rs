@@ -8,15 +8,15 @@ mod cpus;
 mod descriptors;
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, HttpEngine, TcpRuntime};
 use crate::hosts::{Runtime, glommio, may};
+use crate::listener;
 use cpus::Cpus;
 #[cfg(test)]
 pub(crate) use cpus::affinity;
@@ -30,9 +30,6 @@ const MAPS_FIXED: usize = 2_048;
 const MAPS_PER_COROUTINE: usize = 2;
 /// `vm.max_map_count` where it cannot be read: the kernel's default.
 const MAPS_DEFAULT: usize = 65_530;
-/// Connections that wait for an accept; the kernel cuts it to `net.core.somaxconn`. A whole fleet
-/// may reconnect at once.
-const BACKLOG: i32 = 65_535;
 
 /// What the daemon starts from.
 #[derive(Debug)]
@@ -52,8 +49,7 @@ pub struct Resources {
 /// One of the two ports, and what serves it.
 #[derive(Debug)]
 pub struct Port {
-    /// Listening, blocking, close-on-exec. An IPv4 peer of a listener on every address shows as an
-    /// IPv6 one (`::ffff:127.0.0.1`): see `IpAddr::to_canonical`.
+    /// Listening, blocking, close-on-exec.
     pub listener: TcpListener,
     /// Where it listens.
     pub address: SocketAddr,
@@ -220,33 +216,9 @@ fn most_coroutines(maps: usize) -> usize {
     maps.saturating_sub(MAPS_FIXED) / MAPS_PER_COROUTINE
 }
 
-/// Listens on `address`. Either family's "every address" means both, as in Go; IPv4 alone where
-/// the host has no IPv6.
+/// Listens on `address`, which `flag` has asked for.
 fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    let bound = if address.ip().is_unspecified() {
-        match bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()))) {
-            Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
-                bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
-            }
-            bound => bound,
-        }
-    } else {
-        bind(address)
-    };
-    bound.map_err(|error| Failure::Listen { flag, address, error })
-}
-
-/// A listening socket without SO_REUSEPORT: with it a second daemon on the port would not fail.
-fn bind(address: SocketAddr) -> Result<TcpListener, Errno> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
-    }
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(TcpListener::from(socket))
+    listener::bind(address).map_err(|error| Failure::Listen { flag, address, error })
 }
 
 /// Why the daemon cannot start; shown in one line, with the remedy.
@@ -396,25 +368,6 @@ mod tests {
                  stop what listens there (`ss -ltnp`) or choose another --{flag}"
             );
             assert_eq!(failure.to_string(), want);
-        }
-    }
-
-    #[test]
-    fn second_listener_on_a_port_is_refused() {
-        let ours = listen("tcp-address", "127.0.0.1:0".parse().unwrap()).unwrap();
-        let failure = listen("tcp-address", ours.local_addr().unwrap()).unwrap_err();
-        assert!(matches!(failure, Failure::Listen { error: Errno::ADDRINUSE, .. }), "{failure}");
-    }
-
-    #[test]
-    fn unspecified_address_listens_on_both_families() {
-        for address in ["0.0.0.0:0", "[::]:0"] {
-            let listener = listen("tcp-address", address.parse().unwrap()).unwrap();
-            let port = listener.local_addr().unwrap().port();
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-            if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
-                TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
-            }
         }
     }
 

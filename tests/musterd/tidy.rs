@@ -99,7 +99,10 @@ const LAYERS: &[(&str, &str)] = &[
     ("listener", "limits clock metrics access"),
     ("connections", "limits clock metrics access handler listener"),
     ("http1", "limits clock handler"),
-    ("api", "limits clock metrics logging protocol access handler snapshots registry http1"),
+    (
+        "api",
+        "limits clock metrics logging protocol access handler listener snapshots registry http1",
+    ),
     ("hosts", "clock access handler listener connections"),
     ("config", "limits clock logging access"),
     ("resources", "limits access listener hosts config"),

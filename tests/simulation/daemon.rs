@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use musterd::api::Api;
 use musterd::clock::Timestamp;
-use musterd::handler::{CloseReason, ConnectionHandler, Handled, Input, Next};
+use musterd::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
 use musterd::registry::{LimitReached, Registry};
 use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
 use musterd::snapshots::{Producer, Snapshots, Visibility};
@@ -157,7 +157,9 @@ impl Daemon {
 
     fn connect(&mut self, shard: usize, address: usize, magic: &'static str) {
         let peer: SocketAddr = ADDRESSES[address].parse().expect("an address");
-        let session = self.shards[shard].on_open(peer, self.now);
+        // As the listener gives it to a handler.
+        let canonical = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let session = self.shards[shard].on_open(canonical, Token::default(), self.now);
         let connection = Connection::new(self.connected, shard, peer, session, magic, self.now);
         self.connected += 1;
         self.open.push(connection);
@@ -285,6 +287,7 @@ impl Daemon {
         let more = if is_rejected { None } else { connection.next_outcome() };
         match handled.next {
             Next::Write => return ensure(written >= budget, || format!("{handled:?} too early")),
+            Next::Hold { .. } => return Err("a session holds nothing".to_owned()),
             Next::Close => connection.closing = true,
             Next::Read { deadline } => {
                 let left = connection.delivered > connection.answered_up_to();
@@ -316,7 +319,7 @@ impl Daemon {
         let connection = self.open.remove(at);
         let is_known = self.nsqds.contains_key(&connection.id);
         if self.mutation != Mutation::ForgetsBrokenConnections || why != CloseReason::Broken {
-            self.shards[connection.shard].on_close(connection.session, why, self.now);
+            self.shards[connection.shard].on_close(connection.session, why);
         }
         if is_known {
             self.oracle.leave(connection.shard, connection.id);
@@ -325,7 +328,7 @@ impl Daemon {
 
     fn commit(&mut self, shard: usize) {
         if self.mutation != Mutation::RepliesBeforeCommit {
-            self.shards[shard].commit(self.now);
+            self.shards[shard].commit();
         }
         self.oracle.commit(shard);
         while let Some(at) =
@@ -342,7 +345,7 @@ impl Daemon {
         };
         while let Some(at) = self.open.iter().position(due) {
             let mut output = Vec::new();
-            self.shards[shard].on_timeout(&mut self.open[at].session, now, &mut output);
+            self.shards[shard].on_timeout(&mut self.open[at].session, &mut output);
             ensure(output.is_empty(), || "output that nsqd does not expect".to_owned())?;
             self.close(at, CloseReason::Expired);
         }

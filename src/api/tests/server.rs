@@ -152,6 +152,7 @@ impl HttpClient {
                     assert!(deadline > now, "a wait that is over before it begins");
                     return;
                 }
+                Next::Hold { .. } => unreachable!(),
                 Next::Close => self.closed = true,
             }
         }

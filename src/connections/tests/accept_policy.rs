@@ -1,4 +1,4 @@
-//! Who is let in: peers that a policy sends away cost nothing, and permits always come back.
+//! Access rules at accept: denied peers take no slot of others, and permits are always released.
 
 use super::*;
 use crate::access::{AllowList, Denials, DenyReason, PerIpLimiter, PerIpPermit, Rejection};
@@ -7,145 +7,146 @@ use rustix::net::sockopt;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-const STRANGER: Rejection = Rejection { reason: DenyReason::TcpAllow, message: b"stranger\n" };
-const CROWDED: Rejection = Rejection { reason: DenyReason::TcpPerIp, message: b"crowded\n" };
+const NOT_ALLOWED: Rejection = Rejection { reason: DenyReason::TcpAllow, message: b"denied\n" };
+const TOO_MANY: Rejection = Rejection { reason: DenyReason::TcpPerIp, message: b"too many\n" };
 
 fn at_most(each: usize) -> Option<AcceptPolicy> {
-    AcceptPolicy::new(Arc::default()).limit_per_ip(NonZeroUsize::new(each), CROWDED).if_any_rule()
+    AcceptPolicy::new(Arc::default()).limit_per_ip(NonZeroUsize::new(each), TOO_MANY).if_any_rule()
 }
 
 #[test]
-fn a_stranger_is_told_and_takes_nobody_s_room() {
-    let refusals = Arc::new(Denials::default());
+fn denied_peer_is_told_why_and_takes_no_slot() {
+    let denials = Arc::new(Denials::default());
     let elsewhere = AllowList::from(vec!["192.0.2.0/24".parse().unwrap()]);
     let policy =
-        AcceptPolicy::new(Arc::clone(&refusals)).allow_only(&elsewhere, STRANGER).if_any_rule();
-    let mut bench = Bench::behind(Options { max_connections: 1, ..OPTIONS }, policy);
+        AcceptPolicy::new(Arc::clone(&denials)).allow_only(&elsewhere, NOT_ALLOWED).if_any_rule();
+    let mut test = TestLoop::behind(Options { max_connections: 1, ..OPTIONS }, policy);
     for round in 1..=3 {
-        let mut peer = bench.peer();
-        // It has written already: the refusal must not be lost to a reset.
+        let mut peer = test.peer();
+        // It has written already: the message must not be lost to a reset.
         peer.write_all(b"echo hello\n").unwrap();
-        assert_eq!(bench.until_end(&mut peer), b"stranger\n");
-        assert_eq!(refusals.get(DenyReason::TcpAllow).count, round);
+        assert_eq!(test.until_end(&mut peer), b"denied\n");
+        assert_eq!(denials.get(DenyReason::TcpAllow).count, round);
     }
-    let counters = &bench.counters;
+    let counters = &test.counters;
     assert_eq!((counters.accepted.get(), counters.refused.get(), counters.open()), (3, 0, 0));
-    assert_eq!(bench.log.endings(), [], "no conversation has begun");
-    bench.until("gone", |bench| bench.table.is_empty());
+    assert_eq!(test.log.endings(), [], "no handler was called");
+    test.until("gone", |test| test.event_loop.is_empty());
 }
 
 #[test]
-fn strangers_that_stay_are_bounded() {
+fn denied_peers_that_stay_are_bounded() {
     let elsewhere = AllowList::from(vec!["192.0.2.0/24".parse().unwrap()]);
-    let policy = AcceptPolicy::new(Arc::default()).allow_only(&elsewhere, STRANGER).if_any_rule();
-    let mut bench = Bench::behind(OPTIONS, policy);
-    let peers: Vec<_> = (0..200).map(|_| TcpStream::connect(bench.address).unwrap()).collect();
-    bench.until("all refused", |bench| bench.counters.accepted.get() == 200);
-    assert!(bench.table.len() <= crate::connections::acceptor::REFUSALS);
-    bench.pass(limits::LINGER + Duration::from_secs(1));
-    assert!(bench.table.is_empty(), "a stranger cannot stay");
+    let policy =
+        AcceptPolicy::new(Arc::default()).allow_only(&elsewhere, NOT_ALLOWED).if_any_rule();
+    let mut test = TestLoop::behind(OPTIONS, policy);
+    let peers: Vec<_> = (0..200).map(|_| TcpStream::connect(test.address).unwrap()).collect();
+    test.until("all denied", |test| test.counters.accepted.get() == 200);
+    assert!(test.event_loop.len() <= crate::listener::REJECTED);
+    test.pass(limits::LINGER + Duration::from_secs(1));
+    assert!(test.event_loop.is_empty(), "a denied peer cannot stay");
     drop(peers);
 }
 
-/// Fills the only place, ends its connection by `end`, and takes the place again.
-fn comes_back(what: &str, options: Options, end: impl FnOnce(&mut Bench, TcpStream)) {
-    let mut bench = Bench::behind(options, at_most(1));
-    let mut first = bench.peer();
-    bench.send(&mut first, b"echo in\n");
-    bench.expect(&mut first, b"in\n");
-    let mut second = bench.peer();
-    assert_eq!(bench.until_end(&mut second), b"crowded\n", "{what}");
-    end(&mut bench, first);
-    bench.until(what, |bench| bench.counters.open() == 0);
-    assert!(bench.table.permits.is_empty(), "{what}");
-    let mut third = bench.peer();
-    bench.send(&mut third, b"echo again\n");
-    bench.expect(&mut third, b"again\n");
+/// Takes the only permit, ends its connection by `end`, and takes the permit again.
+fn check_release(what: &str, options: Options, end: impl FnOnce(&mut TestLoop, TcpStream)) {
+    let mut test = TestLoop::behind(options, at_most(1));
+    let mut first = test.peer();
+    test.send(&mut first, b"echo in\n");
+    test.expect(&mut first, b"in\n");
+    let mut second = test.peer();
+    assert_eq!(test.until_end(&mut second), b"too many\n", "{what}");
+    end(&mut test, first);
+    test.until(what, |test| test.counters.open() == 0);
+    assert!(test.event_loop.permits.is_empty(), "{what}");
+    let mut third = test.peer();
+    test.send(&mut third, b"echo again\n");
+    test.expect(&mut third, b"again\n");
 }
 
 #[test]
-fn a_place_comes_back_however_its_connection_ends() {
-    comes_back("closed", OPTIONS, |_, peer| drop(peer));
-    comes_back("reset", OPTIONS, |_, peer| {
+fn per_ip_permit_is_released_on_every_close_path() {
+    check_release("closed", OPTIONS, |_, peer| drop(peer));
+    check_release("reset", OPTIONS, |_, peer| {
         sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
     });
-    comes_back("ended by its conversation", OPTIONS, |bench, mut peer| {
+    check_release("ended by its handler", OPTIONS, |test, mut peer| {
         peer.write_all(b"quit\n").unwrap();
-        assert_eq!(bench.until_end(&mut peer), b"bye\n");
+        assert_eq!(test.until_end(&mut peer), b"bye\n");
     });
-    comes_back("panicked", OPTIONS, |bench, mut peer| {
+    check_release("panicked", OPTIONS, |test, mut peer| {
         peer.write_all(b"half\n").unwrap();
-        bench.until_end(&mut peer);
+        test.until_end(&mut peer);
     });
-    comes_back("silent", OPTIONS, |bench, mut peer| {
-        bench.pass(Duration::from_secs(3600));
-        bench.until_end(&mut peer);
+    check_release("silent", OPTIONS, |test, mut peer| {
+        test.pass(Duration::from_secs(3600));
+        test.until_end(&mut peer);
     });
 }
 
-/// A limiter of one place, and that place.
-fn taken() -> (Arc<PerIpLimiter>, PerIpPermit) {
+/// A limiter of one connection, and its permit.
+fn full_limiter() -> (Arc<PerIpLimiter>, PerIpPermit) {
     let limiter = PerIpLimiter::new(NonZeroUsize::MIN);
-    let place = limiter.acquire(IpAddr::from([127, 0, 0, 1])).unwrap();
+    let permit = limiter.acquire(IpAddr::from([127, 0, 0, 1])).unwrap();
     assert!(is_full(&limiter));
-    (limiter, place)
+    (limiter, permit)
 }
 
 fn is_full(limiter: &Arc<PerIpLimiter>) -> bool {
     limiter.acquire(IpAddr::from([127, 0, 0, 1])).is_none()
 }
 
-/// A connection that brings `place` along, and its peer.
-fn arrival(place: PerIpPermit) -> (Arrival, TcpStream) {
+/// A connection with `permit`, and its peer.
+fn incoming(permit: PerIpPermit) -> (Incoming, TcpStream) {
     let outside = listener();
     let end = TcpStream::connect(outside.local_addr().unwrap()).unwrap();
     let (socket, peer) = outside.accept().unwrap();
     socket.set_nonblocking(true).unwrap();
-    (Arrival { socket: socket.into(), peer, place: Some(place) }, end)
+    (Incoming { socket: socket.into(), peer, permit: Some(permit) }, end)
 }
 
 #[test]
-fn a_place_comes_back_with_the_table_its_mail_and_its_stop() {
-    let (limiter, place) = taken();
-    let mut bench = Bench::new();
-    let (open, _peer) = arrival(place);
-    assert!(bench.counters.enter(1));
-    bench.table.handle().send(LoopMessage::Open(open));
-    bench.settle();
+fn per_ip_permit_is_released_with_the_loop_its_queue_and_its_stop() {
+    let (limiter, permit) = full_limiter();
+    let mut test = TestLoop::new();
+    let (open, _peer) = incoming(permit);
+    assert!(test.counters.enter(1));
+    test.event_loop.handle().send(LoopMessage::Open(open));
+    test.settle();
     assert!(is_full(&limiter), "it is open");
-    drop(bench);
-    assert!(!is_full(&limiter), "the table is gone, as after a panic of its own");
+    drop(test);
+    assert!(!is_full(&limiter), "the loop is gone, as after a panic of its own");
 
-    let (limiter, place) = taken();
-    let bench = Bench::new();
-    let (unread, _peer) = arrival(place);
-    bench.table.handle().send(LoopMessage::Open(unread));
-    drop(bench);
-    assert!(!is_full(&limiter), "the table is gone before it read its messages");
+    let (limiter, permit) = full_limiter();
+    let test = TestLoop::new();
+    let (unread, _peer) = incoming(permit);
+    test.event_loop.handle().send(LoopMessage::Open(unread));
+    drop(test);
+    assert!(!is_full(&limiter), "the loop is gone before it read its messages");
 
-    let (limiter, place) = taken();
-    let mut bench = Bench::new();
-    bench.stop_in(limits::DRAIN);
-    bench.settle();
-    let (late, _peer) = arrival(place);
-    assert!(bench.counters.enter(1));
-    bench.table.handle().send(LoopMessage::Open(late));
-    bench.settle();
-    assert!(!is_full(&limiter), "the table has stopped");
+    let (limiter, permit) = full_limiter();
+    let mut test = TestLoop::new();
+    test.stop_in(limits::DRAIN);
+    test.settle();
+    let (late, _peer) = incoming(permit);
+    assert!(test.counters.enter(1));
+    test.event_loop.handle().send(LoopMessage::Open(late));
+    test.settle();
+    assert!(!is_full(&limiter), "the loop has stopped");
 }
 
 #[test]
-fn a_place_comes_back_when_the_cap_refuses() {
+fn per_ip_permit_is_released_when_the_cap_rejects() {
     let full = Options { max_connections: 1, ..OPTIONS };
-    let mut bench = Bench::behind(full, at_most(2));
-    let first = bench.peer();
+    let mut test = TestLoop::behind(full, at_most(2));
+    let first = test.peer();
     for _ in 0..3 {
-        let mut over = bench.peer();
-        assert_eq!(bench.until_end(&mut over), b"full\n", "the cap, not the policy");
+        let mut over = test.peer();
+        assert_eq!(test.until_end(&mut over), b"full\n", "the cap, not the policy");
     }
     drop(first);
-    bench.until("there is room", |bench| bench.counters.open() == 0);
-    let mut next = bench.peer();
-    bench.send(&mut next, b"echo in\n");
-    bench.expect(&mut next, b"in\n");
+    test.until("there is room", |test| test.counters.open() == 0);
+    let mut next = test.peer();
+    test.send(&mut next, b"echo in\n");
+    test.expect(&mut next, b"in\n");
 }

@@ -1,5 +1,5 @@
-//! A small conversation: lines in, lines out, and verbs that misbehave in every way a table has
-//! to stand.
+//! A handler of lines: each is answered, and there are verbs for everything that an event loop has
+//! to withstand.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -8,27 +8,36 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
 
 /// From accept to the first line, and from a line's first byte to its last.
 pub(crate) const LINE: Duration = Duration::from_secs(10);
 /// Without a line.
 pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 
+/// How long a line that asks for it is held.
+pub(crate) const HOLD: Duration = Duration::from_secs(20);
+
 /// After a line that asks for a nap.
 pub(crate) const NAP: Duration = Duration::from_millis(300);
 
-/// What happened to all connections of a service.
+/// What happened to all connections of a handler.
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) endings: Mutex<Vec<CloseReason>>,
     pub(crate) commits: AtomicU64,
-    /// The most bytes of other replies that a turn has found before its own.
+    /// The most bytes of other replies that a call has found before its own.
     pub(crate) most_waiting: AtomicUsize,
     poisoned: AtomicBool,
     /// A peer that must have read nothing new when a commit begins.
     pub(crate) watched: Mutex<Option<TcpStream>>,
-    pub(crate) told_early: AtomicU64,
+    pub(crate) read_early: AtomicU64,
+    /// The connections that were held, in order.
+    pub(crate) held: Mutex<Vec<Token>>,
+    /// What those are answered once they are called again.
+    pub(crate) answer: Mutex<Option<&'static str>>,
+    /// Calls that had no answer for a held connection.
+    pub(crate) held_calls: AtomicUsize,
 }
 
 impl Log {
@@ -38,12 +47,12 @@ impl Log {
     }
 
     /// Notes when the watched peer can read a reply whose effect is not published.
-    fn look(&self) {
+    fn check_watched(&self) {
         if let Some(peer) = &*self.watched.lock().unwrap() {
             peer.set_nonblocking(true).unwrap();
-            let told = peer.peek(&mut [0]).is_ok();
+            let is_early = peer.peek(&mut [0]).is_ok();
             peer.set_nonblocking(false).unwrap();
-            self.told_early.fetch_add(u64::from(told), Ordering::SeqCst);
+            self.read_early.fetch_add(u64::from(is_early), Ordering::SeqCst);
         }
     }
 
@@ -57,9 +66,11 @@ pub(crate) struct Lines {
     applied: u64,
 }
 
-pub(crate) struct Dialogue {
+pub(crate) struct Connection {
+    token: Token,
     waiting_since: Timestamp,
     limit: Duration,
+    held_until: Option<Timestamp>,
 }
 
 impl Lines {
@@ -67,8 +78,20 @@ impl Lines {
         Self { log, applied: 0 }
     }
 
+    /// Answers a held connection, if there is an answer now.
+    fn answer_held(&self, connection: &mut Connection, output: &mut Vec<u8>) -> Option<Next> {
+        let deadline = connection.held_until?;
+        let Some(answer) = *self.log.answer.lock().unwrap() else {
+            self.log.held_calls.fetch_add(1, Ordering::SeqCst);
+            return Some(Next::Hold { deadline });
+        };
+        output.extend_from_slice(answer.as_bytes());
+        connection.held_until = None;
+        None
+    }
+
     /// Answers one line; whether the connection goes on.
-    fn acknowledge(&mut self, line: &[u8], output: &mut Vec<u8>) -> bool {
+    fn answer(&mut self, line: &[u8], output: &mut Vec<u8>) -> bool {
         self.applied += 1;
         let text = std::str::from_utf8(line).unwrap();
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
@@ -76,7 +99,7 @@ impl Lines {
             "echo" => output.extend_from_slice(format!("{rest}\n").as_bytes()),
             "big" => output.extend_from_slice(&vec![b'x'; rest.parse().unwrap()]),
             "applied" => output.extend_from_slice(format!("{}\n", self.applied).as_bytes()),
-            "mute" | "nap" => {}
+            "quiet" | "nap" | "hold" => {}
             "half" => {
                 output.extend_from_slice(b"half a rep");
                 panic!("as the test asked");
@@ -89,15 +112,15 @@ impl Lines {
 }
 
 impl ConnectionHandler for Lines {
-    type Connection = Dialogue;
+    type Connection = Connection;
 
-    fn on_open(&mut self, _: SocketAddr, now: Timestamp) -> (Dialogue, Timestamp) {
-        (Dialogue { waiting_since: now, limit: LINE }, now + LINE)
+    fn on_open(&mut self, _: SocketAddr, token: Token, now: Timestamp) -> (Connection, Timestamp) {
+        (Connection { token, waiting_since: now, limit: LINE, held_until: None }, now + LINE)
     }
 
     fn on_input(
         &mut self,
-        dialogue: &mut Dialogue,
+        connection: &mut Connection,
         input: Input<'_>,
         now: Timestamp,
         output: &mut Vec<u8>,
@@ -105,6 +128,9 @@ impl ConnectionHandler for Lines {
     ) -> Handled {
         let (start, mut consumed) = (output.len(), 0);
         self.log.most_waiting.fetch_max(start, Ordering::SeqCst);
+        if let Some(next) = self.answer_held(connection, output) {
+            return Handled { consumed, next };
+        }
         while let Some(length) = input.bytes[consumed..].iter().position(|&byte| byte == b'\n') {
             if output.len() - start >= budget {
                 return Handled { consumed, next: Next::Write };
@@ -112,28 +138,36 @@ impl ConnectionHandler for Lines {
             let line = &input.bytes[consumed..consumed + length];
             consumed += length + 1;
             let limit = if line == b"nap" { NAP } else { SILENCE };
-            (dialogue.waiting_since, dialogue.limit) = (now, limit);
-            if !self.acknowledge(line, output) {
+            (connection.waiting_since, connection.limit) = (now, limit);
+            if !self.answer(line, output) {
                 return Handled { consumed, next: Next::Close };
             }
+            if line == b"hold" {
+                self.log.held.lock().unwrap().push(connection.token);
+                connection.held_until = Some(now + HOLD);
+            }
+            if let Some(next) = self.answer_held(connection, output) {
+                return Handled { consumed, next };
+            }
         }
-        if consumed < input.bytes.len() && dialogue.limit == SILENCE {
-            (dialogue.waiting_since, dialogue.limit) = (now, LINE);
+        if consumed < input.bytes.len() && connection.limit == SILENCE {
+            (connection.waiting_since, connection.limit) = (now, LINE);
         }
-        Handled { consumed, next: Next::Read { deadline: dialogue.waiting_since + dialogue.limit } }
+        let deadline = connection.waiting_since + connection.limit;
+        Handled { consumed, next: Next::Read { deadline } }
     }
 
-    fn on_timeout(&mut self, _: &mut Dialogue, _: Timestamp, output: &mut Vec<u8>) {
+    fn on_timeout(&mut self, _: &mut Connection, output: &mut Vec<u8>) {
         output.extend_from_slice(b"late\n");
     }
 
-    fn commit(&mut self, _: Timestamp) {
+    fn commit(&mut self) {
         assert!(!self.log.poisoned.load(Ordering::SeqCst), "as the test asked");
-        self.log.look();
+        self.log.check_watched();
         self.log.commits.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn on_close(&mut self, _: Dialogue, why: CloseReason, _: Timestamp) {
-        self.log.endings.lock().unwrap().push(why);
+    fn on_close(&mut self, _: Connection, reason: CloseReason) {
+        self.log.endings.lock().unwrap().push(reason);
     }
 }

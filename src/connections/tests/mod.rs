@@ -1,12 +1,13 @@
-//! What a table does to real sockets: driven turn by turn on the test's own thread, with the
-//! test's clock; and the same conversations through every host.
+//! The event loop on real sockets: driven one iteration at a time on the test's own thread, with
+//! the test's clock.
 
 mod accept_policy;
-mod bounds;
-mod deadlines;
-mod endings;
+mod closing;
+mod hold;
+mod input_output;
+mod limits;
 pub(crate) mod lines;
-mod talk;
+mod timeouts;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,19 +17,20 @@ use std::time::Duration;
 use super::*;
 use crate::access::AcceptPolicy;
 use crate::clock::{Clock, Timestamp};
+use crate::listener::{Incoming, Listener};
 use lines::{Lines, Log};
 
-/// Turns that a test takes at most before it gives up; each waits at most [`WAIT`].
-const TURNS: usize = 500;
+/// Iterations before a test gives up; each waits at most [`WAIT`].
+const ITERATIONS: usize = 500;
 const WAIT: Duration = Duration::from_millis(50);
 const OPTIONS: Options = Options { max_connections: 100_000, refusal: b"full\n", keepalive: None };
 /// Asks for more than the kernel buffers between two peers, on any usual machine.
 const LARGE: &[u8] = b"big 30000000\n";
 const LARGE_SIZE: usize = 30_000_000;
 
-/// A table that listens, its clock, and what its service has noted.
-struct Bench {
-    table: EventLoop<Lines>,
+/// An event loop that listens, its clock, and what its handler has noted.
+struct TestLoop {
+    event_loop: EventLoop<Lines>,
     clock: Clock,
     address: SocketAddr,
     counters: Arc<ConnectionCounters>,
@@ -36,10 +38,10 @@ struct Bench {
 }
 
 fn listener() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").unwrap()
+    crate::listener::bind(([127, 0, 0, 1], 0).into()).unwrap()
 }
 
-impl Bench {
+impl TestLoop {
     fn new() -> Self {
         Self::with(OPTIONS)
     }
@@ -54,61 +56,69 @@ impl Bench {
         let fds = LoopFds::new().unwrap();
         let listener = listener();
         let address = listener.local_addr().unwrap();
-        let tables = vec![fds.handle()];
-        let acceptor =
-            Acceptor::new(listener, tables, 0, Box::new(|_| 0), options.keepalive).unwrap();
-        let service = Lines::new(Arc::clone(&log));
-        let mut table = EventLoop::new(fds, service, options, Arc::clone(&counters), clock.clone());
-        table.listen(acceptor.behind(policy)).unwrap();
-        Self { table, clock, address, counters, log }
+        let listener = Listener::new(listener, policy, options.keepalive).unwrap();
+        let acceptor = Acceptor::new(listener, vec![fds.handle()], 0, Box::new(|_| 0));
+        let handler = Lines::new(Arc::clone(&log));
+        let mut event_loop =
+            EventLoop::new(fds, handler, options, Arc::clone(&counters), clock.clone());
+        event_loop.listen(acceptor).unwrap();
+        Self { event_loop, clock, address, counters, log }
     }
 
-    /// Takes turns until `done`.
+    /// Iterates until `done`.
     fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
-        for _ in 0..TURNS {
+        for _ in 0..ITERATIONS {
             if done(self) {
                 return;
             }
             // Waits only when there is nothing to do and nothing new to see.
-            let idle = self.table.turn(Duration::ZERO).unwrap() != Progress::Busy;
+            let idle = self.event_loop.poll_once(Duration::ZERO).unwrap() != Progress::Busy;
             if idle && !done(self) {
-                self.table.turn(WAIT).unwrap();
+                self.event_loop.poll_once(WAIT).unwrap();
             }
         }
         panic!("never: {what}; {:?}", self.counters);
     }
 
-    /// Takes turns until the table has nothing to do.
+    /// Iterates until the loop has nothing to do.
     fn settle(&mut self) {
-        for _ in 0..TURNS {
-            if self.table.turn(Duration::ZERO).unwrap() != Progress::Busy {
+        for _ in 0..ITERATIONS {
+            if self.event_loop.poll_once(Duration::ZERO).unwrap() != Progress::Busy {
                 return;
             }
         }
-        panic!("the table never comes to rest");
+        panic!("the loop never comes to rest");
     }
 
-    /// A peer whose connection the table has taken.
+    /// A peer whose connection the loop has accepted.
     fn peer(&mut self) -> TcpStream {
         let accepted = self.counters.accepted.get();
         let peer = TcpStream::connect(self.address).unwrap();
         peer.set_nodelay(true).unwrap();
-        self.until("accepted", |bench| bench.counters.accepted.get() > accepted);
+        self.until("accepted", |test| test.counters.accepted.get() > accepted);
         self.settle();
         peer
     }
 
-    /// Sends `bytes` and takes turns until the table has read them.
+    /// Makes the kernel buffer little between the first connection and its `peer`; how much output
+    /// is then queued in part, and yet less than the budget of one call.
+    fn shrink_buffers(&mut self, peer: &TcpStream) -> usize {
+        rustix::net::sockopt::set_socket_recv_buffer_size(peer, 4096).unwrap();
+        let token = self.event_loop.slots.token_at(0).unwrap();
+        let socket = &self.event_loop.slots.get_mut(token).unwrap().socket;
+        rustix::net::sockopt::set_socket_send_buffer_size(socket, 4096).unwrap();
+        crate::limits::QUEUED_OUTPUT - 1000
+    }
+
+    /// Sends `bytes` and iterates until the loop has read them.
     fn send(&mut self, peer: &mut TcpStream, bytes: &[u8]) {
         let before = self.counters.received.get();
         peer.write_all(bytes).unwrap();
-        self.until("received", |bench| {
-            bench.counters.received.get() >= before + bytes.len() as u64
-        });
+        self.until("received", |test| test.counters.received.get() >= before + bytes.len() as u64);
         self.settle();
     }
 
-    /// Takes turns until the peer has read exactly `expected`.
+    /// Iterates until the peer has read exactly `expected`.
     fn expect(&mut self, peer: &mut TcpStream, expected: &[u8]) {
         let mut got = Vec::new();
         self.until("read", |_| {
@@ -118,23 +128,23 @@ impl Bench {
         assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(expected));
     }
 
-    /// Takes turns until the peer meets the end of the input; what it read until then.
+    /// Iterates until the peer meets the end of the input; what it read until then.
     fn until_end(&mut self, peer: &mut TcpStream) -> Vec<u8> {
         let mut got = Vec::new();
         self.until("the end", |_| read_some(peer, &mut got, usize::MAX));
         got
     }
 
-    /// Moves the clock by `span` and lets the table see it.
+    /// Moves the clock by `span` and lets the loop see it.
     fn pass(&mut self, span: Duration) {
         self.clock.set(self.clock.now() + span);
-        self.table.handle().send(LoopMessage::Wake);
+        self.event_loop.handle().ping();
         self.settle();
     }
 
     fn stop_in(&mut self, span: Duration) {
         let deadline = self.clock.now() + span;
-        self.table.handle().send(LoopMessage::Stop { deadline });
+        self.event_loop.handle().send(LoopMessage::Stop { deadline });
     }
 }
 

@@ -77,6 +77,7 @@ fn responses(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16,
                     break;
                 }
                 Next::Write => assert!(output.len() >= budget),
+                Next::Hold { .. } => panic!("no route holds"),
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::handler::{CloseReason, ConnectionHandler, Input, Next};
+use musterd::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
 use musterd::limits;
 use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
 
@@ -34,7 +34,7 @@ fn replies(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
     let mut sessions =
         Sessions::new(Arc::clone(&registry), timeouts, identify_response, NullObserver);
     let now = Timestamp::from_unix_nanos(1);
-    let (mut session, _) = sessions.on_open(([127, 0, 0, 1], 5).into(), now);
+    let (mut session, _) = sessions.on_open(([127, 0, 0, 1], 5).into(), Token::default(), now);
     let (mut output, mut consumed) = (Vec::new(), 0);
     let reads = cuts.iter().copied().chain([bytes.len()]).map(|read| (read, false));
     'reads: for (read, end) in reads.chain([(bytes.len(), true)]) {
@@ -50,11 +50,12 @@ fn replies(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
                     break;
                 }
                 Next::Write => assert!(output.len() >= budget),
+                Next::Hold { .. } => panic!("a session holds nothing"),
             }
         }
     }
-    sessions.on_close(session, CloseReason::Finished, now);
-    sessions.commit(now);
+    sessions.on_close(session, CloseReason::Finished);
+    sessions.commit();
     assert_eq!(registry.registrations(), 0);
     registry.snapshots().each_node(|peer| panic!("{peer:?} is left"));
     registry.snapshots().each_topic(|name, topic| {

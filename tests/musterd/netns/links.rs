@@ -148,3 +148,21 @@ fn the_kernel_closes_a_connection_whose_link_drops_everything() {
     assert_eq!(producers(&mut http), (false, true));
     assert_eq!(http.metric("musterd_connections_closed_total{port=\"tcp\",reason=\"error\"}"), 2);
 }
+
+/// Both listeners, where the kernel allows more than any smaller backlog of ours.
+#[test]
+#[ignore = "needs root: tests/slow faults"]
+fn queue_of_new_connections_is_as_long_as_the_kernel_allows() {
+    let link = Link::new("queue");
+    let run = |words: &str| {
+        let words = ["netns", "exec", &link.near, "sh", "-c", words];
+        let done = Command::new("ip").args(words).output().expect("iproute2");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("text")
+    };
+    run("echo 65535 > /proc/sys/net/core/somaxconn");
+    let _daemon = link.daemon(&[]);
+    let listeners = run("ss -ltnH");
+    let queues = listeners.lines().map(|line| line.split_whitespace().nth(2));
+    assert!(queues.eq([Some("65535"); 2]), "{listeners}");
+}

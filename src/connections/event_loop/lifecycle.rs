@@ -1,0 +1,169 @@
+//! How connections begin and end: accept, open, reject; half-close, close, remove.
+//!
+//! Must not: call back into the iteration that `event_loop` orders, or end a connection without
+//! telling the handler and the counters why.
+
+use std::io;
+use std::mem;
+use std::os::fd::OwnedFd;
+
+use rustix::net::{Shutdown, shutdown};
+
+use super::EventLoop;
+use crate::connections::acceptor::Acceptor;
+use crate::connections::deadlines::CoarseTime;
+use crate::connections::slot::{Slot, State};
+use crate::handler::{CloseReason, ConnectionHandler, Token};
+use crate::limits;
+use crate::listener::{self, Accepted, Incoming};
+
+impl<H: ConnectionHandler> EventLoop<H> {
+    /// Accepts a batch of connections: each is opened here, handed to another loop, or rejected.
+    pub(super) fn accept(&mut self) -> io::Result<()> {
+        for _ in 0..listener::BATCH {
+            let Some(acceptor) = &mut self.acceptor else { break };
+            match acceptor.listener.accept() {
+                Accepted::Denied(socket, words) => {
+                    self.counters.turned_away();
+                    self.reject(socket, words);
+                }
+                // The permit is given back.
+                Accepted::Connection(Incoming { socket, .. })
+                    if !self.counters.enter(self.options.max_connections) =>
+                {
+                    self.reject(socket, self.options.refusal);
+                }
+                Accepted::Connection(incoming) => {
+                    if let Some(own) = acceptor.hand_over(incoming) {
+                        self.open(own);
+                    }
+                }
+                Accepted::Nobody => break,
+                Accepted::Lost => self.counters.accept_failed(),
+                Accepted::Exhausted => {
+                    self.counters.accept_failed();
+                    self.epoll.forget(&acceptor.listener)?;
+                    self.deadlines.note(acceptor.listener.pause(self.now));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches a connection's socket and gives it to the handler.
+    pub(super) fn open(&mut self, incoming: Incoming) {
+        let Incoming { socket, peer, permit } = incoming;
+        if self.stopping.is_some() {
+            return self.counters.leave();
+        }
+        let (token, now, handler) = (self.slots.next_token(), self.now, &mut self.handler);
+        let Some((connection, deadline)) = catch_panic(|| handler.on_open(peer, token, now)) else {
+            self.counters.ended(CloseReason::Panicked);
+            return self.counters.leave();
+        };
+        let mut slot = Slot::new(socket, State::Open(connection));
+        slot.deadline = self.deadlines.note(deadline);
+        let watched = self.epoll.watch(&slot.socket, token);
+        self.slots.insert(slot);
+        if let Some(permit) = permit {
+            self.permits.insert(token, permit);
+        }
+        if watched.is_err() {
+            self.end(token, CloseReason::Broken);
+        }
+    }
+
+    /// Tells a connection that may not come in why, and closes it.
+    fn reject(&mut self, socket: OwnedFd, words: &[u8]) {
+        let Some(acceptor) = &mut self.acceptor else { return };
+        let Some(socket) = acceptor.listener.reject(socket, words) else { return };
+        let mut slot = Slot::new(socket, State::Rejected);
+        slot.deadline = self.deadlines.note(self.now + limits::LINGER);
+        let token = self.slots.next_token();
+        let watched = self.epoll.watch(&slot.socket, token);
+        self.slots.insert(slot);
+        if watched.is_err() {
+            self.remove(token);
+        }
+    }
+
+    /// Watches a paused listener again when its pause is over; returns when that is. What a pause is
+    /// made of, a kernel without memory, may fail this too: then it goes on.
+    pub(super) fn resume_listening(&mut self, now: CoarseTime) -> CoarseTime {
+        let Some(Acceptor { listener, .. }) = &mut self.acceptor else { return CoarseTime::NEVER };
+        let Some(until) = listener.paused_until() else { return CoarseTime::NEVER };
+        if until <= self.now && self.epoll.watch_listener(&*listener).is_ok() {
+            listener.resume();
+            return CoarseTime::NEVER;
+        }
+        self.deadlines.note(until).max(now.next())
+    }
+
+    /// The handler is done and all it said is with the kernel: our side closes after the commit.
+    pub(super) fn half_close(&mut self, token: Token, reason: CloseReason) {
+        self.close(token, reason, State::HalfClosed);
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        slot.deadline = self.deadlines.note(self.now + limits::LINGER);
+        if slot.readable {
+            self.act(token, Slot::ask_read);
+        }
+    }
+
+    /// Ends a connection, whatever it has not read; its socket closes after the commit.
+    pub(super) fn end(&mut self, token: Token, reason: CloseReason) {
+        self.close(token, reason, State::Closed);
+    }
+
+    fn close(&mut self, token: Token, reason: CloseReason, state: State<H::Connection>) {
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        if let State::Rejected = slot.state {
+            return self.remove(token);
+        }
+        self.closing.push(token);
+        let Some(connection) = slot.leave(state) else { return };
+        let handler = &mut self.handler;
+        if catch_panic(|| handler.on_close(connection, reason)).is_none()
+            && reason != CloseReason::Panicked
+        {
+            self.counters.ended(CloseReason::Panicked);
+        }
+        self.uncommitted = true;
+        self.counters.ended(reason);
+    }
+
+    /// Closes our side of the connections that are over, or all of it where nothing is to be waited
+    /// for: committed before closed, so that who sees the end sees its effects too.
+    pub(super) fn close_finished(&mut self) {
+        let mut closing = mem::take(&mut self.closing);
+        for token in closing.drain(..) {
+            let Some(slot) = self.slots.get_mut(token) else { continue };
+            let is_over = slot.end || matches!(slot.state, State::Closed);
+            if is_over || shutdown(&slot.socket, Shutdown::Write).is_err() {
+                self.remove(token);
+            }
+        }
+        self.closing = closing;
+    }
+
+    /// Closes the socket and frees the slot.
+    pub(super) fn remove(&mut self, token: Token) {
+        let Some(slot) = self.slots.remove(token) else { return };
+        if !self.permits.is_empty() {
+            self.permits.remove(&token);
+        }
+        self.counters.unqueued(slot.queued());
+        if !matches!(slot.state, State::Rejected) {
+            self.counters.leave();
+        } else if let Some(acceptor) = &mut self.acceptor {
+            acceptor.listener.rejected_is_gone();
+        }
+    }
+}
+
+/// What a call of the handler returns, or none when it panics: that costs its connection only.
+pub(super) fn catch_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
+    // AssertUnwindSafe: the connection is dropped after a panic, and a handler keeps no state of a
+    // half-done call that another connection could see.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).ok()
+}
