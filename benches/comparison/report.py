@@ -110,7 +110,7 @@ def all_figures(figures):
 
 def hosts(figures):
     """Both hosts of the TCP workers: medians and their ratio; empty where one was not measured."""
-    both = [(figure, middle(figures, OURS, figure), middle(figures, THREAD, figure))
+    both = [(figure, median_of(figures, OURS, figure), median_of(figures, THREAD, figure))
             for figure in figures.get(THREAD, {})]
     rows = [[figure, number(ours), number(thread), number(thread / ours)] for figure, ours, thread in both if ours]
     if not rows:
