@@ -6,7 +6,9 @@
 use std::ops::Add;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// A point in time in Unix nanoseconds, by a clock that never steps back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,8 +54,8 @@ enum Source {
     /// The monotonic clock plus the wall clock's offset at the start: a wall clock that steps must
     /// not make ten thousand producers look inactive.
     System {
-        start: Instant,
-        start_unix: i64,
+        /// What the wall clock was ahead of the monotonic one at the start, in nanoseconds.
+        ahead: i64,
     },
     Manual(Arc<AtomicI64>),
 }
@@ -64,10 +66,8 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
     pub fn system() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(Source::System {
-            start: Instant::now(),
-            start_unix: i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX),
-        })
+        let wall = i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX);
+        Self(Source::System { ahead: wall - monotonic() })
     }
 
     /// A clock that returns `now` until [`Clock::set`] changes it.
@@ -80,7 +80,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System { start, start_unix } => Timestamp(*start_unix) + start.elapsed(),
+            Source::System { ahead } => Timestamp(ahead + monotonic()),
             Source::Manual(now) => Timestamp(now.load(Ordering::SeqCst)),
         }
     }
@@ -114,6 +114,13 @@ impl Clock {
     pub fn wall_seconds(&self) -> u64 {
         u64::try_from(self.wall().0 / 1_000_000_000).unwrap_or(0)
     }
+}
+
+/// Nanoseconds since some moment. `Instant` says the same in three times as many instructions, and
+/// each request is timed.
+fn monotonic() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
 #[cfg(test)]
