@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::access::{AcceptPolicy, Denials, DenyReason, Rejection, Token, TokenError, WritePolicy};
 use crate::api::{
-    Api, ApiService, CACHE_FROM, OutputBudget, Responses, TOO_MANY_CONNECTIONS,
+    Api, ApiService, CACHE_FROM, OutputBudget, RequestDurations, TOO_MANY_CONNECTIONS,
     TOO_MANY_CONNECTIONS_PER_IP, minihttp,
 };
 use crate::clock::{Clock, Timestamp};
@@ -236,9 +236,11 @@ impl<'a> Shared<'a> {
         mut families: Families,
     ) -> Result<Server, Failure> {
         let (config, address, workers) = (self.config, port.address, port.workers.count);
-        let (counters, responses) = (Arc::new(ConnectionCounters::default()), Arc::default());
+        let (counters, durations) =
+            (Arc::new(ConnectionCounters::default()), RequestDurations::default());
         counters.register_metrics(&mut families, "http", port.max_connections as u64);
-        Responses::register_metrics(&responses, &mut families);
+        durations.register_metrics(&mut families);
+        OutputBudget::register_metrics(&mut families);
         let allowed = config.http_write_allow.clone();
         let write_policy = WritePolicy::new(allowed, token, Arc::clone(&self.denials));
         let visibility = Visibility {
@@ -250,7 +252,7 @@ impl<'a> Shared<'a> {
         let queued = Arc::clone(&counters);
         let output = OutputBudget(Arc::new(move || queued.queued_output()));
         let clock = self.clock.clone();
-        let service = ApiService::new(api, write_policy, responses, output, clock.clone());
+        let service = ApiService::new(api, write_policy, durations, output, clock.clone());
         let (exits, exited) = unbounded();
         if config.http_engine == HttpEngine::Minihttp {
             // It binds for itself; that the port is free is known since ours was bound.

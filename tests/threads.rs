@@ -47,11 +47,11 @@ impl Service for Reader<'_> {
         self.api.answer(request, now, response);
     }
 
-    fn answered(&mut self, _: &Request<'_, Routed>, status: u16) {
+    fn answered(&mut self, _: &Request<'_, Routed>, _: Timestamp, status: u16) {
         self.status = status;
     }
 
-    fn refused(&mut self, _: SocketAddr, error: RequestError) {
+    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
         panic!("{error:?} of a request that is right");
     }
 }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use musterd::api::{Api, CACHE_FROM, Routed};
-use musterd::clock::Timestamp;
+use musterd::api::{Api, CACHE_FROM, RequestDurations, Routed};
+use musterd::clock::{Clock, Timestamp};
 use musterd::http1::{Date, Request, RequestError, Response, Service};
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Capacity, Client, PendingChanges, Registry};
@@ -131,14 +131,14 @@ pub(crate) fn topic_name(number: usize) -> String {
     format!("t{number}")
 }
 
-/// Answers HTTP requests from an `Api` and counts nothing.
-pub(crate) struct Static(Api);
+/// Answers HTTP requests from an `Api`, and measures how long that takes as the daemon does.
+pub(crate) struct Static(Api, Clock, RequestDurations);
 
 impl Static {
     /// A service of connections that see `fleet`.
     #[must_use]
     pub(crate) fn new(fleet: Fleet) -> Self {
-        Self(Api {
+        let api = Api {
             registry: Arc::new(fleet.registry),
             visibility: Visibility {
                 inactive_producer_timeout: Duration::from_secs(300),
@@ -146,7 +146,8 @@ impl Static {
             },
             cache_from: CACHE_FROM,
             metrics: Arc::default(),
-        })
+        };
+        Self(api, Clock::system(), RequestDurations::default())
     }
 }
 
@@ -161,11 +162,13 @@ impl Service for Static {
         self.0.answer(request, now, response);
     }
 
-    fn answered(&mut self, _: &Request<'_, Routed>, status: u16) {
+    fn answered(&mut self, request: &Request<'_, Routed>, now: Timestamp, status: u16) {
         assert_eq!(status, 200);
+        let span = self.1.now().since(now);
+        self.2.observe(Some(request.route), request.head.method, status, span);
     }
 
-    fn refused(&mut self, _: SocketAddr, error: RequestError) {
+    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
         panic!("a bench's request was refused: {error:?}");
     }
 }

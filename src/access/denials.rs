@@ -137,7 +137,7 @@ mod tests {
         let denials = Arc::new(denials);
         let mut families = Families::default();
         denials.register_metrics(&mut families);
-        let text = Arc::new(families).render();
+        let text = Arc::new(families).render(crate::metrics::Format::Text);
         let (connections, writes) =
             ("musterd_connections_rejected_total", "musterd_http_writes_rejected_total");
         for line in [

@@ -11,7 +11,7 @@ use super::listings;
 use super::response::{ApiError, JsonArray, NSQ, TEXT, json};
 use crate::clock::Timestamp;
 use crate::http1::{Response, Target};
-use crate::metrics::Families;
+use crate::metrics::{Families, Format};
 use crate::protocol::NSQ_VERSION;
 use crate::protocol::names::{ALL_TOPICS, ChannelName, TopicName};
 use crate::registry::Registry;
@@ -43,6 +43,8 @@ pub const CACHE_FROM: usize = 32;
 pub(super) struct Exchange<'e, 'o> {
     pub(super) api: &'e Api,
     pub(super) target: &'e Target<'e>,
+    /// The value of the `Accept` field.
+    pub(super) accept: Option<&'e [u8]>,
     pub(super) body_is_broken: bool,
     pub(super) now: Timestamp,
     pub(super) response: &'e mut Response<'o>,
@@ -180,11 +182,14 @@ pub(super) fn do_debug(exchange: Exchange<'_, '_>) -> Answered {
     Ok(())
 }
 
-/// Prometheus' text format, version 0.0.4.
+/// What is counted, in the format that the client prefers.
 pub(super) fn do_metrics(exchange: Exchange<'_, '_>) -> Answered {
-    let page = exchange.api.metrics.render();
-    let fields = &["Content-Type: text/plain; version=0.0.4; charset=utf-8"];
-    exchange.response.start(200, fields, page.len()).extend_from_slice(page.as_bytes());
+    let format = Format::negotiate(exchange.accept);
+    let page = exchange.api.metrics.render(format);
+    exchange
+        .response
+        .start(200, &[format.content_type()], page.len())
+        .extend_from_slice(page.as_bytes());
     Ok(())
 }
 

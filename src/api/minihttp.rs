@@ -38,6 +38,7 @@ use crate::http1::{
 };
 use crate::limits;
 use crate::listener::canonical;
+use crate::metrics::Format;
 
 /// Serves `service` on `address` until the process ends, on as many of may's threads as are
 /// configured.
@@ -102,7 +103,7 @@ struct MinihttpConnection {
 }
 
 /// Every field that does not depend on a request: the engine takes no others.
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 11] = [
     JSON,
     NSQ,
     HTML,
@@ -112,6 +113,8 @@ const FIELDS: [&str; 9] = [
     "Allow: GET, OPTIONS",
     "Allow: OPTIONS, POST",
     "Allow: GET, OPTIONS, POST",
+    Format::Text.content_type(),
+    Format::OpenMetrics.content_type(),
 ];
 
 /// The head of a request that the engine has parsed, judged as `http1` judges its own.
@@ -141,7 +144,7 @@ impl HttpService for MinihttpConnection {
         let (status, persistent) = answered.unwrap_or_else(|error| {
             error.write(&mut self.output);
             if !self.is_over {
-                self.service.refused(self.peer, error);
+                self.service.refused(self.peer, self.clock.now(), error);
             }
             (error.status(), false)
         });
@@ -186,15 +189,16 @@ impl MinihttpConnection {
             head.target.path = Cow::Borrowed(path.as_bytes());
             route = Routed::find(head.method, &head.target.path);
         }
+        let now = self.clock.now();
         let mut response = Response::new(&mut self.output, &head, self.service.date());
         let request = http1::Request { peer: self.peer, head: &head, route, body_is_broken };
         if expect == Expect::Unknown {
             response.start(417, &[CLOSE], 0);
         } else {
-            self.service.call(&request, self.clock.now(), &mut response);
+            self.service.call(&request, now, &mut response);
         }
         let status = response.finish();
-        self.service.answered(&request, status);
+        self.service.answered(&request, now, status);
         Ok((status, head.persistent))
     }
 
@@ -216,10 +220,10 @@ fn discard(length: u64, request: Request<'_, '_, '_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::RequestDurations;
     use crate::api::tests::server::{api, no_output};
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
-    use std::sync::Arc;
     use std::time::Duration;
 
     fn serve() -> SocketAddr {
@@ -227,7 +231,8 @@ mod tests {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = free.expect("a free port");
         let clock = Clock::system();
-        let service = ApiService::new(api(), None, Arc::default(), no_output(), clock.clone());
+        let service =
+            ApiService::new(api(), None, RequestDurations::default(), no_output(), clock.clone());
         crate::hosts::may::configure(2);
         start(service, clock, address).expect("it starts");
         address

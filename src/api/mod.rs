@@ -1,8 +1,10 @@
 //! nsqlookupd's HTTP API: the route table, the handlers, the service that the connections share.
 //!
-//! In reading order: `routes`, `handlers`, `listings`, `response`, `service`. Must not: name a
+//! In reading order: `routes`, `handlers`, `listings`, `response`, `service`, `durations`.
+//! Must not: name a
 //! runtime or a socket (only `minihttp` does), or take a lock of the registry to answer a reader.
 
+mod durations;
 mod handlers;
 mod listings;
 pub mod minihttp;
@@ -12,7 +14,8 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+pub use durations::RequestDurations;
 pub use handlers::{Api, CACHE_FROM};
 pub use response::{TOO_MANY_CONNECTIONS, TOO_MANY_CONNECTIONS_PER_IP};
 pub use routes::{Route, Routed};
-pub use service::{ApiService, OutputBudget, Responses};
+pub use service::{ApiService, OutputBudget};

@@ -15,7 +15,7 @@ const GET: &[u8] = b"GET";
 const POST: &[u8] = b"POST";
 
 /// The routes, the busiest first.
-static ROUTES: [Route; 22] = [
+pub(super) static ROUTES: [Route; 22] = [
     route(GET, "/lookup", handlers::do_lookup, BODY),
     route(GET, "/ping", handlers::do_ping, NOTHING),
     route(GET, "/channels", handlers::do_channels, BODY),
@@ -42,8 +42,8 @@ static ROUTES: [Route; 22] = [
 
 /// One row of the table.
 pub struct Route {
-    method: &'static [u8],
-    path: &'static str,
+    pub(super) method: &'static [u8],
+    pub(super) path: &'static str,
     handler: Handler,
     needs: Needs,
 }
@@ -146,8 +146,9 @@ impl Api {
         let allow_field = |allow| format!("Allow: {allow}");
         match request.route {
             Routed::To(route) => {
-                let body_is_broken = request.body_is_broken;
-                let exchange = Exchange { api: self, target, body_is_broken, now, response };
+                let (accept, body_is_broken) = (request.head.accept, request.body_is_broken);
+                let exchange =
+                    Exchange { api: self, target, accept, body_is_broken, now, response };
                 if let Err(error) = (route.handler)(exchange) {
                     error.write(response);
                 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tracing::{Level, enabled};
 
+use super::durations::RequestDurations;
 use super::handlers::Api;
 use super::response::{self, ApiError};
 use super::routes::Routed;
@@ -17,28 +18,7 @@ use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service};
 use crate::limits;
 use crate::logging::Escaped;
-use crate::metrics::{Families, StripedCounter};
-
-/// Responses, by the first digit of their status.
-#[derive(Debug, Default)]
-pub struct Responses([StripedCounter; CLASSES.len()]);
-
-const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
-impl Responses {
-    /// Registers their family.
-    pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
-        let (name, help) = ("musterd_http_responses_total", "HTTP responses.");
-        for (class, label) in CLASSES.into_iter().enumerate() {
-            let responses = Arc::clone(self);
-            families.counter(name, help, &[("class", label)], move || responses.0[class].get());
-        }
-    }
-
-    fn count(&self, status: u16) {
-        self.0[usize::from(status / 100).min(CLASSES.len() - 1)].inc();
-    }
-}
+use crate::metrics::Families;
 
 /// Answers the requests of HTTP connections from an [`Api`].
 #[derive(Clone)]
@@ -46,7 +26,7 @@ pub struct ApiService {
     api: Api,
     /// Who may change something; none: everyone.
     write_policy: Option<Arc<WritePolicy>>,
-    responses: Arc<Responses>,
+    durations: RequestDurations,
     output: OutputBudget,
     clock: Clock,
     /// The `Date` header, and the second it is of.
@@ -59,6 +39,13 @@ pub struct ApiService {
 pub struct OutputBudget(pub Arc<dyn Fn() -> u64 + Send + Sync>);
 
 impl OutputBudget {
+    /// Registers the family of the limit.
+    pub fn register_metrics(families: &mut Families) {
+        let (name, help) =
+            ("musterd_output_queued_max_bytes", "The most output that may be queued.");
+        families.gauge(name, help, &[("port", "http")], || limits::HTTP_QUEUED_OUTPUT);
+    }
+
     fn is_exceeded(&self) -> bool {
         (self.0)() > limits::HTTP_QUEUED_OUTPUT as u64
     }
@@ -70,11 +57,11 @@ impl ApiService {
     pub fn new(
         api: Api,
         write_policy: Option<Arc<WritePolicy>>,
-        responses: Arc<Responses>,
+        durations: RequestDurations,
         output: OutputBudget,
         clock: Clock,
     ) -> Self {
-        Self { api, write_policy, responses, output, clock, date: (0, Date::new(0)) }
+        Self { api, write_policy, durations, output, clock, date: (0, Date::new(0)) }
     }
 
     fn may_write(&self, request: &Request<'_, Routed>) -> bool {
@@ -104,8 +91,9 @@ impl Service for ApiService {
         }
     }
 
-    fn answered(&mut self, request: &Request<'_, Routed>, status: u16) {
-        self.responses.count(status);
+    fn answered(&mut self, request: &Request<'_, Routed>, now: Timestamp, status: u16) {
+        let span = self.clock.now().since(now);
+        self.durations.observe(Some(request.route), request.head.method, status, span);
         // Consumers poll all day; what changes something is logged, whoever asked for it.
         let is_quiet = (200..300).contains(&status) && !request.route.writes();
         let is_logged = if is_quiet { enabled!(Level::DEBUG) } else { enabled!(Level::INFO) };
@@ -119,8 +107,8 @@ impl Service for ApiService {
         if is_quiet { tracing::debug!("{line}") } else { tracing::info!("{line}") }
     }
 
-    fn refused(&mut self, peer: SocketAddr, error: RequestError) {
-        self.responses.count(error.status());
+    fn refused(&mut self, peer: SocketAddr, now: Timestamp, error: RequestError) {
+        self.durations.observe(None, b"", error.status(), self.clock.now().since(now));
         tracing::info!("{} refused ({peer})", error.status());
     }
 }
@@ -175,8 +163,13 @@ mod tests {
         let write_policy =
             WritePolicy::new(AllowList::default(), WriteToken::new(b"x").ok(), Arc::default());
         let clock = Clock::manual(Timestamp::default());
-        let mut service =
-            ApiService::new(api(), write_policy, Arc::default(), no_output(), clock.clone());
+        let mut service = ApiService::new(
+            api(),
+            write_policy,
+            RequestDurations::default(),
+            no_output(),
+            clock.clone(),
+        );
         let mut ask = |line: &str, fields: &str| {
             let (mut connection, _) =
                 service.on_open(([127, 0, 0, 1], 1).into(), Token::default(), clock.now());
@@ -232,7 +225,8 @@ mod tests {
             move || queued.load(Ordering::Relaxed)
         }));
         let clock = Clock::manual(Timestamp::default());
-        let mut service = ApiService::new(api(), None, Arc::default(), output, clock.clone());
+        let mut service =
+            ApiService::new(api(), None, RequestDurations::default(), output, clock.clone());
         let mut ask = || {
             let (mut connection, _) =
                 service.on_open(([127, 0, 0, 1], 1).into(), Token::default(), clock.now());

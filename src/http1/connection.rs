@@ -36,11 +36,11 @@ pub trait Service {
         response: &mut Response<'_>,
     );
 
-    /// A request was answered with `status`: to count and to log.
-    fn answered(&mut self, request: &Request<'_, Self::Route>, status: u16);
+    /// A request that came at `now` was answered with `status`: to count and to log.
+    fn answered(&mut self, request: &Request<'_, Self::Route>, now: Timestamp, status: u16);
 
-    /// A request of `peer` was refused without asking its route: to count and to log.
-    fn refused(&mut self, peer: SocketAddr, error: RequestError);
+    /// A request of `peer` was refused at `now` without asking its route: to count and to log.
+    fn refused(&mut self, peer: SocketAddr, now: Timestamp, error: RequestError);
 }
 
 /// Where a request leads, found once, right after its head.
@@ -84,6 +84,7 @@ pub(crate) struct PendingRequest<R> {
     line: Box<[u8]>,
     method: usize,
     authorization: Option<Box<[u8]>>,
+    accept: Option<Box<[u8]>>,
     is_http11: bool,
     persistent: bool,
 }
@@ -289,12 +290,12 @@ impl<S: Service> Context<'_, S> {
             self.service.call(&request, self.now, &mut response);
         }
         let status = response.finish();
-        self.service.answered(&request, status);
+        self.service.answered(&request, self.now, status);
     }
 
     fn refuse(&mut self, error: RequestError) -> Status {
         error.write(self.output);
-        self.service.refused(self.connection.peer, error);
+        self.service.refused(self.connection.peer, self.now, error);
         Status::Close
     }
 }
@@ -307,6 +308,7 @@ impl<R> PendingRequest<R> {
             line: [head.method, head.target.raw].concat().into(),
             method: head.method.len(),
             authorization: head.authorization.map(Into::into),
+            accept: head.accept.map(Into::into),
             is_http11: head.is_http11,
             persistent: head.persistent,
         }
@@ -323,6 +325,7 @@ impl<R> PendingRequest<R> {
             framing: Framing::Length(0),
             expect: Expect::Nothing,
             authorization: self.authorization.as_deref(),
+            accept: self.accept.as_deref(),
             length: 0,
         }
     }
@@ -367,11 +370,11 @@ mod tests {
             to.start(if request.body_is_broken { 400 } else { 200 }, &[], 0);
         }
 
-        fn answered(&mut self, _: &Request<'_, Counted>, status: u16) {
+        fn answered(&mut self, _: &Request<'_, Counted>, _: Timestamp, status: u16) {
             self.0.push(status);
         }
 
-        fn refused(&mut self, _: SocketAddr, error: RequestError) {
+        fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
             self.0.push(error.status());
         }
     }

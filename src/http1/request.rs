@@ -43,6 +43,8 @@ pub struct RequestHead<'a> {
     /// The value of the `Authorization` field; empty when there are several, or one that is longer
     /// than [`limits::HTTP_AUTHORIZATION`].
     pub authorization: Option<&'a [u8]>,
+    /// The value of the first `Accept` field.
+    pub accept: Option<&'a [u8]>,
     /// Bytes of the head, with the empty line that ends it.
     pub length: usize,
 }
@@ -171,6 +173,7 @@ pub(crate) struct Fields<'a> {
     expect: Option<&'a [u8]>,
     trailer_is_bad: bool,
     authorization: Option<&'a [u8]>,
+    accept: Option<&'a [u8]>,
 }
 
 /// Most requests have fewer fields than this; those with more are parsed again.
@@ -237,6 +240,9 @@ impl<'a> Fields<'a> {
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 self.expect.get_or_insert(value);
             }
+            6 if name.eq_ignore_ascii_case(b"accept") => {
+                self.accept.get_or_insert(value);
+            }
             7 if name.eq_ignore_ascii_case(b"trailer") => {
                 let bad = ["transfer-encoding", "trailer", "content-length"];
                 self.trailer_is_bad |= bad.iter().any(|bad| has_token(value, bad));
@@ -299,7 +305,7 @@ impl<'a> Fields<'a> {
             false => self.keep_alive == Some(true) && self.encodings == 0,
         };
         let expect = self.expect(is_http11, framing);
-        let authorization = self.authorization;
+        let Self { authorization, accept, .. } = self;
         let RequestLine { method, target, .. } = line;
         Ok(RequestHead {
             method,
@@ -309,6 +315,7 @@ impl<'a> Fields<'a> {
             framing,
             expect,
             authorization,
+            accept,
             length,
         })
     }

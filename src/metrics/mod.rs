@@ -10,6 +10,8 @@
 //! are, so that the storage stays our own ([`StripedCounter`]): the library's counters are one cache
 //! line that all threads would write.
 
+mod format;
+mod histogram;
 mod process;
 mod striped_counter;
 
@@ -20,16 +22,18 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     CounterValueEncoder, DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue,
-    GaugeValueEncoder, MetricEncoder, NoLabelSet, prometheus_text,
+    GaugeValueEncoder, MetricEncoder, NoLabelSet, prometheus_text, text,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use format::Format;
+pub use histogram::Histograms;
 pub use process::register as register_process;
 pub use striped_counter::StripedCounter;
 
 /// The labels of a series: names and values.
-type Labels = Vec<(&'static str, &'static str)>;
+pub type Labels = Vec<(&'static str, &'static str)>;
 
 /// A number as it is shown.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +52,13 @@ pub struct Families(BTreeMap<&'static str, Family>);
 struct Family {
     help: &'static str,
     kind: MetricType,
-    series: Vec<(Labels, Read)>,
+    series: Series,
+}
+
+/// The series of a family, by where their numbers come from.
+enum Series {
+    Numbers(Vec<(Labels, Read)>),
+    Histograms(Arc<Histograms>),
 }
 
 /// Reads the number of a series.
@@ -87,6 +97,12 @@ impl Families {
         self.add(MetricType::Info, name, help, labels, Box::new(|| Value::Integer(1)));
     }
 
+    /// Adds the histogram `name`, of spans of time: it ends in `_seconds`.
+    pub fn histogram(&mut self, name: &'static str, help: &'static str, all: Arc<Histograms>) {
+        let series = Series::Histograms(all);
+        self.0.insert(name, Family { help, kind: MetricType::Histogram, series });
+    }
+
     fn add(
         &mut self,
         kind: MetricType,
@@ -95,20 +111,26 @@ impl Families {
         labels: &[(&'static str, &'static str)],
         read: Read,
     ) {
-        let new = Family { help, kind, series: Vec::new() };
+        let new = Family { help, kind, series: Series::Numbers(Vec::new()) };
         let family = self.0.entry(name).or_insert(new);
         debug_assert!(family.help == help && family.kind == kind, "{name} is two families");
-        family.series.push((labels.to_vec(), read));
+        if let Series::Numbers(series) = &mut family.series {
+            series.push((labels.to_vec(), read));
+        }
     }
 
     /// The text of `/metrics`.
     #[must_use]
-    pub fn render(self: &Arc<Self>) -> String {
+    pub fn render(self: &Arc<Self>, format: Format) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Arc::clone(self)));
-        let mut text = String::new();
-        prometheus_text::encode(&mut text, &registry).expect("a String takes what it is given");
-        text
+        let mut out = String::new();
+        let encoded = match format {
+            Format::Text => prometheus_text::encode(&mut out, &registry),
+            Format::OpenMetrics => text::encode(&mut out, &registry),
+        };
+        encoded.expect("a String takes what it is given");
+        out
     }
 }
 
@@ -124,7 +146,17 @@ impl Collector for Families {
 
 impl Family {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        for (labels, read) in &self.series {
+        let series = match &self.series {
+            Series::Numbers(series) => series,
+            Series::Histograms(all) => {
+                return all.observed().try_for_each(|seen| {
+                    let mut encoder = encoder.encode_family(seen.labels)?;
+                    let (sum, count) = (seen.sum, seen.count);
+                    encoder.encode_histogram::<NoLabelSet>(sum, count, &seen.buckets, None)
+                });
+            }
+        };
+        for (labels, read) in series {
             match self.kind {
                 MetricType::Info => encoder.encode_info(labels)?,
                 MetricType::Counter => encoder
@@ -148,8 +180,7 @@ fn stem_and_unit(name: &str) -> (&str, Option<&'static Unit>) {
 
 impl fmt::Debug for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let labels = self.series.iter().map(|(labels, _)| labels);
-        f.debug_list().entries(labels).finish()
+        write!(f, "{:?}", self.kind)
     }
 }
 
@@ -192,6 +223,7 @@ impl EncodeGaugeValue for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn families() -> Arc<Families> {
         let mut families = Families::default();
@@ -202,7 +234,17 @@ mod tests {
         families.gauge("a_start_seconds", "When it started.", &[], || 1.5);
         families.counter("a_sent_bytes_total", help, &[("port", "http")], || 7_usize);
         families.info("a_build_info", "What was built.", &[("version", "1")]);
+        let spans = Arc::new(Histograms::new(2));
+        spans.observe(1, || vec![("route", "/")], Duration::from_millis(250));
+        families.histogram("a_span_seconds", "How long it took.", spans);
         Arc::new(families)
+    }
+
+    /// The text without the buckets that hold nothing new.
+    fn shown(format: Format) -> String {
+        let text = families().render(format);
+        let is_shown = |line: &&str| !line.contains("_bucket") || line.contains("le=\"0.25\"");
+        text.lines().filter(is_shown).map(|line| format!("{line}\n")).collect()
     }
 
     #[test]
@@ -214,9 +256,38 @@ mod tests {
             # TYPE a_sent_bytes_total counter\n\
             a_sent_bytes_total{port=\"tcp\"} 3\n\
             a_sent_bytes_total{port=\"http\"} 7\n\
+            # HELP a_span_seconds How long it took.\n\
+            # TYPE a_span_seconds histogram\n\
+            a_span_seconds_bucket{route=\"/\",le=\"0.25\"} 1\n\
+            a_span_seconds_sum{route=\"/\"} 0.25\n\
+            a_span_seconds_count{route=\"/\"} 1\n\
             # HELP a_start_seconds When it started.\n\
             # TYPE a_start_seconds gauge\n\
             a_start_seconds 1.5\n";
-        assert_eq!(families().render(), want);
+        assert_eq!(shown(Format::Text), want);
+    }
+
+    #[test]
+    fn openmetrics_names_units_and_ends_with_eof() {
+        let want = "# HELP a_build What was built.\n\
+            # TYPE a_build info\n\
+            a_build_info{version=\"1\"} 1\n\
+            # HELP a_sent_bytes Bytes sent.\n\
+            # TYPE a_sent_bytes counter\n\
+            # UNIT a_sent_bytes bytes\n\
+            a_sent_bytes_total{port=\"tcp\"} 3\n\
+            a_sent_bytes_total{port=\"http\"} 7\n\
+            # HELP a_span_seconds How long it took.\n\
+            # TYPE a_span_seconds histogram\n\
+            # UNIT a_span_seconds seconds\n\
+            a_span_seconds_sum{route=\"/\"} 0.25\n\
+            a_span_seconds_count{route=\"/\"} 1\n\
+            a_span_seconds_bucket{le=\"0.25\",route=\"/\"} 1\n\
+            # HELP a_start_seconds When it started.\n\
+            # TYPE a_start_seconds gauge\n\
+            # UNIT a_start_seconds seconds\n\
+            a_start_seconds 1.5\n\
+            # EOF\n";
+        assert_eq!(shown(Format::OpenMetrics), want);
     }
 }

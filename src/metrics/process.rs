@@ -99,7 +99,7 @@ mod tests {
     fn the_process_is_described() {
         let mut families = Families::default();
         register(&mut families);
-        let text = Arc::new(families).render();
+        let text = Arc::new(families).render(super::super::Format::Text);
         let figure = |name: &str| -> f64 {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.unwrap_or_else(|| panic!("{name} is not in {text}")).parse().expect("a number")

@@ -38,9 +38,9 @@ impl Service for Server {
         self.api.answer(request, now, response);
     }
 
-    fn answered(&mut self, _: &Request<'_, Routed>, _: u16) {}
+    fn answered(&mut self, _: &Request<'_, Routed>, _: Timestamp, _: u16) {}
 
-    fn refused(&mut self, _: SocketAddr, error: RequestError) {
+    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
         panic!("{error:?} of a request that is right");
     }
 }

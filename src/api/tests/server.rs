@@ -94,11 +94,11 @@ impl Service for Server {
         self.api.answer(request, now, response);
     }
 
-    fn answered(&mut self, _: &Request<'_, Routed>, status: u16) {
+    fn answered(&mut self, _: &Request<'_, Routed>, _: Timestamp, status: u16) {
         self.statuses.push(status);
     }
 
-    fn refused(&mut self, _: SocketAddr, error: RequestError) {
+    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
         self.statuses.push(error.status());
     }
 }

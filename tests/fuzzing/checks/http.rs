@@ -31,11 +31,11 @@ impl Service for Server {
         self.api.answer(request, now, response);
     }
 
-    fn answered(&mut self, request: &Request<'_, Routed>, status: u16) {
+    fn answered(&mut self, request: &Request<'_, Routed>, _: Timestamp, status: u16) {
         self.statuses.push((status, request.head.method == b"HEAD"));
     }
 
-    fn refused(&mut self, _: SocketAddr, error: RequestError) {
+    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
         self.statuses.push((error.status(), false));
     }
 }
