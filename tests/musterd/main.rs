@@ -7,6 +7,7 @@ mod conformance;
 mod faults;
 mod http_parity;
 mod limits;
+mod metrics;
 mod netns;
 mod process;
 mod refused;
