@@ -36,6 +36,22 @@ fn every_named_test_exists() {
     }
 }
 
+#[test]
+fn every_path_in_contributing_exists() {
+    let text = read("CONTRIBUTING.md");
+    let words = text.split('`').skip(1).step_by(2).filter_map(|code| code.split(' ').next());
+    let is_path = |word: &&str| {
+        [".md", ".toml"].iter().any(|end| word.ends_with(end))
+            || (word.contains('/') && !word.starts_with('/'))
+    };
+    let paths: Vec<_> = words.filter(is_path).collect();
+    assert!(paths.len() > 20, "{paths:?}");
+    for path in paths {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        assert!(path.exists(), "CONTRIBUTING.md: {}", path.display());
+    }
+}
+
 /// The names and values of all limits.
 macro_rules! limits {
     ($($name:ident)*) => { [$((stringify!($name), Limit::from(limits::$name))),*] };
