@@ -7,7 +7,7 @@
 //! - what readers and writers share: [`published`], [`snapshots`] (read), [`registry`] (write);
 //! - connection handlers, which do no I/O: [`handler`] (their interface), [`session`] (TCP), [`http1`]
 //!   and [`api`] (HTTP), with the [`access`] rules;
-//! - event loops and the threads that run them: [`connections`], [`hosts`], [`watchdog`];
+//! - event loops and the threads that run them: `listener`, [`connections`], [`hosts`], [`watchdog`];
 //! - logs and metrics: [`logging`], [`event_log`], [`metrics`];
 //! - start and stop: [`config`], [`resources`], [`daemon`].
 

@@ -153,7 +153,7 @@ impl Listener {
         let peer = canonical(peer);
         match self.policy.as_ref().map_or(Ok(None), |policy| policy.admit(peer.ip())) {
             Ok(permit) => Accepted::Connection(Incoming { socket, peer, permit }),
-            Err(words) => Accepted::Denied(socket, words),
+            Err(message) => Accepted::Denied(socket, message),
         }
     }
 
@@ -181,9 +181,10 @@ impl Listener {
 
     /// Tells a connection that it is rejected, and closes our side. Gives the socket back if it has
     /// to stay until the peer has read that; [`Listener::rejected_is_gone`] follows then.
-    pub(crate) fn reject(&mut self, socket: OwnedFd, words: &[u8]) -> Option<OwnedFd> {
+    pub(crate) fn reject(&mut self, socket: OwnedFd, message: &[u8]) -> Option<OwnedFd> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let is_told = !words.is_empty() && retry_on_intr(|| send(&socket, words, flags)).is_ok();
+        let is_told =
+            !message.is_empty() && retry_on_intr(|| send(&socket, message, flags)).is_ok();
         if !is_told || self.rejected == REJECTED || shutdown(&socket, Shutdown::Write).is_err() {
             return None;
         }

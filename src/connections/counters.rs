@@ -112,7 +112,7 @@ impl ConnectionCounters {
     }
 
     /// A connection was accepted, and rejected for its peer's address.
-    pub(super) fn turned_away(&self) {
+    pub(super) fn denied(&self) {
         self.accepted.inc();
     }
 

@@ -17,7 +17,7 @@ use rustix::time::{
 
 use crate::clock::Timestamp;
 
-/// The unit of [`CoarseTime`], and so how late a deadline may be kept.
+/// The unit of [`CoarseTime`]: the most by which a deadline is late.
 pub(super) const RESOLUTION: Duration = Duration::from_millis(250);
 
 /// A moment, in units of [`RESOLUTION`] since the loop was made; it lasts for 34 years.

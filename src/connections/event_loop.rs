@@ -25,7 +25,7 @@ use super::fds::LoopFds;
 use super::messages::{LoopHandle, LoopMessage};
 use super::output::{Output, Reply};
 use super::slab::Slab;
-use super::slot::{Action, Pending, Phase, Received, Slot, State, Work, check};
+use super::slot::{Action, Pending, Phase, Received, Slot, State, check};
 use crate::access::PerIpPermit;
 use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
@@ -254,12 +254,16 @@ impl<H: ConnectionHandler> EventLoop<H> {
 
     /// Does what a slot on the ready list waits for.
     fn serve(&mut self, token: Token) {
-        match self.slots.get_mut(token).map(Slot::take_work) {
-            Some(Work::Read) => self.read(token),
-            Some(Work::Call) => self.call_handler(token, 0),
-            Some(Work::Discard) => self.discard(token),
-            Some(Work::EndHeld) => self.end_held(token),
-            Some(Work::Nothing) | None => {}
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        match (&slot.state, slot.phase, mem::take(&mut slot.pending)) {
+            (State::Open(_), Phase::Held, _) if slot.hangup => self.end_held(token),
+            (State::Open(_), Phase::Reading | Phase::Held, Pending::Call) => {
+                self.call_handler(token, 0);
+            }
+            // One that is paused is called once its output is written.
+            (State::Open(_), Phase::Reading, _) if !slot.is_paused() => self.read(token),
+            (State::HalfClosed | State::Rejected, ..) => self.discard(token),
+            _ => {}
         }
     }
 

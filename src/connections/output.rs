@@ -12,7 +12,7 @@ use crate::handler::Token;
 /// replies to thousands of peers share a commit, and a burst of large ones is still in the CPU's
 /// cache when the kernel copies it.
 const FULL_BYTES: usize = 64 * 1024;
-/// The most bytes of buffer that are kept from one iteration to the next.
+/// The largest buffer, in bytes, that is used again in the next iteration.
 const SPARE_BYTES: usize = 1024 * 1024;
 
 /// Replies that wait for the commit.

@@ -54,19 +54,6 @@ pub(super) enum Pending {
     Call,
 }
 
-/// What a slot on the ready list has waited for.
-pub(super) enum Work {
-    Nothing,
-    /// Read, and call the handler with what came.
-    Read,
-    /// Call the handler with what is here.
-    Call,
-    /// Read and forget.
-    Discard,
-    /// The peer of a held connection has closed its side, or the socket has failed.
-    EndHeld,
-}
-
 /// What the loop does about a slot after a transition.
 pub(super) enum Action {
     Nothing,
@@ -174,19 +161,9 @@ impl<C> Slot<C> {
         if self.is_held() && self.queued() == 0 { self.ask_call() } else { Action::Nothing }
     }
 
-    /// It leaves the ready list: what is to be done?
-    pub(super) fn take_work(&mut self) -> Work {
-        let pending = mem::take(&mut self.pending);
-        match (&self.state, self.phase) {
-            (State::Open(_), Phase::Held) if self.hangup => Work::EndHeld,
-            (State::Open(_), Phase::Reading | Phase::Held) if pending == Pending::Call => {
-                Work::Call
-            }
-            // One that is paused is called once its output is written.
-            (State::Open(_), Phase::Reading) if self.queued() < limits::QUEUED_OUTPUT => Work::Read,
-            (State::HalfClosed | State::Rejected, _) => Work::Discard,
-            _ => Work::Nothing,
-        }
+    /// Whether the peer has to read before its input is read again.
+    pub(super) fn is_paused(&self) -> bool {
+        self.queued() >= limits::QUEUED_OUTPUT
     }
 
     /// The handler has asked for `next`, whose deadline is `deadline`, and has `replied` or not.

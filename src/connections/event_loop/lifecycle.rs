@@ -23,9 +23,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
         for _ in 0..listener::BATCH {
             let Some(acceptor) = &mut self.acceptor else { break };
             match acceptor.listener.accept() {
-                Accepted::Denied(socket, words) => {
-                    self.counters.turned_away();
-                    self.reject(socket, words);
+                Accepted::Denied(socket, message) => {
+                    self.counters.denied();
+                    self.reject(socket, message);
                 }
                 // The permit is given back.
                 Accepted::Connection(Incoming { socket, .. })
@@ -75,9 +75,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
     }
 
     /// Tells a connection that may not come in why, and closes it.
-    fn reject(&mut self, socket: OwnedFd, words: &[u8]) {
+    fn reject(&mut self, socket: OwnedFd, message: &[u8]) {
         let Some(acceptor) = &mut self.acceptor else { return };
-        let Some(socket) = acceptor.listener.reject(socket, words) else { return };
+        let Some(socket) = acceptor.listener.reject(socket, message) else { return };
         let mut slot = Slot::new(socket, State::Rejected);
         slot.deadline = self.deadlines.note(self.now + limits::LINGER);
         let token = self.slots.next_token();

@@ -12,8 +12,8 @@ fn peer_that_does_not_read_is_not_read() {
     let mut test = TestLoop::new();
     let mut peer = test.peer();
     peer.set_nonblocking(true).unwrap();
-    // Each chunk asks for 4 MB, so that the kernel's buffers are full after a few; the loop hears
-    // of each of the others and must leave it where it is.
+    // Each chunk asks for 4 MB, so that the kernel's buffers are full after a few; the loop gets
+    // an event for each of the others and must not read it.
     let chunk = b"big 4000\n".repeat(1000);
     let mut sent = 0;
     for _ in 0..200 {
