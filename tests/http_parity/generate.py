@@ -1,6 +1,6 @@
-"""Odd HTTP requests by structure: what a client, a proxy or an attacker might send to the HTTP port.
+"""Unusual HTTP requests by structure: what a client, a proxy or an attacker might send to the HTTP port.
 
-Must not: depend on chance, on time or on a server; two runs give the same list. `@T` in a request
+Must not: depend on random numbers, on time or on a server; two runs give the same list. `@T` in a request
 becomes a topic of its own, so that what a request changes shows in the list of topics at the end.
 """
 

@@ -1,6 +1,6 @@
 """The two servers that are compared, on free ports of loopback, and how their answers are read.
 
-Must not: know what is asked of them.
+Must not: know the requests.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 MUSTERD = TARGET / "debug/musterd"
-#: Seconds after which a server that should close will not.
+#: Seconds to wait for a server to close.
 STUCK = 4
 
 
@@ -59,7 +59,7 @@ def say(stream, data, last):
         if last:
             stream.shutdown(socket.SHUT_WR)
     except OSError:
-        pass  # closed already; what it said can still be read
+        pass  # closed already; its answer can still be read
 
 
 class Server:

@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 
 # Seconds a condition may take before its check fails. Nearly all hold within
 # one; the rest is for a loaded machine.
-PATIENCE = 30.0
+TIMEOUT = 30.0
 POLL_EVERY = 0.02
 REQUEST_TIMEOUT = 10.0
 STOP_TIMEOUT = 5.0
@@ -37,7 +37,7 @@ def expect(what, seen, wanted):
         raise Failed(f"{what}: wanted {wanted!r}, got {seen!r}")
 
 
-def eventually(what, probe, wanted, timeout=PATIENCE):
+def eventually(what, probe, wanted, timeout=TIMEOUT):
     """Polls until `probe()` equals `wanted`.
 
     A refused or broken connection counts as "not yet"; a malformed answer
