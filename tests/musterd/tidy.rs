@@ -1,5 +1,5 @@
 //! Rules of the source that no lint checks: which room may import which, where each foreign crate is
-//! used, how files begin and how long they are.
+//! used, how files begin, how long they are, and words that have a plain equivalent.
 //!
 //! A room is a file or a folder of `src`.
 
@@ -183,4 +183,61 @@ fn every_file_begins_with_what_it_is() {
             assert!(text.lines().count() <= 500, "{name} is longer than 500 lines");
         }
     }
+}
+
+/// Words that have a plain equivalent, in the singular, and that equivalent.
+const WORDS: [(&str, &str); 16] = [
+    ("berth", "host configuration"),
+    ("conversation", "session, or connection handler"),
+    ("crew", "workers"),
+    ("crowd", "connections"),
+    ("crowded", "too many connections"),
+    ("deaf", "never reads"),
+    ("dialogue", "session"),
+    ("diary", "recorder"),
+    ("farewell", "exit guard"),
+    ("patience", "timeout"),
+    ("rogue", "misbehaving"),
+    ("stranger", "unidentified, or not allowed"),
+    ("stray", "extra newline"),
+    ("stubborn", "abuse"),
+    ("tenant", "value, or connection"),
+    ("yardstick", "baseline"),
+];
+/// Where one of them must stay: a name that is accepted for old files, or this list.
+const WORDS_MAY_STAND_IN: [&str; 2] = ["loadgen/src/input/scenario.rs", "tests/musterd/tidy.rs"];
+
+/// The words of `text` in lower case; those of `CamelCase` and `snake_case` one by one.
+fn words(text: &str) -> BTreeSet<String> {
+    let (mut words, mut word, mut before) = (BTreeSet::new(), String::new(), ' ');
+    for character in text.chars().chain([' ']) {
+        let begins = character.is_uppercase() && !before.is_uppercase();
+        if !character.is_alphabetic() || begins {
+            words.insert(std::mem::take(&mut word));
+        }
+        if character.is_alphabetic() {
+            word.extend(character.to_lowercase());
+        }
+        before = character;
+    }
+    words
+}
+
+#[test]
+fn words_with_a_plain_equivalent_are_not_used() {
+    let mut found = Vec::new();
+    for folder in ["src", "tests", "benches", "loadgen"] {
+        for (name, text) in sources(folder) {
+            if WORDS_MAY_STAND_IN.contains(&&*name) {
+                continue;
+            }
+            let words = words(&text);
+            for (word, plain) in WORDS {
+                if words.contains(word) || words.contains(&format!("{word}s")) {
+                    found.push(format!("{name}: {word}; say {plain}"));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }
