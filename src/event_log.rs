@@ -17,7 +17,7 @@ use crate::session::{Observer, SessionEvent};
 
 /// Counts of the sessions of all TCP workers.
 #[derive(Debug, Default)]
-pub struct SessionCounters {
+pub(crate) struct SessionCounters {
     identifies: StripedCounter,
     pings: StripedCounter,
     registers: StripedCounter,
@@ -34,7 +34,7 @@ pub struct SessionCounters {
 
 impl SessionCounters {
     /// Registers the families of commands.
-    pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
+    pub(crate) fn register_metrics(self: &Arc<Self>, families: &mut Families) {
         let mut counter = |name, help, label, read: fn(&Self) -> &StripedCounter| {
             let counters = Arc::clone(self);
             families.counter(name, help, &[label], move || read(&counters).get());
@@ -61,7 +61,7 @@ impl SessionCounters {
 
 /// The observer of one TCP worker's sessions.
 #[derive(Clone, Debug)]
-pub struct EventLog {
+pub(crate) struct EventLog {
     counters: Arc<SessionCounters>,
     /// Whether the warning that a limit is reached was logged: once is enough.
     warned: Arc<AtomicBool>,
@@ -70,7 +70,7 @@ pub struct EventLog {
 impl EventLog {
     /// An event log that counts in `counters`; clones warn once together.
     #[must_use]
-    pub fn new(counters: Arc<SessionCounters>) -> Self {
+    pub(crate) fn new(counters: Arc<SessionCounters>) -> Self {
         Self { counters, warned: Arc::default() }
     }
 

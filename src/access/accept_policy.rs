@@ -10,7 +10,7 @@ use super::{AllowList, Denials, DenyReason, PerIpLimiter, PerIpPermit};
 
 /// What happens to a peer that an access rule denies.
 #[derive(Clone, Copy, Debug)]
-pub struct Rejection {
+pub(crate) struct Rejection {
     /// How the denial is counted.
     pub reason: DenyReason,
     /// The bytes that the peer is sent before its connection is closed.
@@ -19,7 +19,7 @@ pub struct Rejection {
 
 /// The access rules of one listener.
 #[derive(Debug)]
-pub struct AcceptPolicy {
+pub(crate) struct AcceptPolicy {
     denials: Arc<Denials>,
     allowed: Option<(AllowList, Rejection)>,
     limiter: Option<(Arc<PerIpLimiter>, Rejection)>,
@@ -28,26 +28,26 @@ pub struct AcceptPolicy {
 impl AcceptPolicy {
     /// A policy without rules, which admits every peer. Denials are counted in `denials`.
     #[must_use]
-    pub fn new(denials: Arc<Denials>) -> Self {
+    pub(crate) fn new(denials: Arc<Denials>) -> Self {
         Self { denials, allowed: None, limiter: None }
     }
 
     /// Admits only peers of `networks`, unless that list is empty.
     #[must_use]
-    pub fn allow_only(self, networks: &AllowList, rejection: Rejection) -> Self {
+    pub(crate) fn allow_only(self, networks: &AllowList, rejection: Rejection) -> Self {
         let allowed = Some(networks).filter(|networks| !networks.is_empty());
         Self { allowed: allowed.map(|networks| (networks.clone(), rejection)), ..self }
     }
 
     /// Admits at most `max` connections of each address; any number when `None`.
     #[must_use]
-    pub fn limit_per_ip(self, max: Option<NonZeroUsize>, rejection: Rejection) -> Self {
+    pub(crate) fn limit_per_ip(self, max: Option<NonZeroUsize>, rejection: Rejection) -> Self {
         Self { limiter: max.map(|max| (PerIpLimiter::new(max), rejection)), ..self }
     }
 
     /// `None` when it has no rule: such a listener skips the check.
     #[must_use]
-    pub fn if_any_rule(self) -> Option<Self> {
+    pub(crate) fn if_any_rule(self) -> Option<Self> {
         (self.allowed.is_some() || self.limiter.is_some()).then_some(self)
     }
 
@@ -55,7 +55,7 @@ impl AcceptPolicy {
     ///
     /// # Errors
     /// The bytes for a peer that a rule denies. The denial is counted.
-    pub fn admit(&self, peer: IpAddr) -> Result<Option<PerIpPermit>, &'static [u8]> {
+    pub(crate) fn admit(&self, peer: IpAddr) -> Result<Option<PerIpPermit>, &'static [u8]> {
         let deny = |rejection: &Rejection| {
             self.denials.count(rejection.reason, peer);
             rejection.message

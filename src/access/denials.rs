@@ -99,7 +99,7 @@ impl Denials {
 const PER_IP: &str = "max_connections_per_ip";
 
 /// Adds a reason to the family of rejected connections; `count` reads how many there were.
-pub fn register_rejections(
+pub(crate) fn register_rejections(
     families: &mut Families,
     port: &'static str,
     reason: &'static str,

@@ -12,9 +12,9 @@ mod per_ip;
 mod token;
 mod write_policy;
 
-pub use accept_policy::{AcceptPolicy, Rejection};
-pub use allow_list::{AllowList, Network};
-pub use denials::{DenialCount, Denials, DenyReason, register_rejections};
-pub use per_ip::{PerIpLimiter, PerIpPermit};
-pub use token::{Token, TokenError, TokenFile};
-pub use write_policy::WritePolicy;
+pub(crate) use accept_policy::{AcceptPolicy, Rejection};
+pub(crate) use allow_list::{AllowList, Network};
+pub(crate) use denials::{DenialCount, Denials, DenyReason, register_rejections};
+pub(crate) use per_ip::{PerIpLimiter, PerIpPermit};
+pub(crate) use token::{Token, TokenError};
+pub(crate) use write_policy::WritePolicy;

@@ -18,7 +18,7 @@ type Stripe = HashMap<IpAddr, usize, RandomState>;
 
 /// Counts the open connections of every address against one maximum.
 #[derive(Debug)]
-pub struct PerIpLimiter {
+pub(crate) struct PerIpLimiter {
     max: usize,
     /// Seeded anew in every process, so that nobody can choose addresses of one stripe.
     hasher: RandomState,
@@ -35,7 +35,7 @@ pub struct PerIpPermit {
 impl PerIpLimiter {
     /// A limiter that permits each address `max` connections.
     #[must_use]
-    pub fn new(max: NonZeroUsize) -> Arc<Self> {
+    pub(crate) fn new(max: NonZeroUsize) -> Arc<Self> {
         let hasher = RandomState::new();
         let stripes = std::array::from_fn(|_| Mutex::new(Stripe::with_hasher(hasher.clone())));
         Arc::new(Self { max: max.get(), hasher, stripes })
@@ -44,7 +44,7 @@ impl PerIpLimiter {
     /// A permit for one more connection of `address`, which is canonical; `None` when it has the
     /// maximum.
     #[must_use]
-    pub fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<PerIpPermit> {
+    pub(crate) fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<PerIpPermit> {
         let mut stripe = self.stripe(address);
         let open = stripe.entry(address).or_default();
         if *open == self.max {

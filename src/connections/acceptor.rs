@@ -8,7 +8,7 @@ use super::messages::{LoopHandle, LoopMessage};
 use crate::listener::{Incoming, Listener};
 
 /// Which event loop a peer's connection belongs to: an index into the handles.
-pub type Route = Box<dyn FnMut(SocketAddr) -> usize + Send>;
+pub(crate) type Route = Box<dyn FnMut(SocketAddr) -> usize + Send>;
 
 /// Accepts for several event loops, on one of them.
 pub(crate) struct Acceptor {

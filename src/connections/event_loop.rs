@@ -36,7 +36,7 @@ const PUBLISH_COUNTS_AFTER: u64 = 64;
 
 /// What an operator or a handler chooses for all event loops of one listener.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Connections of all loops together; past it a connection is rejected.
     pub max_connections: u64,
     /// What a connection past that is told before it is closed; nothing when empty.
@@ -47,7 +47,7 @@ pub struct Options {
 
 /// What an iteration has left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// Something was done, and more may be there: go on at once.
     Busy,
     /// Nothing happened: wait until the descriptor is readable.
@@ -57,7 +57,7 @@ pub enum Progress {
 }
 
 /// Many connections of one handler, on one thread at a time.
-pub struct EventLoop<H: ConnectionHandler> {
+pub(crate) struct EventLoop<H: ConnectionHandler> {
     handler: H,
     options: Options,
     counters: Arc<ConnectionCounters>,
@@ -88,7 +88,7 @@ pub struct EventLoop<H: ConnectionHandler> {
 impl<H: ConnectionHandler> EventLoop<H> {
     /// A loop without connections. `counters` are shared by all loops of one listener.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         fds: LoopFds,
         handler: H,
         options: Options,
@@ -122,7 +122,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
 
     /// What other threads reach the loop by.
     #[must_use]
-    pub fn handle(&self) -> &LoopHandle {
+    pub(crate) fn handle(&self) -> &LoopHandle {
         &self.messages
     }
 
@@ -137,14 +137,14 @@ impl<H: ConnectionHandler> EventLoop<H> {
     }
 
     /// How many connections the loop has, those that are half closed or rejected included.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
     /// Whether the loop has no connection.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.slots.len() == 0
     }
 
@@ -153,7 +153,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
     ///
     /// # Errors
     /// When epoll or the timer fails, which ends the loop.
-    pub fn poll_once(&mut self, wait: Duration) -> io::Result<Progress> {
+    pub(crate) fn poll_once(&mut self, wait: Duration) -> io::Result<Progress> {
         let wait = if self.ready.is_empty() { wait } else { Duration::ZERO };
         let events = self.epoll.wait(wait)?;
         self.now = self.clock.now();

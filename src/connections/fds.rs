@@ -11,7 +11,7 @@ use super::epoll::{Epoll, Source};
 use super::messages::LoopHandle;
 
 /// The descriptors of an event loop, opened before any thread is started.
-pub struct LoopFds {
+pub(crate) struct LoopFds {
     pub(super) epoll: Epoll,
     pub(super) deadlines: Deadlines,
     pub(super) handle: LoopHandle,
@@ -22,7 +22,7 @@ impl LoopFds {
     ///
     /// # Errors
     /// When the process has no descriptors left.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let (epoll, deadlines, handle) = (Epoll::new()?, Deadlines::new()?, LoopHandle::new()?);
         epoll.watch_waker(handle.waker(), Source::MessageQueue)?;
         epoll.watch_waker(&deadlines, Source::Timer)?;
@@ -31,7 +31,7 @@ impl LoopFds {
 
     /// What other threads reach the loop by.
     #[must_use]
-    pub fn handle(&self) -> LoopHandle {
+    pub(crate) fn handle(&self) -> LoopHandle {
         self.handle.clone()
     }
 }

@@ -24,8 +24,8 @@ mod slot;
 pub(crate) mod tests;
 
 pub(crate) use acceptor::Acceptor;
-pub use acceptor::Route;
-pub use counters::ConnectionCounters;
-pub use event_loop::{EventLoop, Options, Progress};
-pub use fds::LoopFds;
-pub use messages::{LoopHandle, LoopMessage};
+pub(crate) use acceptor::Route;
+pub(crate) use counters::ConnectionCounters;
+pub(crate) use event_loop::{EventLoop, Options, Progress};
+pub(crate) use fds::LoopFds;
+pub(crate) use messages::{LoopHandle, LoopMessage};

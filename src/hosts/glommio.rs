@@ -26,7 +26,7 @@ use crate::handler::ConnectionHandler;
 
 /// Memory that the process must be allowed to lock, in bytes: with less glommio 0.9 starts no
 /// executor.
-pub const LOCKED_MEMORY: u64 = 512 * 1024;
+pub(crate) const LOCKED_MEMORY: u64 = 512 * 1024;
 /// How long a worker that has just worked waits inside epoll before it parks. A park costs seven
 /// system calls, so that a trickle of commands a few milliseconds apart must not park between
 /// them. Nothing waits for it: all that a worker can be told comes through that epoll.
@@ -50,7 +50,7 @@ const OPERATIONS: [u8; 4] =
 ///
 /// # Errors
 /// That of the call; ENOSYS when the kernel is older than Linux 5.8.
-pub fn probe() -> Result<(), (&'static str, Errno)> {
+pub(crate) fn probe() -> Result<(), (&'static str, Errno)> {
     let failed =
         |call| move |error: io::Error| (call, Errno::from_io_error(&error).unwrap_or(Errno::IO));
     let mut ring = IoUring::new(RING_DEPTH).map_err(failed("io_uring_setup"))?;
@@ -84,7 +84,7 @@ fn push_nop(ring: &mut IoUring) {
 ///
 /// # Errors
 /// When descriptors, threads, locked memory or `io_uring` cannot be had; nothing is left running.
-pub fn spawn<H, F>(config: HostConfig, make: F) -> io::Result<Workers>
+pub(crate) fn spawn<H, F>(config: HostConfig, make: F) -> io::Result<Workers>
 where
     H: ConnectionHandler + 'static,
     F: Fn(usize) -> H + Send + Sync + 'static,

@@ -16,7 +16,7 @@ use crate::connections::{EventLoop, Progress};
 use crate::handler::ConnectionHandler;
 
 /// With fewer threads may wedges for good when the process runs out of descriptors.
-pub const LEAST_WORKERS: usize = 2;
+pub(crate) const LEAST_WORKERS: usize = 2;
 /// The stack of a coroutine, in words of eight bytes: 1 MiB, of which only the pages ever touched
 /// cost memory. may's default of 32 KiB is less than a panic needs to be printed.
 const STACK_WORDS: usize = 128 * 1024;
@@ -33,7 +33,7 @@ const IDLE_SLEEP: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When descriptors cannot be had; nothing is left running.
-pub fn spawn<H, F>(config: HostConfig, make: F) -> io::Result<Workers>
+pub(crate) fn spawn<H, F>(config: HostConfig, make: F) -> io::Result<Workers>
 where
     H: ConnectionHandler + Send + 'static,
     H::Connection: Send,

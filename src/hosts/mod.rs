@@ -6,11 +6,11 @@
 //! Must not: know a protocol. `spawn` is called on the main thread; a [`WorkerInit`] moves to the
 //! worker that it describes.
 
-pub mod glommio;
-pub mod may;
+pub(crate) mod glommio;
+pub(crate) mod may;
 #[cfg(test)]
 mod tests;
-pub mod thread;
+pub(crate) mod thread;
 
 use std::fmt;
 use std::io;
@@ -29,7 +29,7 @@ use crate::listener::Listener;
 
 /// Which host runs the TCP workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runtime {
+pub(crate) enum Runtime {
     /// [`glommio`].
     Glommio,
     /// [`thread`].
@@ -37,7 +37,7 @@ pub enum Runtime {
 }
 
 /// What a host needs to run the workers of one listener.
-pub struct HostConfig {
+pub(crate) struct HostConfig {
     /// The name of the worker threads; each adds its index.
     pub name: &'static str,
     /// How many workers; at least one.
@@ -72,7 +72,7 @@ pub struct WorkerExit {
 }
 
 /// Workers that run.
-pub struct Workers {
+pub(crate) struct Workers {
     handles: Vec<LoopHandle>,
     joins: Vec<Join>,
 }
@@ -103,7 +103,7 @@ struct ExitGuard {
 /// Spreads peers over workers by a hash of their address and port. The hash differs from run to
 /// run, so that no peer can choose its worker.
 #[must_use]
-pub fn by_peer(workers: usize) -> Route {
+pub(crate) fn by_peer(workers: usize) -> Route {
     let hasher = ahash::RandomState::new();
     let workers = workers.max(1) as u64;
     Box::new(move |peer: SocketAddr| {
@@ -113,7 +113,7 @@ pub fn by_peer(workers: usize) -> Route {
 
 /// Gives each worker in turn a connection.
 #[must_use]
-pub fn round_robin(workers: usize) -> Route {
+pub(crate) fn round_robin(workers: usize) -> Route {
     let mut order = (0..workers.max(1)).cycle();
     Box::new(move |_: SocketAddr| order.next().unwrap_or(0))
 }
@@ -217,13 +217,13 @@ impl Drop for ExitGuard {
 impl Workers {
     /// What messages go to, one for each worker, in order.
     #[must_use]
-    pub fn handles(&self) -> &[LoopHandle] {
+    pub(crate) fn handles(&self) -> &[LoopHandle] {
         &self.handles
     }
 
     /// Asks every worker to stop accepting, to close what is idle, to finish what is in flight and
     /// to close the rest at `deadline`.
-    pub fn stop(&self, deadline: Timestamp) {
+    pub(crate) fn stop(&self, deadline: Timestamp) {
         for handle in &self.handles {
             handle.send(LoopMessage::Stop { deadline });
         }
@@ -233,7 +233,7 @@ impl Workers {
     ///
     /// # Errors
     /// The first failure of a worker or its host.
-    pub fn join(self) -> io::Result<()> {
+    pub(crate) fn join(self) -> io::Result<()> {
         let ends: Vec<_> = self.joins.into_iter().map(|join| join()).collect();
         ends.into_iter().collect()
     }
@@ -242,7 +242,7 @@ impl Workers {
 impl Runtime {
     /// Its name as `--tcp-runtime` and the metrics have it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Glommio => "glommio",
             Self::Thread => "thread",

@@ -22,7 +22,7 @@ const WAIT: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// When descriptors or threads cannot be had; nothing is left running.
-pub fn spawn<H, F>(config: HostConfig, make: F) -> io::Result<Workers>
+pub(crate) fn spawn<H, F>(config: HostConfig, make: F) -> io::Result<Workers>
 where
     H: ConnectionHandler + 'static,
     F: Fn(usize) -> H + Send + Sync + 'static,

@@ -33,7 +33,7 @@ const MAPS_DEFAULT: usize = 65_530;
 
 /// What the daemon starts from.
 #[derive(Debug)]
-pub struct Resources {
+pub(crate) struct Resources {
     /// Where nsqds connect.
     pub tcp: Port,
     /// Where HTTP is answered.
@@ -48,7 +48,7 @@ pub struct Resources {
 
 /// One of the two ports, and what serves it.
 #[derive(Debug)]
-pub struct Port {
+pub(crate) struct Port {
     /// Listening, blocking, close-on-exec.
     pub listener: TcpListener,
     /// Where it listens.
@@ -61,7 +61,7 @@ pub struct Port {
 
 /// How many workers to start, and why that many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WorkerCount {
+pub(crate) struct WorkerCount {
     /// At least one.
     pub count: usize,
     /// What it comes from.
@@ -70,7 +70,7 @@ pub struct WorkerCount {
 
 /// What a number of workers comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CountSource {
+pub(crate) enum CountSource {
     /// The operator's flag.
     Flag,
     /// The affinity mask: one per CPU.
@@ -88,7 +88,7 @@ impl Resources {
     ///
     /// # Errors
     /// The first thing that is missing.
-    pub fn prepare(config: &Config) -> Result<Self, Failure> {
+    pub(crate) fn prepare(config: &Config) -> Result<Self, Failure> {
         let (tcp_runtime, no_glommio) = choose_runtime(config.tcp_runtime)?;
         let cpus = Cpus::read().map_err(Failure::Cpus)?;
         let descriptors = raise(Resource::Nofile).min(DESCRIPTORS_MOST);
