@@ -34,6 +34,18 @@ fn peer_that_does_not_read_is_not_read() {
 }
 
 #[test]
+fn peer_with_a_large_unread_reply_is_not_read() {
+    let mut test = TestLoop::new();
+    let mut peer = test.peer();
+    test.send(&mut peer, LARGE);
+    let read = test.counters.received.get();
+    peer.write_all(b"echo more\n").unwrap();
+    test.settle();
+    assert_eq!(test.counters.received.get(), read, "it waits in the kernel");
+    test.expect(&mut peer, &[&vec![b'x'; LARGE_SIZE][..], b"more\n"].concat());
+}
+
+#[test]
 fn large_reply_reaches_a_slow_reader_whole() {
     let mut test = TestLoop::new();
     let mut peer = test.peer();
