@@ -164,7 +164,7 @@ fn every_mutation_applies_and_names_a_test() {
 fn every_row_of_the_threat_model_has_a_mutation() {
     let (security, mutations) = (read("SECURITY.md"), mutations());
     let mut guarded = BTreeSet::new();
-    for section in ["\n## Who is let in\n", "\n## Each limit, and what proves it\n"] {
+    for section in ["\n## Access rules\n", "\n## Each limit, and the tests that check it\n"] {
         let (_, section) = security.split_once(section).expect("a section");
         let section = section.split("\n## ").next().unwrap_or_default();
         let rows = section.lines().filter_map(|line| line.strip_prefix("| "));
