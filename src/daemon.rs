@@ -3,86 +3,54 @@
 //! Must not: serve anything itself. Runs on the main thread; workers are told to stop through their
 //! event loops' queues, and their end, asked for or not, comes back by a channel.
 
-use std::fmt;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crossbeam::channel::{Receiver, after, never, select, tick, unbounded};
+use crossbeam::channel::{Receiver, after, select, tick, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::access::{AcceptPolicy, Denials, DenyReason, Rejection, Token, TokenError, WritePolicy};
+use crate::access::{AcceptPolicy, Denials, DenyReason, Rejection, Token, WritePolicy};
 use crate::api::{
     Api, ApiService, CACHE_FROM, OutputBudget, RequestDurations, TOO_MANY_CONNECTIONS,
     TOO_MANY_CONNECTIONS_PER_IP, minihttp,
 };
-use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, HttpEngine, VERSION, hostname};
+use crate::clock::Clock;
+use crate::config::{Config, HttpEngine, TcpRuntime, VERSION, hostname};
 use crate::connections::{ConnectionCounters, Options};
 use crate::event_log::{EventLog, SessionCounters};
-use crate::hosts::{self, HostConfig, Runtime, WorkerExit, Workers, glommio, may, thread};
+use crate::hosts::{self, HostConfig, Runtime, WorkerExit, Workers, may};
 use crate::limits;
 use crate::logging::DroppedLines;
 use crate::metrics::{self, Families};
 use crate::protocol::{NSQ_VERSION, encode};
 use crate::registry::{Capacity, Registry};
-use crate::resources::{self, Port, Resources};
+use crate::resources::{Port, Resources};
 use crate::session::{Sessions, Timeouts};
 use crate::snapshots::{Snapshots, Visibility};
-use crate::watchdog::{self, DenialWarnings, Stalled, Watchdog};
+use crate::watchdog::{self, DenialWarnings, Watchdog};
 
-/// Why the daemon did not start, or did not go on.
-#[derive(Debug)]
-pub enum Failure {
-    /// The token file has no token.
-    Token(TokenError),
-    /// The system does not give what it needs.
-    Resources(resources::Failure),
-    /// A part could not be started.
-    Start(&'static str, io::Error),
-    /// A worker of a server ended unasked: its peers hang.
-    Exited(&'static str, Option<WorkerExit>),
-    /// A worker does not iterate any more: its peers hang.
-    Stalled(Stalled),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Token(error) => error.fmt(f),
-            Self::Resources(failure) => failure.fmt(f),
-            Self::Start(what, error) => write!(f, "{what} did not start: {error}"),
-            Self::Exited(server, Some(WorkerExit { worker, result: Err(error) })) => {
-                write!(f, "{server} worker {worker} ended: {error}")
-            }
-            Self::Exited(server, _) => write!(f, "a {server} worker ended unasked"),
-            Self::Stalled(stalled) => stalled.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
+/// Why the daemon did not start, or did not go on: one line, for the log.
+pub type Failure = Box<dyn Error>;
 
 /// Runs the daemon until a signal stops it; `dropped` is what its log has lost.
 ///
 /// # Errors
 /// [`Failure`]; nothing is left half-started.
 pub fn run(config: &Config, clock: &Clock, dropped: &DroppedLines) -> Result<(), Failure> {
-    let signals = signals().map_err(|error| Failure::Start("the signal handler", error))?;
-    let token_file = config.http_write_token_file.as_deref().map(Token::load);
-    let token_file = token_file.transpose().map_err(Failure::Token)?;
+    let signals = signals().map_err(|error| not_started("the signal handler", &error))?;
+    let token_file = config.http_write_token_file.as_deref().map(Token::load).transpose()?;
     let is_exposed = token_file.as_ref().is_some_and(|file| file.is_world_readable);
-    let resources = Resources::prepare(config).map_err(Failure::Resources)?;
+    let resources = Resources::prepare(config)?;
     log_plan(&resources);
     let shared = Shared::new(config, clock, dropped);
-    let http_address = resources.http.address;
-    let tcp_host = TcpHost { runtime: resources.tcp_runtime, cpus: resources.cpus };
-    let mut families = shared.families(resources.tcp_runtime);
-    let tcp = shared.start_tcp(resources.tcp, tcp_host, http_address, &mut families)?;
+    let mut families = shared.families();
+    let tcp = shared.start_tcp(&resources, &mut families)?;
     let http = shared
         .start_http(resources.http, token_file.map(|file| file.token), families)
-        .inspect_err(|_| tcp.stop(clock.now()))?;
+        .inspect_err(|_| tcp.workers.stop(clock.now()))?;
     let servers = [tcp, http];
     for server in &servers {
         tracing::info!("{}: listening on {}", server.name, server.address);
@@ -93,6 +61,10 @@ pub fn run(config: &Config, clock: &Clock, dropped: &DroppedLines) -> Result<(),
     let ended = wait(&servers, &shared.denials, clock, &signals);
     stop(servers, clock, &signals);
     ended
+}
+
+fn not_started(what: &str, error: &io::Error) -> String {
+    format!("{what} did not start: {error}")
 }
 
 /// SIGTERM, SIGINT and SIGHUP, as a channel.
@@ -125,21 +97,11 @@ struct Shared<'a> {
     dropped: &'a DroppedLines,
 }
 
-/// What runs the TCP workers.
-struct TcpHost {
-    runtime: Runtime,
-    /// See [`HostConfig::cpus`].
-    cpus: Vec<usize>,
-}
-
 /// What serves one of the two ports, running.
 struct Server {
     name: &'static str,
     address: SocketAddr,
-    /// None for may_minihttp, which cannot be asked to stop.
-    workers: Option<Workers>,
-    count: usize,
-    exits: Receiver<WorkerExit>,
+    workers: Workers,
     counters: Arc<ConnectionCounters>,
 }
 
@@ -155,17 +117,11 @@ impl<'a> Shared<'a> {
     }
 
     /// The families of `/metrics`, but for those of the listeners.
-    fn families(&self, tcp_runtime: Runtime) -> Families {
+    fn families(&self) -> Families {
         let mut families = Families::default();
         let labels = [("version", env!("CARGO_PKG_VERSION")), ("nsq_version", NSQ_VERSION)];
-        families.info(
-            "musterd_build_info",
-            "The version, and the NSQ version it replaces.",
-            &labels,
-        );
-        let labels = [("runtime", tcp_runtime.as_str())];
-        let help = "The host of the TCP workers.";
-        families.gauge("musterd_tcp_runtime", help, &labels, || 1_u64);
+        let help = "The version, and the NSQ version it replaces.";
+        families.info("musterd_build_info", help, &labels);
         metrics::register_process(&mut families);
         let timeout = self.config.inactive_producer_timeout;
         self.registry.register_metrics(&mut families, self.clock, timeout);
@@ -175,27 +131,47 @@ impl<'a> Shared<'a> {
         families
     }
 
-    fn start_tcp(
+    /// Starts the TCP workers: where the choice is ours and glommio fails after all, on threads.
+    fn start_tcp(&self, resources: &Resources, families: &mut Families) -> Result<Server, Failure> {
+        let (port, mut runtime) = (&resources.tcp, resources.tcp_runtime);
+        let cpus = &resources.cpus;
+        let start = |runtime| self.spawn_tcp(port, resources.http.address.port(), cpus, runtime);
+        let mut started = start(runtime);
+        if let Err(error) = &started
+            && (runtime, self.config.tcp_runtime) == (Runtime::Glommio, TcpRuntime::Auto)
+        {
+            runtime = Runtime::Thread;
+            tracing::info!("TCP: {} instead of glommio: {error}", runtime.as_str());
+            started = start(runtime);
+        }
+        let (workers, counters) = started.map_err(|error| not_started("TCP", &error))?;
+        let (help, labels) = ("The host of the TCP workers.", [("runtime", runtime.as_str())]);
+        families.gauge("musterd_tcp_runtime", help, &labels, || 1_u64);
+        counters.register_metrics(families, "tcp", port.max_connections as u64);
+        Ok(Server { name: "TCP", address: port.address, workers, counters })
+    }
+
+    /// Starts the TCP workers on `runtime`. What an attempt that fails has counted goes with it.
+    fn spawn_tcp(
         &self,
-        port: Port,
-        host: TcpHost,
-        http: SocketAddr,
-        families: &mut Families,
-    ) -> Result<Server, Failure> {
-        let (config, address) = (self.config, port.address);
-        let (broadcast, hostname) = (&config.broadcast_address, hostname());
+        port: &Port,
+        http_port: u16,
+        cpus: &[usize],
+        runtime: Runtime,
+    ) -> io::Result<(Workers, Arc<ConnectionCounters>)> {
+        let (config, count) = (self.config, port.workers.count);
+        let (broadcast, tcp_port) = (&config.broadcast_address, port.address.port());
         let identify_response: Arc<[u8]> =
-            encode::identify_response(broadcast, &hostname, address.port(), http.port()).into();
+            encode::identify_response(broadcast, &hostname(), tcp_port, http_port).into();
         let timeouts = Timeouts {
             handshake: config.handshake_timeout,
             ..Timeouts::with_inactive_timeout(config.inactive_producer_timeout)
         };
-        let (registry, event_log) =
-            (Arc::clone(&self.registry), EventLog::new(Arc::clone(&self.sessions)));
+        let registry = Arc::clone(&self.registry);
+        let event_log = EventLog::new(Arc::clone(&self.sessions));
         let make = move |_| {
-            let (registry, identify_response) =
-                (Arc::clone(&registry), Arc::clone(&identify_response));
-            Sessions::new(registry, timeouts, identify_response, event_log.clone())
+            let identify_response = Arc::clone(&identify_response);
+            Sessions::new(Arc::clone(&registry), timeouts, identify_response, event_log.clone())
         };
         let not_allowed =
             Rejection { reason: DenyReason::TcpAllow, message: encode::ADDRESS_NOT_ALLOWED };
@@ -205,14 +181,12 @@ impl<'a> Shared<'a> {
             .allow_only(&config.tcp_allow, not_allowed)
             .limit_per_ip(config.max_connections_per_ip, too_many);
         let counters = Arc::new(ConnectionCounters::default());
-        counters.register_metrics(families, "tcp", port.max_connections as u64);
-        let (exits, exited) = unbounded();
         let host_config = HostConfig {
             name: "tcp-worker",
-            workers: port.workers.count,
-            cpus: host.cpus,
-            listener: port.listener,
-            route: hosts::by_peer(port.workers.count),
+            workers: count,
+            cpus: cpus.to_vec(),
+            listener: port.listener.try_clone()?,
+            route: hosts::by_peer(count),
             policy: policy.if_any_rule(),
             options: Options {
                 max_connections: port.max_connections as u64,
@@ -220,13 +194,9 @@ impl<'a> Shared<'a> {
                 keepalive: Some(limits::KEEPALIVE),
             },
             clock: self.clock.clone(),
-            counters,
-            exits,
+            counters: Arc::clone(&counters),
         };
-        Server::start("TCP", address, host_config, exited, |host_config| match host.runtime {
-            Runtime::Glommio => glommio::spawn(host_config, make),
-            Runtime::Thread => thread::spawn(host_config, make),
-        })
+        Ok((runtime.spawn(host_config, make)?, counters))
     }
 
     fn start_http(
@@ -253,15 +223,13 @@ impl<'a> Shared<'a> {
         let output = OutputBudget(Arc::new(move || queued.queued_output()));
         let clock = self.clock.clone();
         let service = ApiService::new(api, write_policy, durations, output, clock.clone());
-        let (exits, exited) = unbounded();
         if config.http_engine == HttpEngine::Minihttp {
             // It binds for itself; that the port is free is known since ours was bound.
             drop(port.listener);
             may::configure(workers);
             minihttp::start(service, clock, address)
-                .map_err(|error| Failure::Start("may_minihttp", error))?;
-            let exits = never();
-            return Ok(Server { name: "HTTP", address, workers: None, count: 0, exits, counters });
+                .map_err(|error| not_started("may_minihttp", &error))?;
+            return Ok(Server { name: "HTTP", address, workers: Workers::none(), counters });
         }
         let too_many =
             Rejection { reason: DenyReason::HttpPerIp, message: TOO_MANY_CONNECTIONS_PER_IP };
@@ -280,34 +248,11 @@ impl<'a> Shared<'a> {
                 keepalive: None,
             },
             clock,
-            counters,
-            exits,
+            counters: Arc::clone(&counters),
         };
-        Server::start("HTTP", address, host_config, exited, |host_config| {
-            may::spawn(host_config, |_| service.clone())
-        })
-    }
-}
-
-impl Server {
-    /// Starts the workers of a server; `exits` receives their ends.
-    fn start(
-        name: &'static str,
-        address: SocketAddr,
-        config: HostConfig,
-        exits: Receiver<WorkerExit>,
-        spawn: impl FnOnce(HostConfig) -> io::Result<Workers>,
-    ) -> Result<Self, Failure> {
-        let (count, counters) = (config.workers, Arc::clone(&config.counters));
-        let workers = spawn(config).map_err(|error| Failure::Start(name, error))?;
-        Ok(Self { name, address, workers: Some(workers), count, exits, counters })
-    }
-
-    /// Asks it to stop, and to end what is left at `deadline`.
-    fn stop(&self, deadline: Timestamp) {
-        if let Some(workers) = &self.workers {
-            workers.stop(deadline);
-        }
+        let workers = may::spawn(host_config, |_| service.clone());
+        let workers = workers.map_err(|error| not_started("HTTP", &error))?;
+        Ok(Server { name: "HTTP", address, workers, counters })
     }
 }
 
@@ -320,9 +265,8 @@ fn wait(
 ) -> Result<(), Failure> {
     let [tcp, http] = servers;
     let checks = tick(watchdog::INTERVAL);
-    let mut watchdogs = servers.each_ref().map(|server| {
-        let handles = server.workers.as_ref().map(Workers::handles).unwrap_or_default();
-        Watchdog::new(server.name, &server.counters, handles)
+    let mut watchdogs = servers.each_ref().map(|Server { name, workers, counters, .. }| {
+        Watchdog::new(name, counters, &workers.handles)
     });
     let mut access = DenialWarnings::new(denials);
     loop {
@@ -331,15 +275,24 @@ fn wait(
                 Ok(SIGHUP) => tracing::info!("SIGHUP: there is nothing to reload"),
                 _ => return Ok(()),
             },
-            recv(tcp.exits) -> exit => return Err(Failure::Exited(tcp.name, exit.ok())),
-            recv(http.exits) -> exit => return Err(Failure::Exited(http.name, exit.ok())),
+            recv(tcp.workers.exits) -> exit => return Err(exited(tcp.name, exit.ok())),
+            recv(http.workers.exits) -> exit => return Err(exited(http.name, exit.ok())),
             recv(checks) -> _ => {
                 let now = clock.now();
                 access.check(now);
-                let stalled = watchdogs.iter_mut().try_for_each(|watchdog| watchdog.check(now));
-                stalled.map_err(Failure::Stalled)?;
+                watchdogs.iter_mut().try_for_each(|watchdog| watchdog.check(now))?;
             }
         }
+    }
+}
+
+/// A worker ended unasked: its peers hang.
+fn exited(server: &str, exit: Option<WorkerExit>) -> Failure {
+    match exit {
+        Some(WorkerExit { worker, result: Err(error) }) => {
+            format!("{server} worker {worker} ended: {error}").into()
+        }
+        _ => format!("a {server} worker ended unasked").into(),
     }
 }
 
@@ -349,13 +302,13 @@ fn stop(servers: [Server; 2], clock: &Clock, signals: &Receiver<i32>) {
     let deadline = clock.now() + limits::DRAIN;
     for server in &servers {
         tracing::info!("{}: closing {}", server.name, server.address);
-        server.stop(deadline);
+        server.workers.stop(deadline);
     }
     let late = after(limits::SHUTDOWN);
     for server in servers {
-        for _ in 0..server.count {
+        for _ in 0..server.workers.handles.len() {
             select! {
-                recv(server.exits) -> exit => {
+                recv(server.workers.exits) -> exit => {
                     if let Ok(WorkerExit { worker, result: Err(error) }) = exit {
                         tracing::error!("{} worker {worker}: {error}", server.name);
                     }
@@ -370,25 +323,23 @@ fn stop(servers: [Server; 2], clock: &Clock, signals: &Receiver<i32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connections::LoopFds;
 
     #[test]
     fn shutdown_does_not_wait_for_a_worker_that_never_ends() {
-        let (worker, exits) = unbounded();
-        let server = |name, exits, count| Server {
-            name,
-            address: ([127, 0, 0, 1], 0).into(),
-            workers: None,
-            count,
-            exits,
-            counters: Arc::default(),
+        let fds = LoopFds::new().expect("descriptors");
+        let server = |name, handles| {
+            let mut workers = Workers::none();
+            workers.handles = handles;
+            let address = ([127, 0, 0, 1], 0).into();
+            Server { name, address, workers, counters: Arc::default() }
         };
-        let servers = [server("TCP", exits, 1), server("HTTP", never(), 0)];
+        let servers = [server("TCP", vec![fds.handle.clone()]), server("HTTP", Vec::new())];
         let (stopped, has_stopped) = unbounded();
         std::thread::spawn(move || {
-            stop(servers, &Clock::system(), &never());
+            stop(servers, &Clock::system(), &crossbeam::channel::never());
             stopped.send(())
         });
         has_stopped.recv_timeout(4 * limits::SHUTDOWN).expect("it gives up");
-        drop(worker);
     }
 }

@@ -43,6 +43,8 @@ impl fmt::Display for Stalled {
     }
 }
 
+impl std::error::Error for Stalled {}
+
 /// The checks of one server.
 #[derive(Debug)]
 pub struct Watchdog<'a> {
@@ -160,7 +162,7 @@ mod tests {
     fn worker_that_acknowledges_nothing_is_reported_and_others_are_not() {
         let counters = ConnectionCounters::default();
         let loop_fds = [LoopFds::new().expect("descriptors"), LoopFds::new().expect("descriptors")];
-        let handles = loop_fds.each_ref().map(LoopFds::handle);
+        let handles = loop_fds.each_ref().map(|fds| fds.handle.clone());
         let mut watchdog = Watchdog::new("TCP", &counters, &handles);
         let stalled_at = (1..100).find_map(|number| {
             let checked = watchdog.check(second(number));

@@ -16,5 +16,5 @@ pub(crate) use accept_policy::{AcceptPolicy, Rejection};
 pub(crate) use allow_list::{AllowList, Network};
 pub(crate) use denials::{DenialCount, Denials, DenyReason, register_rejections};
 pub(crate) use per_ip::{PerIpLimiter, PerIpPermit};
-pub(crate) use token::{Token, TokenError};
+pub(crate) use token::Token;
 pub(crate) use write_policy::WritePolicy;

@@ -7,7 +7,6 @@
 mod lifecycle;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -488,11 +487,5 @@ impl<H: ConnectionHandler> AsFd for EventLoop<H> {
     /// The epoll of the loop: readable when an iteration would find something.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
-    }
-}
-
-impl<H: ConnectionHandler> fmt::Debug for EventLoop<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventLoop").field("connections", &self.slots.len()).finish_non_exhaustive()
     }
 }

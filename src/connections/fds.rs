@@ -2,7 +2,6 @@
 //!
 //! Must not: read or wait. Made on the thread that starts the daemon.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -14,7 +13,8 @@ use super::messages::LoopHandle;
 pub(crate) struct LoopFds {
     pub(super) epoll: Epoll,
     pub(super) deadlines: Deadlines,
-    pub(super) handle: LoopHandle,
+    /// What other threads reach the loop by.
+    pub(crate) handle: LoopHandle,
 }
 
 impl LoopFds {
@@ -28,23 +28,11 @@ impl LoopFds {
         epoll.watch_waker(&deadlines, Source::Timer)?;
         Ok(Self { epoll, deadlines, handle })
     }
-
-    /// What other threads reach the loop by.
-    #[must_use]
-    pub(crate) fn handle(&self) -> LoopHandle {
-        self.handle.clone()
-    }
 }
 
 impl AsFd for LoopFds {
     /// The epoll of the loop.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
-    }
-}
-
-impl fmt::Debug for LoopFds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoopFds").field("handle", &self.handle).finish_non_exhaustive()
     }
 }

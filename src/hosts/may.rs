@@ -4,7 +4,7 @@
 //! A coroutine may resume on another of may's threads after each wait, so what it runs is `Send`.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use may::coroutine::{Builder, yield_now};
@@ -41,7 +41,7 @@ where
 {
     let threads = configure(config.workers);
     config.start(|init| {
-        let epoll = WatchedEpoll::new(&init, threads)?;
+        let epoll = watched_epoll(&init, threads)?;
         let handler = make(init.index);
         let builder = Builder::new().name(init.name()).stack_size(STACK_WORDS);
         let run = move || init.run(|_| handler, |event_loop| drive(event_loop, epoll));
@@ -60,10 +60,7 @@ pub(crate) fn configure(threads: usize) -> usize {
 }
 
 /// Polls the event loop until it is drained, and sleeps in between until its epoll has an event.
-fn drive<H: ConnectionHandler>(
-    mut event_loop: EventLoop<H>,
-    epoll: WatchedEpoll,
-) -> io::Result<()> {
+fn drive<H: ConnectionHandler>(mut event_loop: EventLoop<H>, epoll: OwnedFd) -> io::Result<()> {
     let epoll = CoIo::new(epoll).map_err(io::Error::from)?;
     loop {
         for iteration in 1.. {
@@ -82,28 +79,17 @@ fn drive<H: ConnectionHandler>(
     }
 }
 
-/// An event loop's epoll as may watches it: a second descriptor, since may closes what it watches.
-struct WatchedEpoll(OwnedFd);
-
-impl WatchedEpoll {
-    /// may gives a descriptor to the thread that its number names: each event loop's is chosen to
-    /// land on a thread of its own.
-    fn new(init: &WorkerInit, threads: usize) -> io::Result<Self> {
-        let mut least = 0;
-        loop {
-            let descriptor = fcntl_dupfd_cloexec(&init.fds, least)?;
-            let number = descriptor.as_raw_fd();
-            if usize::try_from(number).is_ok_and(|number| number % threads == init.index % threads)
-            {
-                return Ok(Self(descriptor));
-            }
-            least = number + 1;
+/// An event loop's epoll as may watches it: a second descriptor, since may closes what it watches. may
+/// gives a descriptor to the thread that its number names: each event loop's is chosen to land on a
+/// thread of its own.
+fn watched_epoll(init: &WorkerInit, threads: usize) -> io::Result<OwnedFd> {
+    let mut least = 0;
+    loop {
+        let epoll = fcntl_dupfd_cloexec(&init.fds, least)?;
+        let number = epoll.as_raw_fd();
+        if usize::try_from(number).is_ok_and(|number| number % threads == init.index % threads) {
+            return Ok(epoll);
         }
-    }
-}
-
-impl AsRawFd for WatchedEpoll {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        least = number + 1;
     }
 }

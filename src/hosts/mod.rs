@@ -12,12 +12,11 @@ pub(crate) mod may;
 mod tests;
 pub(crate) mod thread;
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use crossbeam::channel::Sender;
+use crossbeam::channel::{Receiver, Sender, never, unbounded};
 
 use crate::access::AcceptPolicy;
 use crate::clock::{Clock, Timestamp};
@@ -57,14 +56,11 @@ pub(crate) struct HostConfig {
     pub clock: Clock,
     /// Where every worker counts.
     pub counters: Arc<ConnectionCounters>,
-    /// Told when a worker ends, for whatever reason. If nobody asked it to, the process should end
-    /// too, since the worker's peers hang.
-    pub exits: Sender<WorkerExit>,
 }
 
 /// The end of a worker.
 #[derive(Debug)]
-pub struct WorkerExit {
+pub(crate) struct WorkerExit {
     /// Its index.
     pub worker: usize,
     /// Ok after a stop that was asked for.
@@ -73,7 +69,11 @@ pub struct WorkerExit {
 
 /// Workers that run.
 pub(crate) struct Workers {
-    handles: Vec<LoopHandle>,
+    /// What messages go to, one for each worker, in order.
+    pub handles: Vec<LoopHandle>,
+    /// Brings the end of each worker, for whatever reason. If nobody asked it to end, the process
+    /// should end too, since the worker's peers hang.
+    pub exits: Receiver<WorkerExit>,
     joins: Vec<Join>,
 }
 
@@ -122,38 +122,33 @@ impl HostConfig {
     /// Opens the descriptors of every worker and starts each by `spawn`. When one cannot be
     /// started, stops those that run and waits for their end.
     fn start(self, mut spawn: impl FnMut(WorkerInit) -> io::Result<Join>) -> io::Result<Workers> {
-        let clock = self.clock.clone();
-        let (inits, handles) = self.prepare()?;
-        let mut workers = Workers { handles, joins: Vec::new() };
-        for init in inits {
-            match spawn(init) {
+        let fds = (0..self.workers).map(|_| LoopFds::new()).collect::<io::Result<Vec<_>>>()?;
+        let handles: Vec<_> = fds.iter().map(|fds| fds.handle.clone()).collect();
+        let listener = Listener::new(self.listener, self.policy, self.options.keepalive)?;
+        let mut acceptor = Some(Acceptor { listener, loops: handles.clone(), route: self.route });
+        let (report, exits) = unbounded();
+        let mut workers = Workers { handles, exits, joins: Vec::new() };
+        for (index, fds) in fds.into_iter().enumerate() {
+            let started = spawn(WorkerInit {
+                name: self.name,
+                index,
+                fds,
+                acceptor: acceptor.take(),
+                options: self.options,
+                clock: self.clock.clone(),
+                counters: Arc::clone(&self.counters),
+                exits: report.clone(),
+            });
+            match started {
                 Ok(join) => workers.joins.push(join),
                 Err(error) => {
-                    workers.stop(clock.now());
+                    workers.stop(self.clock.now());
                     let _ = workers.join(); // the first failure is the one to report
                     return Err(error);
                 }
             }
         }
         Ok(workers)
-    }
-
-    fn prepare(self) -> io::Result<(Vec<WorkerInit>, Vec<LoopHandle>)> {
-        let fds = (0..self.workers).map(|_| LoopFds::new()).collect::<io::Result<Vec<_>>>()?;
-        let handles: Vec<_> = fds.iter().map(LoopFds::handle).collect();
-        let listener = Listener::new(self.listener, self.policy, self.options.keepalive)?;
-        let mut acceptor = Some(Acceptor::new(listener, handles.clone(), 0, self.route));
-        let inits = fds.into_iter().enumerate().map(|(index, fds)| WorkerInit {
-            name: self.name,
-            index,
-            fds,
-            acceptor: acceptor.take(),
-            options: self.options,
-            clock: self.clock.clone(),
-            counters: Arc::clone(&self.counters),
-            exits: self.exits.clone(),
-        });
-        Ok((inits.collect(), handles))
     }
 }
 
@@ -215,10 +210,9 @@ impl Drop for ExitGuard {
 }
 
 impl Workers {
-    /// What messages go to, one for each worker, in order.
-    #[must_use]
-    pub(crate) fn handles(&self) -> &[LoopHandle] {
-        &self.handles
+    /// None: of a server that cannot be asked to stop.
+    pub(crate) fn none() -> Self {
+        Self { handles: Vec::new(), exits: never(), joins: Vec::new() }
     }
 
     /// Asks every worker to stop accepting, to close what is idle, to finish what is in flight and
@@ -248,16 +242,19 @@ impl Runtime {
             Self::Thread => "thread",
         }
     }
-}
 
-impl fmt::Debug for Workers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Workers").field("handles", &self.handles).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for HostConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostConfig").field("workers", &self.workers).finish_non_exhaustive()
+    /// Starts the workers on it; see the `spawn` of each.
+    ///
+    /// # Errors
+    /// When the host lacks something; nothing is left running.
+    pub(crate) fn spawn<H, F>(self, config: HostConfig, make: F) -> io::Result<Workers>
+    where
+        H: ConnectionHandler + 'static,
+        F: Fn(usize) -> H + Send + Sync + 'static,
+    {
+        match self {
+            Self::Glommio => glommio::spawn(config, make),
+            Self::Thread => thread::spawn(config, make),
+        }
     }
 }

@@ -7,8 +7,6 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, unbounded};
-
 use super::*;
 use crate::clock::Clock;
 use crate::connections::tests::lines::{Lines, Log};
@@ -20,7 +18,6 @@ const OPTIONS: Options = Options { max_connections: 100_000, refusal: b"full\n",
 
 struct Hosted {
     workers: Workers,
-    exits: Receiver<WorkerExit>,
     address: SocketAddr,
     clock: Clock,
     counters: Arc<ConnectionCounters>,
@@ -37,26 +34,33 @@ const HOSTS: [(&str, usize, Spawn); 5] = [
     ("may", 2, |config, log| may::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
 ];
 
+fn config(
+    workers: usize,
+    listener: TcpListener,
+    clock: Clock,
+    counters: Arc<ConnectionCounters>,
+) -> HostConfig {
+    HostConfig {
+        name: "worker",
+        workers,
+        cpus: crate::resources::affinity().unwrap(),
+        listener,
+        route: by_peer(workers),
+        policy: None,
+        options: OPTIONS,
+        clock,
+        counters,
+    }
+}
+
 impl Hosted {
     fn start(workers: usize, spawn: Spawn) -> Self {
-        let (exits, exited) = unbounded();
         let (counters, log) = (Arc::new(ConnectionCounters::default()), Arc::new(Log::default()));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, clock) = (listener.local_addr().unwrap(), Clock::system());
-        let config = HostConfig {
-            name: "worker",
-            workers,
-            cpus: crate::resources::affinity().unwrap(),
-            listener,
-            route: by_peer(workers),
-            policy: None,
-            options: OPTIONS,
-            clock: clock.clone(),
-            counters: Arc::clone(&counters),
-            exits,
-        };
+        let config = config(workers, listener, clock.clone(), Arc::clone(&counters));
         let workers = spawn(config, Arc::clone(&log)).unwrap();
-        Self { workers, exits: exited, address, clock, counters, log }
+        Self { workers, address, clock, counters, log }
     }
 
     fn peer(&self) -> BufReader<TcpStream> {
@@ -69,9 +73,9 @@ impl Hosted {
     /// Stops, joins, and checks that every worker reported its end and nothing is left open.
     fn stop(self, workers: usize) {
         self.workers.stop(self.clock.now() + Duration::from_secs(3));
+        let exits = self.workers.exits.clone();
         self.workers.join().unwrap();
-        let ended: HashSet<_> = self
-            .exits
+        let ended: HashSet<_> = exits
             .try_iter()
             .map(|exit| {
                 exit.result.unwrap();
@@ -216,6 +220,21 @@ fn parked_worker_wakes_for_sockets_messages_and_timers() {
     });
 }
 
+/// No machine has the CPU that the second worker is to be pinned to.
+#[test]
+fn glommio_that_fails_for_a_later_worker_leaves_nothing_running() {
+    let (counters, log) = (Arc::new(ConnectionCounters::default()), Arc::new(Log::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let cpus = vec![crate::resources::affinity().unwrap()[0], 1023];
+    let config = HostConfig { cpus, ..config(2, listener, Clock::system(), Arc::clone(&counters)) };
+    let lines = Arc::clone(&log);
+    let spawned = Runtime::Glommio.spawn(config, move |_| Lines::new(Arc::clone(&lines)));
+    assert!(spawned.is_err());
+    assert_eq!((Arc::strong_count(&counters), Arc::strong_count(&log)), (1, 1));
+    assert!(TcpStream::connect(address).is_err(), "nobody listens");
+}
+
 /// Its peers lose their connections without a word.
 #[test]
 fn worker_that_panics_is_reported() {
@@ -224,7 +243,7 @@ fn worker_that_panics_is_reported() {
         hosted.log.poison();
         let mut peer = hosted.peer();
         peer.get_mut().write_all(b"echo last\n").unwrap();
-        let exit = hosted.exits.recv_timeout(TIMEOUT).unwrap();
+        let exit = hosted.workers.exits.recv_timeout(TIMEOUT).unwrap();
         assert!(exit.result.is_err(), "{name}");
         hosted.workers.stop(hosted.clock.now());
         assert!(hosted.workers.join().is_err(), "{name}");

@@ -223,7 +223,7 @@ fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Failur
 
 /// Why the daemon cannot start; shown in one line, with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// No `io_uring` can be used.
     IoUring {
         /// The system call that failed.

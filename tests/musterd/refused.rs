@@ -15,6 +15,9 @@ use crate::support::{ANYWHERE, Daemon, HttpClient, Nsqd, command, command_by};
 const IO_URING: [(&str, i64); 3] =
     [("io_uring_setup", 425), ("io_uring_enter", 426), ("io_uring_register", 427)];
 
+/// Its number on this architecture.
+const SCHED_SETAFFINITY: i64 = if cfg!(target_arch = "x86_64") { 203 } else { 122 };
+
 /// Spawns `command` under a seccomp profile that answers system calls with an error, as the profiles
 /// of container runtimes do.
 fn spawn_refused(mut command: Command, calls: &[i64], error: Errno) -> Child {
@@ -51,6 +54,13 @@ fn assert_fatal(done: &Output, remedy: &str) {
 
 /// The daemon serves both ports on plain threads, has said why in one line, and stops in order.
 fn assert_serves_on_threads(child: Child, reason: &str) {
+    let lines = serve_on_threads(child, reason);
+    assert!(!lines.iter().any(|line| line.contains("PANIC")), "{lines:#?}");
+}
+
+/// The same, whatever else it logs, which is returned. Nothing of glommio is left in it.
+fn serve_on_threads(child: Child, reason: &str) -> Vec<String> {
+    let process = PathBuf::from(format!("/proc/{}", child.id()));
     let daemon = Daemon::attach(child);
     let lines = daemon.earlier_lines();
     let about: Vec<_> = lines.iter().filter(|line| line.contains("instead of glommio")).collect();
@@ -61,8 +71,10 @@ fn assert_serves_on_threads(child: Child, reason: &str) {
     assert!(HttpClient::connect(daemon.http).get("/lookup?topic=t").contains("nsqd-a.example"));
     let metrics = HttpClient::connect(daemon.http).get("/metrics");
     assert!(metrics.contains("\nmusterd_tcp_runtime{runtime=\"thread\"} 1\n"), "{metrics}");
-    let rest = daemon.stop();
-    assert!(!rest.iter().chain(&lines).any(|line| line.contains("PANIC")), "{lines:#?} {rest:#?}");
+    let descriptors = std::fs::read_dir(process.join("fd")).expect("it runs").flatten();
+    let mut rings = descriptors.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    assert!(!rings.any(|target| target.ends_with("[io_uring]")), "a ring is left");
+    [lines, daemon.stop()].concat()
 }
 
 #[test]
@@ -79,6 +91,21 @@ fn denied_io_uring_falls_back_to_the_thread_host() {
     }
     let child = spawn_refused(auto(), &[IO_URING[0].1], Errno::MFILE);
     assert_serves_on_threads(child, "ulimit -n");
+}
+
+/// The probe pins nothing and an executor does: so it fails where the probe has passed. That
+/// glommio's own thread panics then is its way to say so.
+#[test]
+fn glommio_that_fails_behind_the_probe_falls_back_to_the_thread_host() {
+    let spawn = |runtime| {
+        let command = command(&[&ANYWHERE[..], &["--shards=3", runtime]].concat());
+        spawn_refused(command, &[SCHED_SETAFFINITY], Errno::PERM)
+    };
+    serve_on_threads(spawn("--tcp-runtime=auto"), "permission denied");
+    let done = spawn("--tcp-runtime=glommio").wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("FATAL: TCP did not start: permission denied"), "{stderr}");
 }
 
 #[test]

@@ -57,7 +57,8 @@ impl TestLoop {
         let listener = listener();
         let address = listener.local_addr().unwrap();
         let listener = Listener::new(listener, policy, options.keepalive).unwrap();
-        let acceptor = Acceptor::new(listener, vec![fds.handle()], 0, Box::new(|_| 0));
+        let acceptor =
+            Acceptor { listener, loops: vec![fds.handle.clone()], route: Box::new(|_| 0) };
         let handler = Lines::new(Arc::clone(&log));
         let mut event_loop =
             EventLoop::new(fds, handler, options, Arc::clone(&counters), clock.clone());
