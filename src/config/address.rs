@@ -6,28 +6,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
-/// Why an address cannot be listened on, in the words of NSQ and Go's `net` package.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressError {
-    text: String,
-    reason: String,
-}
-
-impl fmt::Display for AddressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "listen ({}) failed - listen tcp: {}", self.text, self.reason)
-    }
-}
-
-impl std::error::Error for AddressError {}
-
 /// The socket address that `text` stands for. Without a host it is all addresses, without a port any
 /// free port; of a name's addresses the first IPv4 one is used. Source: Go's `net.Listen`.
 ///
 /// # Errors
-/// When the text is not an address, or its host has no address.
-pub(super) fn resolve(text: &str) -> Result<SocketAddr, AddressError> {
-    let failed = |reason| AddressError { text: text.to_owned(), reason };
+/// When the text is not an address, or its host has no address; in the words of NSQ and Go's `net`.
+pub(super) fn resolve(text: &str) -> Result<SocketAddr, String> {
+    let failed = |reason| format!("listen ({text}) failed - listen tcp: {reason}");
     if text.is_empty() {
         return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
     }
@@ -104,17 +89,15 @@ mod tests {
             ("a]:5", Err("address a]:5: unexpected bracket in address")),
         ] {
             let got = resolve(text).map(|address| address.to_string());
-            let want = want.map(str::to_owned).map_err(|reason| AddressError {
-                text: text.to_owned(),
-                reason: reason.to_owned(),
-            });
+            let want = want.map(str::to_owned);
+            let want = want.map_err(|e| format!("listen ({text}) failed - listen tcp: {e}"));
             assert_eq!(got, want);
         }
     }
 
     #[test]
     fn an_address_error_names_the_address() {
-        let error = resolve("127.0.0.1").unwrap_err().to_string();
+        let error = resolve("127.0.0.1").unwrap_err();
         assert_eq!(
             error,
             "listen (127.0.0.1) failed - listen tcp: address 127.0.0.1: missing port in address"

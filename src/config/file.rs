@@ -3,8 +3,7 @@
 //! Must not: know defaults or one flag from another; the table does.
 //! Runs on the main thread, at start.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -14,28 +13,17 @@ use super::flags::{FLAGS, Kind};
 use super::go_duration::GoDuration;
 use super::values::Given;
 
-/// Why a configuration file cannot be used.
-#[derive(Debug)]
-pub struct FileError {
-    path: PathBuf,
-    reason: String,
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed to load config file {} - {}", self.path.display(), self.reason)
-    }
-}
-
-impl std::error::Error for FileError {}
-
 /// Reads the file at `path`. Keys that the table does not have are ignored, as in NSQ.
 ///
 /// # Errors
 /// When the file cannot be read, is not TOML, or has a value of the wrong type.
-pub(super) fn load(path: &Path) -> Result<Given, FileError> {
+pub(super) fn load(path: &Path) -> Result<Given, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
-    text.and_then(|text| read(&text)).map_err(|reason| FileError { path: path.to_owned(), reason })
+    text.and_then(|text| read(&text)).map_err(|reason| failed(path, &reason))
+}
+
+fn failed(path: &Path, reason: &str) -> String {
+    format!("failed to load config file {} - {reason}", path.display())
 }
 
 /// Reads the text of a file; an error names its line, counted from one.
@@ -134,8 +122,7 @@ mod tests {
             ),
             ("shards = -1", "line 1: invalid value: integer `-1`, expected usize"),
         ] {
-            let error = FileError { path: "c.toml".into(), reason: read(text).unwrap_err() };
-            let error = error.to_string();
+            let error = failed(Path::new("c.toml"), &read(text).unwrap_err());
             let want = format!("failed to load config file c.toml - toml: {want}");
             assert!(error.starts_with(&want) && !error.contains('\n'), "{error}");
         }
@@ -143,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = load(Path::new("/nonexistent/x.toml")).unwrap_err().to_string();
+        let error = load(Path::new("/nonexistent/x.toml")).unwrap_err();
         assert!(
             error.starts_with("failed to load config file /nonexistent/x.toml - No such file"),
             "{error}"

@@ -35,32 +35,19 @@ impl GoDuration {
     }
 }
 
-/// Why a text is not a duration, in the words of Go's `time.ParseDuration`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DurationError(String);
-
-impl DurationError {
-    /// There is no number where one must be, or the sum exceeds 292 years.
-    fn invalid(text: &str) -> Self {
-        Self(format!("time: invalid duration {}", Quoted(text)))
-    }
+/// There is no number where one must be, or the sum exceeds 292 years.
+fn invalid(text: &str) -> String {
+    format!("time: invalid duration {}", Quoted(text))
 }
-
-impl fmt::Display for DurationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for DurationError {}
 
 impl FromStr for GoDuration {
-    type Err = DurationError;
+    /// In the words of Go's `time.ParseDuration`.
+    type Err = String;
 
     /// Reads an optional sign, then numbers with a unit each (`h`, `m`, `s`, `ms`, `us`, `ns`);
     /// only 0 may have no unit. Fractions of a nanosecond are cut off.
-    fn from_str(text: &str) -> Result<Self, DurationError> {
-        let invalid = || DurationError::invalid(text);
+    fn from_str(text: &str) -> Result<Self, String> {
+        let invalid = || invalid(text);
         let (negative, mut rest) = match text.as_bytes().first() {
             Some(b'-') => (true, &text[1..]),
             Some(b'+') => (false, &text[1..]),
@@ -86,8 +73,8 @@ impl FromStr for GoDuration {
 }
 
 /// Reads one number with its unit off the front of `rest`: its nanoseconds, and what follows.
-fn term<'a>(text: &str, rest: &'a str) -> Result<(u64, &'a str), DurationError> {
-    let invalid = || DurationError::invalid(text);
+fn term<'a>(text: &str, rest: &'a str) -> Result<(u64, &'a str), String> {
+    let invalid = || invalid(text);
     let (whole, rest) = split_while(rest, |c| c.is_ascii_digit());
     let (fraction, rest) = match rest.strip_prefix('.') {
         Some(after) => split_while(after, |c| c.is_ascii_digit()),
@@ -98,10 +85,10 @@ fn term<'a>(text: &str, rest: &'a str) -> Result<(u64, &'a str), DurationError> 
     }
     let (unit, after) = split_while(rest, |c| c != '.' && !c.is_ascii_digit());
     if unit.is_empty() {
-        return Err(DurationError(format!("time: missing unit in duration {}", Quoted(text))));
+        return Err(format!("time: missing unit in duration {}", Quoted(text)));
     }
     let unknown = || format!("time: unknown unit {} in duration {}", Quoted(unit), Quoted(text));
-    let scale = unit_nanos(unit).ok_or_else(|| DurationError(unknown()))?;
+    let scale = unit_nanos(unit).ok_or_else(unknown)?;
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
     let span =
         whole.checked_mul(scale).and_then(|n| n.checked_add(fraction_nanos(fraction, scale)));

@@ -4,54 +4,19 @@
 //! Must not: treat one flag unlike another, but for help; the table says how they differ. Runs on the main thread, at start.
 
 use std::ffi::OsString;
-use std::fmt;
 
+use super::Exit;
 use super::flags::{Flag, Kind};
 use super::values::Given;
 use crate::logging::Quoted;
-
-/// Why reading a command line stopped, in the words of Go's `flag` package.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FlagError {
-    /// `-help` or `-h`.
-    HelpRequested,
-    /// `---x` or `-=x`.
-    BadSyntax(String),
-    /// No flag has this name.
-    NotDefined(String),
-    /// Nothing follows a flag that takes a value.
-    NeedsArgument(&'static str),
-    /// A boolean flag that is neither true nor false: its name, then the value.
-    InvalidBoolean(&'static str, String),
-    /// A value that cannot be read: the flag's name, the value, the reason.
-    InvalidValue(&'static str, String, String),
-}
-
-impl fmt::Display for FlagError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::HelpRequested => f.write_str("flag: help requested"),
-            Self::BadSyntax(word) => write!(f, "bad flag syntax: {word}"),
-            Self::NotDefined(name) => write!(f, "flag provided but not defined: -{name}"),
-            Self::NeedsArgument(name) => write!(f, "flag needs an argument: -{name}"),
-            Self::InvalidBoolean(name, value) => {
-                write!(f, "invalid boolean value {} for -{name}: parse error", Quoted(value))
-            }
-            Self::InvalidValue(name, value, reason) => {
-                write!(f, "invalid value {} for flag -{name}: {reason}", Quoted(value))
-            }
-        }
-    }
-}
-
-impl std::error::Error for FlagError {}
 
 /// Reads a command line, without the program's name. Invalid UTF-8 becomes U+FFFD, as it would in
 /// the JSON that shows the broadcast address.
 ///
 /// # Errors
-/// The first thing that is wrong, or a request for help, whichever comes first.
-pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Given, FlagError> {
+/// [`Exit::Usage`] with the first thing that is wrong, in the words of Go's `flag` package, or
+/// [`Exit::Help`], whichever comes first.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Given, Exit> {
     let mut args = args.into_iter().map(|word| word.to_string_lossy().into_owned());
     let mut given = Given::new();
     while let Some((flag, value)) = next(&mut args)? {
@@ -64,7 +29,8 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Given, F
                 // Go does not say what is wrong with a number or a duration.
                 let is_number = matches!(flag.kind, Kind::Count | Kind::Duration);
                 let reason = if is_number { "parse error".to_owned() } else { reason };
-                FlagError::InvalidValue(flag.name, value.to_owned(), reason)
+                let (name, value) = (flag.name, Quoted(value));
+                Exit::Usage(format!("invalid value {value} for flag -{name}: {reason}"))
             })?;
             given.entry(flag.name).or_default().push(value.to_owned());
         }
@@ -73,25 +39,26 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Given, F
 }
 
 /// Reads one flag and its value; none at the end, at `--`, and at the first word without a dash.
-fn next(
-    args: &mut impl Iterator<Item = String>,
-) -> Result<Option<(&'static Flag, String)>, FlagError> {
+fn next(args: &mut impl Iterator<Item = String>) -> Result<Option<(&'static Flag, String)>, Exit> {
     let Some(word) = args.next() else { return Ok(None) };
     let Some(bare) = without_dashes(&word) else { return Ok(None) };
     if bare.starts_with(['-', '=']) {
-        return Err(FlagError::BadSyntax(word));
+        return Err(Exit::Usage(format!("bad flag syntax: {word}")));
     }
     let (name, value) = match bare.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (bare, None),
     };
     if name == "help" || name == "h" {
-        return Err(FlagError::HelpRequested);
+        return Err(Exit::Help);
     }
-    let flag = Flag::find(name).ok_or_else(|| FlagError::NotDefined(name.to_owned()))?;
+    let undefined = || Exit::Usage(format!("flag provided but not defined: -{name}"));
+    let flag = Flag::find(name).ok_or_else(undefined)?;
     let value = match flag.kind {
         Kind::Bool => boolean(flag.name, value)?.to_string(),
-        _ => value.or_else(|| args.next()).ok_or(FlagError::NeedsArgument(flag.name))?,
+        _ => value
+            .or_else(|| args.next())
+            .ok_or_else(|| Exit::Usage(format!("flag needs an argument: -{name}")))?,
     };
     Ok(Some((flag, value)))
 }
@@ -103,11 +70,14 @@ fn without_dashes(word: &str) -> Option<&str> {
 }
 
 /// Reads a boolean as Go's `strconv.ParseBool` does; without a value it is true.
-fn boolean(name: &'static str, value: Option<String>) -> Result<bool, FlagError> {
+fn boolean(name: &str, value: Option<String>) -> Result<bool, Exit> {
     match value.as_deref() {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some(value) => Err(FlagError::InvalidBoolean(name, value.to_owned())),
+        Some(value) => {
+            let value = Quoted(value);
+            Err(Exit::Usage(format!("invalid boolean value {value} for -{name}: parse error")))
+        }
     }
 }
 
@@ -121,7 +91,7 @@ mod tests {
     use super::*;
     use crate::access::Network;
 
-    fn read(words: &[&str]) -> Result<Values, FlagError> {
+    fn read(words: &[&str]) -> Result<Values, Exit> {
         let command_line = parse(words.iter().map(OsString::from))?;
         Ok(Values { command_line, ..Values::default() })
     }
@@ -190,8 +160,8 @@ mod tests {
 
     fn check_errors(cases: &[(&[&str], &str)]) {
         for (words, want) in cases {
-            let error = read(words).expect_err(want);
-            assert_eq!(error.to_string(), *want, "{words:?}");
+            let Err(Exit::Usage(error)) = read(words) else { panic!("{words:?}: {want}") };
+            assert_eq!(error, *want, "{words:?}");
         }
     }
 
@@ -232,7 +202,7 @@ mod tests {
             &["-help=3"],
             &["-version", "-help", "-nope"],
         ] {
-            assert_eq!(read(words).err(), Some(FlagError::HelpRequested), "{words:?}");
+            assert!(matches!(read(words), Err(Exit::Help)), "{words:?}");
         }
     }
 
@@ -293,7 +263,10 @@ mod tests {
         #[test]
         fn any_words_are_read_or_refused_by_name(words in prop::collection::vec(WORD, 0..5)) {
             let args = words.iter().map(OsString::from);
-            if let Err(FlagError::InvalidValue(name, ..)) = parse(args) {
+            if let Err(Exit::Usage(error)) = parse(args)
+                && let Some((_, flag)) = error.split_once(" for flag -")
+            {
+                let (name, _) = flag.split_once(": ").expect("a reason");
                 prop_assert!(Flag::find(name).is_some());
             }
         }
@@ -305,7 +278,7 @@ mod tests {
     #[test]
     fn words_that_are_not_utf8_are_shown_with_replacements() {
         let word = OsString::from_vec(b"-log-level=\xff".to_vec());
-        let error = parse([word]).expect_err("it is no level");
-        assert!(error.to_string().starts_with("invalid value \"\u{fffd}\" for"), "{error}");
+        let Err(Exit::Usage(error)) = parse([word]) else { panic!("it is no level") };
+        assert!(error.starts_with("invalid value \"\u{fffd}\" for"), "{error}");
     }
 }

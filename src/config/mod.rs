@@ -16,7 +16,6 @@ mod go_flags;
 mod values;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -24,12 +23,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub use address::AddressError;
 pub use choices::{HttpEngine, TcpRuntime};
-pub use file::FileError;
 pub use flags::{FLAGS, Flag, Kind, command};
-pub use go_duration::{DurationError, GoDuration};
-pub use go_flags::FlagError;
+pub use go_duration::GoDuration;
 
 use crate::access::AllowList;
 use crate::clock::Clock;
@@ -90,24 +86,20 @@ impl Config {
     /// # Errors
     /// [`Exit`]: the process is to end at once.
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
-        let mut values = Values {
-            command_line: go_flags::parse(args).map_err(Exit::Usage)?,
-            ..Values::default()
-        };
+        let mut values = Values { command_line: go_flags::parse(args)?, ..Values::default() };
         if values.text("version") == Some("true") {
             return Err(Exit::Version);
         }
         // An empty name is no file, as in NSQ.
         let path = values.text("config").filter(|path| !path.is_empty());
-        if let Some(file) = path.map(|path| file::load(Path::new(path))) {
-            values.file = file.map_err(|error| Exit::Config(ConfigError::File(error)))?;
+        if let Some(path) = path {
+            values.file = file::load(Path::new(path)).map_err(Exit::Config)?;
         }
         Self::new(&values).map_err(Exit::Config)
     }
 
-    fn new(values: &Values) -> Result<Self, ConfigError> {
-        let address =
-            |flag| address::resolve(&values.get::<String>(flag)).map_err(ConfigError::Address);
+    fn new(values: &Values) -> Result<Self, String> {
+        let address = |flag| address::resolve(&values.get::<String>(flag));
         let count = |flag| NonZeroUsize::new(values.get(flag));
         let config = Self {
             log_level: values.get("log-level"),
@@ -134,7 +126,9 @@ impl Config {
             max_registrations_per_nsqd: values.count("max-registrations-per-nsqd")?,
         };
         if config.http_engine == HttpEngine::Minihttp && config.max_connections_per_ip.is_some() {
-            return Err(ConfigError::PerIpInMinihttp);
+            let error = "--max-connections-per-ip needs the builtin HTTP engine; \
+                         minihttp cannot count them";
+            return Err(error.to_owned());
         }
         Ok(config)
     }
@@ -146,46 +140,17 @@ pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Why the settings cannot be used.
-#[derive(Debug)]
-pub enum ConfigError {
-    /// The configuration file.
-    File(FileError),
-    /// An address to listen on.
-    Address(AddressError),
-    /// The flag, and its negative duration.
-    Negative(&'static str, GoDuration),
-    /// The flag, which must be more than zero.
-    Zero(&'static str),
-    /// `--max-connections-per-ip` with `--http-engine minihttp`.
-    PerIpInMinihttp,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(error) => error.fmt(f),
-            Self::Address(error) => error.fmt(f),
-            Self::Negative(flag, span) => write!(f, "--{flag} must not be negative, and is {span}"),
-            Self::Zero(flag) => write!(f, "--{flag} must be more than 0"),
-            Self::PerIpInMinihttp => f.write_str(
-                "--max-connections-per-ip needs the builtin HTTP engine; minihttp cannot count them",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 /// Why the process ends before the daemon starts.
 #[derive(Debug)]
 pub enum Exit {
     /// `--version`.
     Version,
-    /// The command line is wrong, or asks for help.
-    Usage(FlagError),
+    /// `--help`.
+    Help,
+    /// The command line is wrong.
+    Usage(String),
     /// The settings are wrong.
-    Config(ConfigError),
+    Config(String),
 }
 
 impl Exit {
@@ -195,7 +160,7 @@ impl Exit {
         let none = String::new();
         match self {
             Self::Version => (0, format!("{VERSION}\n"), none),
-            Self::Usage(FlagError::HelpRequested) => (0, none, usage()),
+            Self::Help => (0, none, usage()),
             Self::Usage(error) => (2, none, format!("{error}\n{}", usage())),
             Self::Config(error) => (1, none, logging::fatal_line(clock, format_args!("{error}"))),
         }

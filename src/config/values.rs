@@ -9,7 +9,6 @@ use std::fmt::Debug;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::ConfigError;
 use super::flags::Flag;
 use super::go_duration::GoDuration;
 
@@ -46,22 +45,22 @@ impl Values {
     }
 
     /// The effective number, checked against the limit of its row.
-    pub(super) fn count(&self, name: &str) -> Result<usize, ConfigError> {
-        let count = self.get(name);
-        if count == 0 && row(name).positive {
-            Err(ConfigError::Zero(row(name).name))
-        } else {
-            Ok(count)
+    pub(super) fn count(&self, name: &str) -> Result<usize, String> {
+        match self.get(name) {
+            0 if row(name).positive => Err(format!("--{name} must be more than 0")),
+            count => Ok(count),
         }
     }
 
     /// The effective duration, checked against the limit of its row. Divergence: NSQ accepts a
     /// timeout of zero or less, and then lists no producer.
-    pub(super) fn duration(&self, name: &str) -> Result<Duration, ConfigError> {
-        let (flag, span) = (row(name), self.get::<GoDuration>(name));
+    pub(super) fn duration(&self, name: &str) -> Result<Duration, String> {
+        let span = self.get::<GoDuration>(name);
         match span.to_std() {
-            None => Err(ConfigError::Negative(flag.name, span)),
-            Some(Duration::ZERO) if flag.positive => Err(ConfigError::Zero(flag.name)),
+            None => Err(format!("--{name} must not be negative, and is {span}")),
+            Some(Duration::ZERO) if row(name).positive => {
+                Err(format!("--{name} must be more than 0"))
+            }
             Some(span) => Ok(span),
         }
     }
