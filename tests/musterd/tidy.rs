@@ -176,6 +176,26 @@ fn rooms_import_only_lower_rooms() {
 }
 
 #[test]
+fn architecture_shows_the_layers() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    let text = fs::read_to_string(path).expect("text");
+    let (_, table) = text.split_once("\n| room |").expect("the table of rooms");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
+    let mut shown = rows.map(|row| {
+        let (room, rest) = row[2..].split_once(" | ").expect("a first cell");
+        let (_, imports) = rest.trim_end_matches(" |").rsplit_once(" | ").expect("a last cell");
+        (room.replace('`', ""), imports.replace('`', ""))
+    });
+    for (room, lower) in LAYERS {
+        let lower = if lower.is_empty() { "nothing" } else { lower };
+        let want = (room.to_string(), lower.to_owned());
+        assert_eq!(shown.next(), Some(want), "ARCHITECTURE.md and LAYERS");
+    }
+    let rest: Vec<_> = shown.collect();
+    assert!(matches!(&rest[..], [(_, imports)] if imports == "all"), "{rest:?}");
+}
+
+#[test]
 fn every_file_begins_with_what_it_is() {
     for folder in ["src", "tests", "benches", "loadgen/src"] {
         for (name, text) in sources(folder) {
