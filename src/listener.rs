@@ -245,6 +245,22 @@ mod tests {
         }
     }
 
+    /// More than the backlog of a `listen` that names none of its own, as far as the kernel allows.
+    #[test]
+    fn queue_of_new_connections_holds_a_burst() {
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let burst = most.trim().parse::<usize>().unwrap().min(250);
+        let socket = bind(loopback(0)).unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut listener = Listener::new(socket, None, None).unwrap();
+        // With a full queue a SYN is dropped: no error, but a wait for the next.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
+        let _peers: Vec<_> = (0..burst).map(connect).collect();
+        for _ in 0..burst {
+            assert!(matches!(accept(&mut listener), Accepted::Connection(_)));
+        }
+    }
+
     #[test]
     fn ipv4_peer_of_a_listener_on_every_address_is_an_ipv4_peer() {
         let denials = Arc::new(Denials::default());
