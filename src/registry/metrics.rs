@@ -53,3 +53,46 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::metrics::Format;
+    use crate::protocol::peer_info::PeerInfo;
+    use crate::registry::{Capacity, PendingChanges};
+    use crate::snapshots::Snapshots;
+
+    #[test]
+    fn nsqds_are_counted_by_whether_they_were_heard_in_time() {
+        let registry = Registry::new(Arc::new(Snapshots::default()), Capacity::default());
+        let registry = Arc::new(registry);
+        let second = Duration::from_secs(1);
+        let start = Timestamp::from_unix_nanos(1);
+        let clock = Clock::manual(start);
+        let mut families = Families::default();
+        registry.register_metrics(&mut families, &clock, second);
+        let families = Arc::new(families);
+        let check = |active: usize, inactive: usize| {
+            let page = families.render(Format::Text);
+            let shown: Vec<_> =
+                page.lines().filter(|line| line.starts_with("musterd_nsqds{")).collect();
+            let want = [("active", active), ("inactive", inactive)]
+                .map(|(state, count)| format!("musterd_nsqds{{state=\"{state}\"}} {count}"));
+            assert_eq!(shown, want);
+        };
+        check(0, 0);
+        let mut changes = PendingChanges::default();
+        let _clients = [(1, start), (2, start), (3, start + second)].map(|(port, heard)| {
+            let body = testkit::nsqd::peer_info("a");
+            let info = PeerInfo::decode(body.as_bytes()).expect("a sample");
+            registry.identify(&mut changes, ([127, 0, 0, 1], port).into(), info, heard)
+        });
+        registry.commit(&mut changes);
+        check(3, 0);
+        clock.set(start + second);
+        check(3, 0);
+        clock.set(start + second + Duration::from_nanos(1));
+        check(1, 2);
+    }
+}
