@@ -277,6 +277,26 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_read_where_nsqlookupd_reads_it() {
+        let is_read = |route: &Route| {
+            let routed = <Routed as http1::Route>::find(route.method, route.path.as_bytes());
+            let target = Target::parse(route.method, route.path.as_bytes()).expect("a path");
+            http1::Route::reads_body(&routed, &target)
+        };
+        let readers = ROUTES.iter().filter(|route| is_read(route)).map(|route| route.path);
+        let want = [
+            "/lookup",
+            "/channels",
+            "/topic/create",
+            "/topic/delete",
+            "/channel/create",
+            "/channel/delete",
+            "/topic/tombstone",
+        ];
+        assert!(readers.clone().eq(want), "{:?}", readers.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn unknown_paths_share_one_pattern() {
         let pattern =
             |method: &[u8], path: &[u8]| <Routed as http1::Route>::find(method, path).pattern();
