@@ -146,8 +146,8 @@ fn loopback(of: SocketAddr, source: IpAddr) -> SocketAddr {
 #[test]
 fn a_dual_stack_port_matches_ipv4_and_ipv6_rules() {
     let has_ipv6 = std::net::TcpListener::bind((SIX, 0)).is_ok();
-    let check = |allow: &str, is_allowed: [bool; 3]| {
-        let flags = ["--tcp-address=[::]:0", "--http-address=[::]:0"];
+    let check_engine = |engine: &str, allow: &str, is_allowed: [bool; 3]| {
+        let flags = [engine, "--tcp-address=[::]:0", "--http-address=[::]:0"];
         let lists = [format!("--tcp-allow={allow}"), format!("--http-write-allow={allow}")];
         let daemon = Daemon::start(&[&flags[..], &lists.each_ref().map(String::as_str)].concat());
         let sources = [ONE, TWO, SIX].into_iter().zip(is_allowed);
@@ -162,8 +162,11 @@ fn a_dual_stack_port_matches_ipv4_and_ipv6_rules() {
                 assert_eq!(replies(nsqd), NOT_ALLOWED, "{allow} {source}");
                 assert_eq!(code(&answer), "403", "{allow} {source}");
             }
-            assert_eq!(http.get("/ping"), "OK");
+            assert_eq!(http.request("GET", "/ping").body, "OK");
         }
+    };
+    let check = |allow: &str, is_allowed: [bool; 3]| {
+        ENGINES.iter().for_each(|engine| check_engine(engine, allow, is_allowed));
     };
     check("127.0.0.1", [true, false, false]);
     check("::1", [false, false, true]);
