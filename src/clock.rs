@@ -63,11 +63,8 @@ enum Source {
 impl Clock {
     /// The system's clock.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
     pub fn system() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX);
-        Self(Source::System { ahead: wall - monotonic() })
+        Self(Source::System { ahead: wall().0 - monotonic() })
     }
 
     /// A clock that returns `now` until [`Clock::set`] changes it.
@@ -98,13 +95,9 @@ impl Clock {
 
     /// The wall clock's time, which may step: for output that people read, never for a decision.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
     pub fn wall(&self) -> Timestamp {
         match &self.0 {
-            Source::System { .. } => {
-                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp::default() + since_epoch
-            }
+            Source::System { .. } => wall(),
             Source::Manual(_) => self.now(),
         }
     }
@@ -114,6 +107,11 @@ impl Clock {
     pub fn wall_seconds(&self) -> u64 {
         u64::try_from(self.wall().0 / 1_000_000_000).unwrap_or(0)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
+fn wall() -> Timestamp {
+    Timestamp::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Nanoseconds since some moment. `Instant` says the same in three times as many instructions, and
