@@ -80,12 +80,19 @@ impl Denials {
         for reason in DenyReason::ALL {
             let denials = Arc::clone(self);
             let count = move || denials.get(reason).count;
-            match reason {
-                DenyReason::TcpAllow => register_rejections(families, "tcp", "allow_list", count),
-                DenyReason::TcpPerIp => register_rejections(families, "tcp", PER_IP, count),
-                DenyReason::HttpPerIp => register_rejections(families, "http", PER_IP, count),
-                DenyReason::WriteAllow => register_writes(families, "allow_list", count),
-                DenyReason::WriteToken => register_writes(families, "token", count),
+            let (port, label) = match reason {
+                DenyReason::TcpAllow => ("tcp", "allow_list"),
+                DenyReason::TcpPerIp => ("tcp", "max_connections_per_ip"),
+                DenyReason::HttpPerIp => ("http", "max_connections_per_ip"),
+                DenyReason::WriteAllow => ("", "allow_list"),
+                DenyReason::WriteToken => ("", "token"),
+            };
+            if port.is_empty() {
+                let help = "HTTP POSTs rejected by an access rule.";
+                let labels = [("reason", label)];
+                families.counter("musterd_http_writes_rejected_total", help, &labels, count);
+            } else {
+                register_rejections(families, port, label, count);
             }
         }
     }
@@ -94,9 +101,6 @@ impl Denials {
         self.0[reason as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// The reason of a connection past `--max-connections-per-ip`.
-const PER_IP: &str = "max_connections_per_ip";
 
 /// Adds a reason to the family of rejected connections; `count` reads how many there were.
 pub(crate) fn register_rejections(
@@ -107,16 +111,6 @@ pub(crate) fn register_rejections(
 ) {
     let (name, help) = ("musterd_connections_rejected_total", "Connections rejected at accept.");
     families.counter(name, help, &[("port", port), ("reason", reason)], count);
-}
-
-fn register_writes(
-    families: &mut Families,
-    reason: &'static str,
-    count: impl Fn() -> u64 + Send + Sync + 'static,
-) {
-    let (name, help) =
-        ("musterd_http_writes_rejected_total", "HTTP POSTs rejected by an access rule.");
-    families.counter(name, help, &[("reason", reason)], count);
 }
 
 #[cfg(test)]

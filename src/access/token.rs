@@ -31,23 +31,13 @@ pub struct TokenFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
     path: PathBuf,
-    reason: Reason,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Reason {
-    /// The system's error.
-    Unreadable(String),
-    Invalid(&'static str),
+    reason: String,
 }
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "--http-write-token-file {}: ", Quoted(&self.path.to_string_lossy()))?;
-        match &self.reason {
-            Reason::Unreadable(error) => f.write_str(error),
-            Reason::Invalid(error) => f.write_str(error),
-        }
+        let path = self.path.to_string_lossy();
+        write!(f, "--http-write-token-file {}: {}", Quoted(&path), self.reason)
     }
 }
 
@@ -79,11 +69,10 @@ impl Token {
     /// When the file cannot be read, or its content is no token.
     pub fn load(path: &Path) -> Result<TokenFile, TokenError> {
         let failed = |reason| TokenError { path: path.to_owned(), reason };
-        let (content, mode) =
-            read(path).map_err(|error| failed(Reason::Unreadable(error.to_string())))?;
+        let (content, mode) = read(path).map_err(|error| failed(error.to_string()))?;
         let line = content.strip_suffix(b"\n").unwrap_or(&content);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let token = Self::new(line).map_err(|error| failed(Reason::Invalid(error)))?;
+        let token = Self::new(line).map_err(|error| failed(error.to_owned()))?;
         Ok(TokenFile { token, is_world_readable: mode & 0o004 != 0 })
     }
 
