@@ -68,30 +68,19 @@ impl fmt::Display for Level {
     }
 }
 
-/// A text that names no level. Its message is NSQ's (`internal/lg`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownLevel(String);
-
-impl fmt::Display for UnknownLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid log level '{}' (debug, info, warn, error, fatal)", self.0)
-    }
-}
-
-impl std::error::Error for UnknownLevel {}
-
 impl FromStr for Level {
-    type Err = UnknownLevel;
+    type Err = String;
 
-    /// Parses a level's name in any case. `WARNING` is no name, as in NSQ.
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
+    /// Parses a level's name in any case. `WARNING` is no name, as in NSQ, whose message the error is
+    /// (`internal/lg`).
+    fn from_str(name: &str) -> Result<Self, String> {
         match name.to_lowercase().as_str() {
             "debug" => Ok(Self::Debug),
             "info" => Ok(Self::Info),
             "warn" => Ok(Self::Warn),
             "error" => Ok(Self::Error),
             "fatal" => Ok(Self::Fatal),
-            _ => Err(UnknownLevel(name.to_owned())),
+            _ => Err(format!("invalid log level '{name}' (debug, info, warn, error, fatal)")),
         }
     }
 }

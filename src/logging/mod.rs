@@ -25,7 +25,7 @@ use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub use escaped::{Escaped, Quoted};
-pub use level::{FATAL, Level, UnknownLevel};
+pub use level::{FATAL, Level};
 
 use crate::clock::Clock;
 use crate::limits;
