@@ -159,16 +159,14 @@ fn topic_and_channel<'a>(
     mut params: impl Iterator<Item = &'a [u8]>,
 ) -> Result<(&'a str, Option<&'a str>), CommandError> {
     let Some(topic) = params.next() else {
-        return Err(CommandError::new(
-            ErrorCode::Invalid,
-            format!("{command} insufficient number of params"),
-        ));
+        let text = format!("{command} insufficient number of params");
+        return Err(CommandError::new(ErrorCode::Invalid, text));
     };
-    let channel = params.next().filter(|channel| !channel.is_empty());
     let topic = name(ErrorCode::BadTopic, command, "topic", topic)?;
-    let channel = channel
-        .map(|channel| name(ErrorCode::BadChannel, command, "channel", channel))
-        .transpose()?;
+    let channel = match params.next() {
+        None | Some(b"") => None,
+        Some(channel) => Some(name(ErrorCode::BadChannel, command, "channel", channel)?),
+    };
     Ok((topic, channel))
 }
 
@@ -181,9 +179,8 @@ fn name<'a>(
     match std::str::from_utf8(name) {
         Ok(name) if names::is_valid(name.as_bytes()) => Ok(name),
         _ => {
-            let text =
-                [command.as_bytes(), b" ", kind.as_bytes(), b" name '", name, b"' is not valid"];
-            Err(CommandError::new(code, text.concat()))
+            let start = format!("{command} {kind} name '");
+            Err(CommandError::new(code, [start.as_bytes(), name, b"' is not valid"].concat()))
         }
     }
 }

@@ -32,10 +32,9 @@ pub fn identify_response(
     tcp_port: u16,
     http_port: u16,
 ) -> Vec<u8> {
-    let mut body = b"{\"broadcast_address\":".to_vec();
-    json::write_string(broadcast_address, &mut body);
-    body.extend_from_slice(b",\"hostname\":");
-    json::write_string(hostname, &mut body);
+    let mut body = Vec::new();
+    json::write_field("{\"broadcast_address\":", broadcast_address, &mut body);
+    json::write_field(",\"hostname\":", hostname, &mut body);
     let rest = format!(
         ",\"http_port\":{http_port},\"tcp_port\":{tcp_port},\"version\":\"{}\"}}",
         super::NSQ_VERSION

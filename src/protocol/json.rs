@@ -26,6 +26,12 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Appends `before`, a key with all that stands before its value, and `text` as a JSON string.
+pub fn write_field(before: &str, text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(before.as_bytes());
+    write_string(text, out);
+}
+
 /// If the first character of `bytes` needs an escape, calls `write` with it and returns how many
 /// bytes the character takes.
 fn escape(bytes: &[u8], write: impl FnOnce(&[u8])) -> Option<usize> {

@@ -6,7 +6,6 @@
 //! `encoding/json`.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use simd_json::{Buffers, Node, StaticNode};
 
@@ -56,24 +55,15 @@ impl PeerInfo {
     /// `"hostname":…,"broadcast_address":…,"tcp_port":…,"http_port":…,"version":…`, then
     /// `topology_zone` and `topology_region`, if it sent them.
     pub fn write_fields(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"\"hostname\":");
-        json::write_string(&self.hostname, out);
-        out.extend_from_slice(b",\"broadcast_address\":");
-        json::write_string(&self.broadcast_address, out);
-        let mut ports = String::new();
-        write!(ports, ",\"tcp_port\":{},\"http_port\":{}", self.tcp_port, self.http_port)
-            .expect("writing to a String cannot fail");
-        out.extend_from_slice(ports.as_bytes());
-        out.extend_from_slice(b",\"version\":");
-        json::write_string(&self.version, out);
-        let topology = [("zone", &self.topology_zone), ("region", &self.topology_region)];
-        for (name, value) in topology {
-            if let Some(value) = value {
-                out.extend_from_slice(b",\"topology_");
-                out.extend_from_slice(name.as_bytes());
-                out.extend_from_slice(b"\":");
-                json::write_string(value, out);
-            }
+        json::write_field("\"hostname\":", &self.hostname, out);
+        json::write_field(",\"broadcast_address\":", &self.broadcast_address, out);
+        let ports = format!(",\"tcp_port\":{},\"http_port\":{}", self.tcp_port, self.http_port);
+        json::write_field(&format!("{ports},\"version\":"), &self.version, out);
+        if let Some(zone) = &self.topology_zone {
+            json::write_field(",\"topology_zone\":", zone, out);
+        }
+        if let Some(region) = &self.topology_region {
+            json::write_field(",\"topology_region\":", region, out);
         }
     }
 
