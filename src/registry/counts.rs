@@ -35,7 +35,7 @@ pub enum LimitReached {
 /// The registry's counters, checked against its capacity.
 #[derive(Debug)]
 pub(super) struct Counts {
-    capacity: Capacity,
+    pub(super) capacity: Capacity,
     /// Topics and channels: one counter, since one limit bounds both together.
     names: AtomicUsize,
     /// The channels among them.
@@ -49,13 +49,8 @@ impl Counts {
         Self { capacity, names, channels, registrations }
     }
 
-    pub(super) fn capacity(&self) -> Capacity {
-        self.capacity
-    }
-
     pub(super) fn topics(&self) -> usize {
-        let channels = self.channels();
-        self.names.load(Ordering::Relaxed).saturating_sub(channels)
+        self.names.load(Ordering::Relaxed).saturating_sub(self.channels())
     }
 
     pub(super) fn channels(&self) -> usize {

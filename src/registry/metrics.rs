@@ -31,13 +31,9 @@ impl Registry {
         let help = "Topics and channels that nsqds have registered, counted for each nsqd.";
         gauge("musterd_registrations", help, Self::registrations);
         let help = "The most registrations, and the most topics and channels, that there may be.";
-        gauge("musterd_registrations_max", help, |registry| {
-            registry.counts.capacity().registrations
-        });
+        gauge("musterd_registrations_max", help, |all| all.counts.capacity.registrations);
         let help = "The most registrations that one nsqd may have.";
-        gauge("musterd_nsqd_registrations_max", help, |registry| {
-            registry.counts.capacity().per_nsqd
-        });
+        gauge("musterd_nsqd_registrations_max", help, |all| all.counts.capacity.per_nsqd);
         let help = "Snapshots that were replaced and are not freed yet.";
         families.gauge("musterd_snapshots_retired", help, &[], published::retired);
         for (state, is_counted) in [("active", true), ("inactive", false)] {

@@ -165,11 +165,9 @@ impl Registry {
     ) -> RegistrationChange {
         // Also what an admin has deleted: otherwise the nsqd's own list would only grow.
         self.counts.remove_registrations(client.remove(topic, channel));
-        let Some(mut guard) = self.topics.get_mut(topic) else {
-            return RegistrationChange::default();
-        };
-        let entry = &mut *guard;
         let mut change = RegistrationChange::default();
+        let Some(mut guard) = self.topics.get_mut(topic) else { return change };
+        let entry = &mut *guard;
         let channels: Vec<ChannelName> = match channel {
             Some(name) => {
                 entry.topic.channel(name).map(|known| known.name().clone()).into_iter().collect()
