@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(handled.next, Next::Close);
         sessions.commit();
         let snapshots = Arc::clone(sessions.registry.snapshots());
-        let producers = || snapshots.topic("t", |t| t.map_or(9, |t| t.producers().len()));
+        let producers = || snapshots.topic("t", |t| t.map_or(9, |(t, _)| t.producers().len()));
         assert_eq!((producers(), sessions.registry.registrations()), (1, 3));
         sessions.on_close(session, CloseReason::Finished);
         sessions.commit();

@@ -183,7 +183,7 @@ fn first_rendered(api: &Api, batch: &mut PendingChanges, producers: u16) -> (Cli
         .collect();
     api.registry.commit(batch);
     let first = api.registry.snapshots().topic("t", |topic| {
-        topic.expect("listed").producers().iter().next().map(|peer| peer.address())
+        topic.expect("listed").0.producers().iter().next().map(|peer| peer.address())
     });
     let at = clients.iter().position(|client| Some(client.producer().address()) == first);
     (clients.swap_remove(at.expect("one of them")), clients)

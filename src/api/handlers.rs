@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::listings;
 use super::response::{ApiError, JsonArray, NSQ, TEXT, json};
+use super::routes::Routed;
 use crate::clock::Timestamp;
-use crate::http1::{Response, Target};
+use crate::http1::{Request, Response};
 use crate::metrics::{Families, Format};
 use crate::protocol::NSQ_VERSION;
 use crate::protocol::names::{ALL_TOPICS, ChannelName, TopicName};
@@ -42,10 +43,7 @@ pub const CACHE_FROM: usize = 32;
 /// One request and its response in the hands of a handler.
 pub(super) struct Exchange<'e, 'o> {
     pub(super) api: &'e Api,
-    pub(super) target: &'e Target<'e>,
-    /// The value of the `Accept` field.
-    pub(super) accept: Option<&'e [u8]>,
-    pub(super) body_is_broken: bool,
+    pub(super) request: &'e Request<'e, Routed>,
     pub(super) now: Timestamp,
     pub(super) response: &'e mut Response<'o>,
 }
@@ -60,8 +58,8 @@ impl<'e> Exchange<'e, '_> {
         &self,
         names: [&str; N],
     ) -> Result<[Option<Cow<'e, [u8]>>; N], ApiError> {
-        let found = self.target.parameters(names)?;
-        if self.body_is_broken { Err(ApiError::INVALID_REQUEST) } else { Ok(found) }
+        let found = self.request.head.target.parameters(names)?;
+        if self.request.body_is_broken { Err(ApiError::INVALID_REQUEST) } else { Ok(found) }
     }
 
     fn topic(&self) -> Result<Cow<'e, [u8]>, ApiError> {
@@ -114,15 +112,15 @@ pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
         return found.ok_or(ApiError::TOPIC_NOT_FOUND);
     }
     exchange.api.snapshots().topic(text(&topic), |topic| {
-        let topic = topic.ok_or(ApiError::TOPIC_NOT_FOUND)?;
+        let (topic, cache) = topic.ok_or(ApiError::TOPIC_NOT_FOUND)?;
         let complete_until = || topic.all_visible_until(now, visibility);
-        if let Some(body) = topic.cached_response().get(now, complete_until) {
+        if let Some(body) = cache.get(now, complete_until) {
             json(exchange.response, body.len()).extend_from_slice(body);
             return Ok(());
         }
         let count = topic.producers().len();
         // Before the response is rendered: a producer that sends a PING from here on stays in it.
-        let wanted = count >= exchange.api.cache_from && topic.cached_response().should_store();
+        let wanted = count >= exchange.api.cache_from && cache.should_store();
         let valid_until = wanted.then(complete_until).flatten();
         // Most producers' objects are this long.
         let out = json(exchange.response, 30 + 170 * count);
@@ -141,7 +139,7 @@ pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
         out.extend_from_slice(b"]}");
         if let Some(valid_until) = valid_until {
             let budget = exchange.api.snapshots().cache_budget();
-            topic.cached_response().store(&out[start..], valid_until, budget);
+            cache.store(&out[start..], valid_until, budget);
         }
         Ok(())
     })
@@ -163,7 +161,7 @@ pub(super) fn do_channels(exchange: Exchange<'_, '_>) -> Answered {
     if &*topic == ALL_TOPICS.as_bytes() {
         exchange.api.snapshots().each_topic(|_, topic| write(topic));
     } else {
-        exchange.api.snapshots().topic(text(&topic), |topic| topic.map(|topic| write(topic)));
+        exchange.api.snapshots().topic(text(&topic), |topic| topic.map(|(topic, _)| write(topic)));
     }
     out.extend_from_slice(b"]}");
     Ok(())
@@ -184,12 +182,10 @@ pub(super) fn do_debug(exchange: Exchange<'_, '_>) -> Answered {
 
 /// What is counted, in the format that the client prefers.
 pub(super) fn do_metrics(exchange: Exchange<'_, '_>) -> Answered {
-    let format = Format::negotiate(exchange.accept);
+    let format = Format::negotiate(exchange.request.head.accept);
     let page = exchange.api.metrics.render(format);
-    exchange
-        .response
-        .start(200, &[format.content_type()], page.len())
-        .extend_from_slice(page.as_bytes());
+    let out = exchange.response.start(200, &[format.content_type()], page.len());
+    out.extend_from_slice(page.as_bytes());
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::response::{JsonArray, write_name};
+use super::response::JsonArray;
 use crate::clock::Timestamp;
 use crate::protocol::json;
 use crate::protocol::names::TopicName;
@@ -18,8 +18,7 @@ use crate::snapshots::{Producer, Snapshots, Topic, Visibility};
 /// Writes the names of a topic's channels as elements of an array.
 pub(super) fn write_channels(topic: &Topic, channels: &mut JsonArray, out: &mut Vec<u8>) {
     for channel in topic.channels().iter() {
-        channels.next(out);
-        write_name(channel.name().as_str(), out);
+        channels.name(channel.name().as_str(), out);
     }
 }
 
@@ -27,10 +26,7 @@ pub(super) fn write_channels(topic: &Topic, channels: &mut JsonArray, out: &mut 
 pub(super) fn topics(snapshots: &Snapshots, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"topics\":[");
     let mut array = JsonArray::default();
-    snapshots.each_topic(|name, _| {
-        array.next(out);
-        write_name(name.as_str(), out);
-    });
+    snapshots.each_topic(|name, _| array.name(name.as_str(), out));
     out.extend_from_slice(b"]}");
 }
 
@@ -139,8 +135,7 @@ impl Node {
         out.extend_from_slice(b"],\"topics\":[");
         let mut array = JsonArray::default();
         for &(name, _) in &self.topics {
-            array.next(out);
-            write_name(names[name as usize].as_str(), out);
+            array.name(names[name as usize].as_str(), out);
         }
         out.extend_from_slice(b"]}");
     }
@@ -173,8 +168,7 @@ pub(super) fn debug(snapshots: &Snapshots, out: &mut Vec<u8>) {
     }
     writer.registration("client::", clients.iter(), |_| None);
     for (key, topic) in keys {
-        writer
-            .registration(&key, topic.producers().iter(), |producer| topic.tombstoned_at(producer));
+        writer.registration(&key, topic.producers().iter(), |nsqd| topic.tombstoned_at(nsqd));
     }
     writer.out.push(b'}');
 }
@@ -201,8 +195,7 @@ impl DebugWriter<'_> {
         if producers.peek().is_none() {
             return;
         }
-        self.keys.next(self.out);
-        write_name(key, self.out);
+        self.keys.name(key, self.out);
         self.out.extend_from_slice(b":[");
         let mut array = JsonArray::default();
         for producer in producers {
@@ -226,18 +219,15 @@ impl DebugWriter<'_> {
 /// A producer's object in `/debug`, up to the value of `tombstoned`, and from `version` on.
 fn around_tombstone(producer: &Producer) -> (Vec<u8>, Vec<u8>) {
     let info = producer.peer_info();
-    let mut before = b"{\"broadcast_address\":".to_vec();
-    json::write_string(&info.broadcast_address, &mut before);
-    before.extend_from_slice(b",\"hostname\":");
-    json::write_string(&info.hostname, &mut before);
+    let (mut before, mut behind) = (Vec::new(), Vec::new());
+    json::write_field("{\"broadcast_address\":", &info.broadcast_address, &mut before);
+    json::write_field(",\"hostname\":", &info.hostname, &mut before);
     number(",\"http_port\":", info.http_port, &mut before);
-    before.extend_from_slice(b",\"id\":");
-    json::write_string(&producer.address().to_string(), &mut before);
+    json::write_field(",\"id\":", &producer.address().to_string(), &mut before);
     number(",\"last_update\":", producer.last_update().unix_nanos(), &mut before);
     number(",\"tcp_port\":", info.tcp_port, &mut before);
     before.extend_from_slice(b",\"tombstoned\":");
-    let mut behind = b",\"version\":".to_vec();
-    json::write_string(&info.version, &mut behind);
+    json::write_field(",\"version\":", &info.version, &mut behind);
     behind.push(b'}');
     (before, behind)
 }

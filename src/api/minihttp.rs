@@ -33,8 +33,7 @@ use super::service::ApiService;
 use crate::clock::Clock;
 use crate::http1::request::{Fields, RequestLine};
 use crate::http1::{
-    self, Body, CLOSE, Expect, Framing, PendingRequest, RequestError, RequestHead, Response, Route,
-    Service, Target, reason,
+    self, CLOSE, Expect, PendingRequest, RequestError, RequestHead, Route, Service, Target, reason,
 };
 use crate::limits;
 use crate::listener::canonical;
@@ -175,30 +174,20 @@ impl MinihttpConnection {
     /// Answers a request: the status, and whether the connection goes on.
     fn answer(&mut self, request: Request<'_, '_, '_>) -> Result<(u16, bool), RequestError> {
         let head = judge(&request)?;
-        let Framing::Length(length) = head.framing else {
-            return Err(RequestError::UnsupportedTransferEncoding);
-        };
-        let body = Body::new(head.framing).map_err(|_| RequestError::BodyTooLarge)?;
+        let length = head.body.remaining().ok_or(RequestError::UnsupportedTransferEncoding)?;
         let (expect, mut route) = (head.expect, Routed::find(head.method, &head.target.path));
         // Reading the body takes the engine's buffer, from which the head is borrowed.
-        let pending = PendingRequest::new(&head, route, body);
+        let pending = PendingRequest::new(&head, route);
         let body_is_broken = expect == Expect::Nothing && !discard(length, request);
         let mut head = pending.head();
-        head.persistent &= !body_is_broken;
+        (head.expect, head.persistent) = (expect, head.persistent && !body_is_broken);
         if let Routed::Moved(path) = route {
             head.target.path = Cow::Borrowed(path.as_bytes());
             route = Routed::find(head.method, &head.target.path);
         }
-        let now = self.clock.now();
-        let mut response = Response::new(&mut self.output, &head, self.service.date());
         let request = http1::Request { peer: self.peer, head: &head, route, body_is_broken };
-        if expect == Expect::Unknown {
-            response.start(417, &[CLOSE], 0);
-        } else {
-            self.service.call(&request, now, &mut response);
-        }
-        let status = response.finish();
-        self.service.answered(&request, now, status);
+        let now = self.clock.now();
+        let status = http1::answer(&request, now, &mut self.output, &mut self.service);
         Ok((status, head.persistent))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Must not: know routes. Pure; any thread. Source: nsq `internal/http_api/api_response.go`.
 
-use crate::http1::{MalformedQuery, Response, Target, reason};
+use crate::http1::{MalformedQuery, RequestHead, Response};
 use crate::registry::{LimitReached, NoSuchChannel};
 
 pub(super) const JSON: &str = "Content-Type: application/json; charset=utf-8";
@@ -84,18 +84,11 @@ pub(super) fn json<'r>(response: &'r mut Response<'_>, expected: usize) -> &'r m
 }
 
 /// Sends the client from `target` to `path` with its own query. Source: Go `net/http.Redirect`.
-pub(super) fn redirect(
-    method: &[u8],
-    target: &Target<'_>,
-    path: &str,
-    response: &mut Response<'_>,
-) {
-    let mut origin = target.origin.to_vec();
+pub(super) fn redirect(head: &RequestHead<'_>, path: &str, response: &mut Response<'_>) {
+    let mut origin = head.target.origin.to_vec();
     let scheme = origin.iter().position(|&byte| byte == b':').unwrap_or(0);
     origin[..scheme].make_ascii_lowercase();
-    let url = [&origin, path.as_bytes(), target.suffix].concat();
-    let is_get = method == b"GET";
-    let status = if is_get { 301 } else { 307 };
+    let url = [&origin, path.as_bytes(), head.target.suffix].concat();
     let mut location = "Location: ".to_owned();
     for &byte in &url {
         match byte {
@@ -103,16 +96,14 @@ pub(super) fn redirect(
             _ => location.push_str(&format!("%{byte:x}")),
         }
     }
-    let fields = [HTML, &location];
-    let fields = if is_get { &fields[..] } else { &fields[1..] };
-    let expected = if is_get { url.len() + 35 } else { 0 };
-    let out = response.start(status, fields, expected);
-    if is_get {
-        out.extend_from_slice(b"<a href=\"");
-        url.iter().for_each(|&byte| write_html(byte, out));
-        let words = format!("\">{}</a>.\n\n", reason(status));
-        out.extend_from_slice(words.as_bytes());
+    if head.method != b"GET" {
+        response.start(307, &[&location], 0);
+        return;
     }
+    let out = response.start(301, &[HTML, &location], url.len() + 35);
+    out.extend_from_slice(b"<a href=\"");
+    url.iter().for_each(|&byte| write_html(byte, out));
+    out.extend_from_slice(b"\">Moved Permanently</a>.\n\n");
 }
 
 fn write_html(byte: u8, out: &mut Vec<u8>) {
@@ -139,18 +130,20 @@ impl JsonArray {
             out.push(b',');
         }
     }
-}
 
-/// Writes a valid name as a JSON string: none of its characters needs an escape.
-pub(super) fn write_name(name: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.push(b'"');
+    /// Writes a valid name, as an element or a key: none of its characters needs an escape.
+    pub(super) fn name(&mut self, name: &str, out: &mut Vec<u8>) {
+        self.next(out);
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'"');
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::reason;
 
     #[test]
     fn constant_responses_have_the_right_length() {

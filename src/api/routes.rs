@@ -142,18 +142,15 @@ impl Api {
         now: Timestamp,
         response: &mut Response<'_>,
     ) {
-        let (method, target) = (request.head.method, &request.head.target);
         let allow_field = |allow| format!("Allow: {allow}");
         match request.route {
             Routed::To(route) => {
-                let (accept, body_is_broken) = (request.head.accept, request.body_is_broken);
-                let exchange =
-                    Exchange { api: self, target, accept, body_is_broken, now, response };
+                let exchange = Exchange { api: self, request, now, response };
                 if let Err(error) = (route.handler)(exchange) {
                     error.write(response);
                 }
             }
-            Routed::Moved(path) => response::redirect(method, target, path, response),
+            Routed::Moved(path) => response::redirect(request.head, path, response),
             Routed::Options(allow) => {
                 let field = allow.map(allow_field);
                 response.start(200, field.as_deref().as_slice(), 0);

@@ -15,15 +15,6 @@ const TRAILER_FIELDS: usize = 16;
 /// bound.
 const EXCESS: u64 = 16 * 1024;
 
-/// How a request's body is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// This many bytes follow, often none.
-    Length(u64),
-    /// Chunks follow, then a trailer.
-    Chunked,
-}
-
 /// Why a body is not read to its end. The connection closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
@@ -59,19 +50,30 @@ enum State {
 }
 
 impl Body {
-    /// The body that a head announces.
+    /// The body that a head announces: of this many bytes, often none, or without a length, chunks
+    /// and then a trailer.
     ///
     /// # Errors
     /// [`BodyError::TooLarge`] when the announced length is.
-    pub fn new(framing: Framing) -> Result<Self, BodyError> {
+    pub fn new(length: Option<u64>) -> Result<Self, BodyError> {
         let allowance = limits::HTTP_BODY as u64;
-        let state = match framing {
-            Framing::Length(0) => State::Done,
-            Framing::Length(length) if length > allowance => return Err(BodyError::TooLarge),
-            Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Size,
+        let state = match length {
+            Some(0) => State::Done,
+            Some(length) if length > allowance => return Err(BodyError::TooLarge),
+            Some(length) => State::Length(length),
+            None => State::Size,
         };
         Ok(Self { state, allowance, excess: 0 })
+    }
+
+    /// How many bytes are left of it; `None` when chunks are.
+    #[must_use]
+    pub fn remaining(&self) -> Option<u64> {
+        match self.state {
+            State::Length(left) => Some(left),
+            State::Done => Some(0),
+            _ => None,
+        }
     }
 
     /// Whether nothing more belongs to it.
@@ -183,11 +185,11 @@ mod tests {
     use super::*;
 
     /// Drains `input` whole and byte by byte; both must see the same.
-    fn check(framing: Framing, input: &str, want: Result<(usize, bool), BodyError>) {
-        let mut body = Body::new(framing).expect("small");
+    fn check(length: Option<u64>, input: &str, want: Result<(usize, bool), BodyError>) {
+        let mut body = Body::new(length).expect("small");
         let whole = body.drain(input.as_bytes()).map(|used| (used, body.is_done()));
         assert_eq!(whole, want, "{input:?}");
-        let mut body = Body::new(framing).expect("small");
+        let mut body = Body::new(length).expect("small");
         let mut used = 0;
         for end in 0..=input.len() {
             match body.drain(&input.as_bytes()[used..end]) {
@@ -200,15 +202,15 @@ mod tests {
 
     #[test]
     fn bodies_end_where_they_say() {
-        check(Framing::Length(0), "GET", Ok((0, true)));
-        check(Framing::Length(3), "abcGET", Ok((3, true)));
-        check(Framing::Length(3), "ab", Ok((2, false)));
-        check(Framing::Chunked, "0\r\n\r\nGET", Ok((5, true)));
-        check(Framing::Chunked, "3\r\nabc\r\n0\r\n\r\nGET", Ok((13, true)));
-        check(Framing::Chunked, "3;name=value \t\r\nabc\r\n00\r\n\r\n", Ok((27, true)));
-        check(Framing::Chunked, "A\r\n0123456789\r\n0\r\nX: y\r\nZ:\r\n\r\n", Ok((30, true)));
-        check(Framing::Chunked, "3\r\nabc", Ok((6, false)));
-        check(Framing::Chunked, "0\r\nX: y\r\n", Ok((3, false)));
+        check(Some(0), "GET", Ok((0, true)));
+        check(Some(3), "abcGET", Ok((3, true)));
+        check(Some(3), "ab", Ok((2, false)));
+        check(None, "0\r\n\r\nGET", Ok((5, true)));
+        check(None, "3\r\nabc\r\n0\r\n\r\nGET", Ok((13, true)));
+        check(None, "3;name=value \t\r\nabc\r\n00\r\n\r\n", Ok((27, true)));
+        check(None, "A\r\n0123456789\r\n0\r\nX: y\r\nZ:\r\n\r\n", Ok((30, true)));
+        check(None, "3\r\nabc", Ok((6, false)));
+        check(None, "0\r\nX: y\r\n", Ok((3, false)));
     }
 
     #[test]
@@ -235,35 +237,27 @@ mod tests {
             ";a\r\n\r\n\r\n",
         ];
         for body in bodies {
-            check(Framing::Chunked, body, Err(BodyError::Malformed));
+            check(None, body, Err(BodyError::Malformed));
         }
         let fields = "X: y\r\n".repeat(TRAILER_FIELDS + 1);
-        check(Framing::Chunked, &format!("0\r\n{fields}\r\n"), Err(BodyError::Malformed));
-        check(
-            Framing::Chunked,
-            &format!("0\r\nX: {}", "y".repeat(TRAILER)),
-            Err(BodyError::Malformed),
-        );
-        check(
-            Framing::Chunked,
-            &format!("3;{}", "y".repeat(CHUNK_LINE)),
-            Err(BodyError::Malformed),
-        );
+        check(None, &format!("0\r\n{fields}\r\n"), Err(BodyError::Malformed));
+        check(None, &format!("0\r\nX: {}", "y".repeat(TRAILER)), Err(BodyError::Malformed));
+        check(None, &format!("3;{}", "y".repeat(CHUNK_LINE)), Err(BodyError::Malformed));
         // A chunk may cost 16 bytes and twice its data; these cost 75 more.
         let wordy = |times| format!("1;{}\r\nx\r\n", "y".repeat(89)).repeat(times);
-        check(Framing::Chunked, &wordy(218), Ok((218 * 96, false)));
-        check(Framing::Chunked, &wordy(219), Err(BodyError::Malformed));
+        check(None, &wordy(218), Ok((218 * 96, false)));
+        check(None, &wordy(219), Err(BodyError::Malformed));
     }
 
     #[test]
     fn bodies_are_bounded() {
         let limit = limits::HTTP_BODY;
-        assert!(Body::new(Framing::Length(limit as u64)).is_ok());
-        assert_eq!(Body::new(Framing::Length(limit as u64 + 1)), Err(BodyError::TooLarge));
-        check(Framing::Chunked, "7fffffffffffffff\r\n", Err(BodyError::TooLarge));
-        check(Framing::Chunked, "ffffffffffffffff\r\n", Err(BodyError::TooLarge));
+        assert!(Body::new(Some(limit as u64)).is_ok());
+        assert_eq!(Body::new(Some(limit as u64 + 1)), Err(BodyError::TooLarge));
+        check(None, "7fffffffffffffff\r\n", Err(BodyError::TooLarge));
+        check(None, "ffffffffffffffff\r\n", Err(BodyError::TooLarge));
         // One byte a chunk: the framing counts, so that it cannot go on for ever.
-        let mut body = Body::new(Framing::Chunked).expect("of unknown length");
+        let mut body = Body::new(None).expect("of unknown length");
         assert_eq!(
             body.drain("1\r\nx\r\n".repeat(limit / 6 + 1).as_bytes()),
             Err(BodyError::TooLarge)

@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 
-use super::body::{Body, BodyError, Framing};
+use super::body::{Body, BodyError};
 use super::error::RequestError;
 use super::request::{self, Expect, Progress, Request, RequestHead};
 use super::response::{CLOSE, Date, Response};
@@ -106,14 +106,8 @@ impl<R: Route> Connection<R> {
     /// A connection of `peer` that was accepted at `now`.
     #[must_use]
     pub fn new(peer: SocketAddr, now: Timestamp) -> Self {
-        let deadline = now + limits::HTTP_REQUEST;
-        Self {
-            peer,
-            state: State::Idle,
-            deadline,
-            progress: Progress::default(),
-            extra_newlines: 0,
-        }
+        let (deadline, progress) = (now + limits::HTTP_REQUEST, Progress::default());
+        Self { peer, state: State::Idle, deadline, progress, extra_newlines: 0 }
     }
 
     /// The client's address.
@@ -214,9 +208,6 @@ impl<S: Service> Context<'_, S> {
 
     /// A head is complete; `rest` starts with it.
     fn request(&mut self, mut head: RequestHead<'_>, rest: &[u8]) -> Status {
-        let Ok(mut body) = Body::new(head.framing) else {
-            return self.refuse(RequestError::BodyTooLarge);
-        };
         let route = S::Route::find(head.method, &head.target.path);
         match head.expect {
             Expect::Nothing => {}
@@ -229,10 +220,10 @@ impl<S: Service> Context<'_, S> {
                 return self.answer(&head, route, 0);
             }
         }
-        match body.drain(&rest[head.length..]) {
-            Ok(used) if body.is_done() => self.answer(&head, route, head.length + used),
+        match head.body.drain(&rest[head.length..]) {
+            Ok(used) if head.body.is_done() => self.answer(&head, route, head.length + used),
             Ok(used) => {
-                let pending = PendingRequest::new(&head, route, body);
+                let pending = PendingRequest::new(&head, route);
                 self.connection.state = State::Body(Box::new(pending));
                 self.connection.deadline = self.now + limits::HTTP_REQUEST;
                 Status::Complete(head.length + used)
@@ -283,14 +274,7 @@ impl<S: Service> Context<'_, S> {
 
     fn call(&mut self, head: &RequestHead<'_>, route: S::Route, body_is_broken: bool) {
         let request = Request { peer: self.connection.peer, head, route, body_is_broken };
-        let mut response = Response::new(self.output, head, self.service.date());
-        if head.expect == Expect::Unknown {
-            response.start(417, &[CLOSE], 0);
-        } else {
-            self.service.call(&request, self.now, &mut response);
-        }
-        let status = response.finish();
-        self.service.answered(&request, self.now, status);
+        answer(&request, self.now, self.output, self.service);
     }
 
     fn refuse(&mut self, error: RequestError) -> Status {
@@ -300,10 +284,28 @@ impl<S: Service> Context<'_, S> {
     }
 }
 
+/// Appends the response of `service` to `request`, which came at `now`: its status.
+pub(crate) fn answer<S: Service>(
+    request: &Request<'_, S::Route>,
+    now: Timestamp,
+    output: &mut Vec<u8>,
+    service: &mut S,
+) -> u16 {
+    let mut response = Response::new(output, request.head, service.date());
+    if request.head.expect == Expect::Unknown {
+        response.start(417, &[CLOSE], 0);
+    } else {
+        service.call(request, now, &mut response);
+    }
+    let status = response.finish();
+    service.answered(request, now, status);
+    status
+}
+
 impl<R> PendingRequest<R> {
-    pub(crate) fn new(head: &RequestHead<'_>, route: R, body: Body) -> Self {
+    pub(crate) fn new(head: &RequestHead<'_>, route: R) -> Self {
         Self {
-            body,
+            body: head.body,
             route,
             line: [head.method, head.target.raw].concat().into(),
             method: head.method.len(),
@@ -322,7 +324,7 @@ impl<R> PendingRequest<R> {
             target: Target::parse(method, target).expect("it was parsed before it had to wait"),
             is_http11: self.is_http11,
             persistent: self.persistent,
-            framing: Framing::Length(0),
+            body: self.body,
             expect: Expect::Nothing,
             authorization: self.authorization.as_deref(),
             accept: self.accept.as_deref(),

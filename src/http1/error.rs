@@ -1,6 +1,8 @@
-//! Status codes: their reason phrases, and the errors that refuse a request without its route.
+//! The errors that refuse a request without its route.
 //!
 //! Must not: know routes. Pure; any thread. Source: Go `net/http/server.go` `conn.serve`.
+
+use super::response::reason;
 
 /// Why a request is refused without asking its route: answered in Go's own words, then the
 /// connection closes.
@@ -68,28 +70,3 @@ impl RequestError {
 }
 
 const FIELDS: &str = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n";
-
-/// The words behind a status code.
-#[must_use]
-pub fn reason(status: u16) -> &'static str {
-    match status {
-        100 => "Continue",
-        200 => "OK",
-        301 => "Moved Permanently",
-        307 => "Temporary Redirect",
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        413 => "Request Entity Too Large",
-        414 => "Request URI Too Long",
-        417 => "Expectation Failed",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        503 => "Service Unavailable",
-        505 => "HTTP Version Not Supported",
-        _ => "Unknown",
-    }
-}

@@ -13,10 +13,10 @@ pub mod request;
 mod response;
 mod target;
 
-pub use body::{Body, Framing};
-pub(crate) use connection::PendingRequest;
+pub use body::Body;
 pub use connection::{Connection, Route, Service};
-pub use error::{RequestError, reason};
+pub(crate) use connection::{PendingRequest, answer};
+pub use error::RequestError;
 pub use request::{Expect, Request, RequestHead};
-pub use response::{CLOSE, Date, Response};
+pub use response::{CLOSE, Date, Response, reason};
 pub use target::{MalformedQuery, Target};

@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 
-use super::body::Framing;
+use super::body::Body;
 use super::error::RequestError;
 use super::target::Target;
 use crate::limits;
@@ -36,8 +36,8 @@ pub struct RequestHead<'a> {
     pub is_http11: bool,
     /// The connection stays open for another request.
     pub persistent: bool,
-    /// Where the body ends.
-    pub framing: Framing,
+    /// The body that follows.
+    pub body: Body,
     /// What the client expects before it sends the body.
     pub expect: Expect,
     /// The value of the `Authorization` field; empty when there are several, or one that is longer
@@ -287,7 +287,7 @@ impl<'a> Fields<'a> {
         }
         let is_preface = line.is_http2_preface();
         let is_http11 = line.major > 1 || (line.major == 1 && line.minor >= 1);
-        let framing = self.framing(is_http11)?;
+        let body = self.body_length(is_http11)?;
         if line.major != 1 && !is_preface {
             return Err(RequestError::VersionNotSupported);
         }
@@ -304,7 +304,8 @@ impl<'a> Fields<'a> {
             // HTTP/1.0 does not know, and then takes the body for the next request.
             false => self.keep_alive == Some(true) && self.encodings == 0,
         };
-        let expect = self.expect(is_http11, framing);
+        let expect = self.expect(is_http11, body);
+        let body = Body::new(body).map_err(|_| RequestError::BodyTooLarge)?;
         let Self { authorization, accept, .. } = self;
         let RequestLine { method, target, .. } = line;
         Ok(RequestHead {
@@ -312,7 +313,7 @@ impl<'a> Fields<'a> {
             target,
             is_http11,
             persistent,
-            framing,
+            body,
             expect,
             authorization,
             accept,
@@ -320,8 +321,9 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Where the body ends. An encoding outweighs a length, which must be valid all the same.
-    fn framing(&self, is_http11: bool) -> Result<Framing, RequestError> {
+    /// The body's length, `None` when it is chunked. An encoding outweighs a length, which must be
+    /// valid all the same.
+    fn body_length(&self, is_http11: bool) -> Result<Option<u64>, RequestError> {
         let is_encoded = is_http11 && self.encodings > 0;
         if is_encoded && (self.encodings > 1 || !self.encoding.eq_ignore_ascii_case(b"chunked")) {
             return Err(RequestError::UnsupportedTransferEncoding);
@@ -331,17 +333,18 @@ impl<'a> Fields<'a> {
             _ if self.lengths_differ => return Err(RequestError::BAD_REQUEST),
             _ => content_length(self.length).ok_or(RequestError::BAD_REQUEST)?,
         };
-        if !is_encoded {
-            return Ok(Framing::Length(length));
+        match is_encoded {
+            true if self.trailer_is_bad => Err(RequestError::BAD_REQUEST),
+            true => Ok(None),
+            false => Ok(Some(length)),
         }
-        if self.trailer_is_bad { Err(RequestError::BAD_REQUEST) } else { Ok(Framing::Chunked) }
     }
 
-    fn expect(&self, is_http11: bool, framing: Framing) -> Expect {
+    fn expect(&self, is_http11: bool, body: Option<u64>) -> Expect {
         match self.expect {
             None | Some(b"") => Expect::Nothing,
             Some(value) if !has_word(value, "100-continue") => Expect::Unknown,
-            Some(_) if is_http11 && framing != Framing::Length(0) => Expect::Continue,
+            Some(_) if is_http11 && body != Some(0) => Expect::Continue,
             Some(_) => Expect::Nothing,
         }
     }

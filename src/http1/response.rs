@@ -3,9 +3,9 @@
 //! Must not: render anything twice, or touch what stood in the output before. Each response
 //! belongs to one thread. Source: Go `net/http/server.go` `chunkWriter.writeHeader`.
 
+use std::ops::Range;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::error::reason;
 use super::request::RequestHead;
 
 /// One response being appended to a connection's output: begun once, by [`Response::start`], then
@@ -18,15 +18,10 @@ pub struct Response<'o> {
     /// The request was a HEAD, whose response has no body.
     head_only: bool,
     date: Date,
-    started: Option<Started>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Started {
+    /// 0 until the response is started.
     status: u16,
-    /// Where the digits of the length stand, and how many were written.
-    length_at: usize,
-    digits: usize,
+    /// Where the digits of the length stand, and where the body begins.
+    length: Range<usize>,
     body_at: usize,
 }
 
@@ -38,7 +33,8 @@ impl<'o> Response<'o> {
     #[must_use]
     pub fn new(output: &'o mut Vec<u8>, request: &RequestHead<'_>, date: Date) -> Self {
         let &RequestHead { is_http11, persistent, method, .. } = request;
-        Self { output, is_http11, persistent, head_only: method == b"HEAD", date, started: None }
+        let (head_only, length) = (method == b"HEAD", 0..0);
+        Self { output, is_http11, persistent, head_only, date, status: 0, length, body_at: 0 }
     }
 
     /// Begins the response; its body is appended to what this returns. `fields` are `Name: value`
@@ -57,7 +53,7 @@ impl<'o> Response<'o> {
         content_type: Option<&str>,
         expected: usize,
     ) -> &mut Vec<u8> {
-        debug_assert!(self.started.is_none(), "a response starts once");
+        debug_assert!(self.status == 0, "a response starts once");
         let version: &[u8] = if self.is_http11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " };
         let mut buffer = itoa::Buffer::new();
         let code = buffer.format(status).as_bytes();
@@ -80,8 +76,9 @@ impl<'o> Response<'o> {
             _ => {}
         }
         self.line(&[]);
-        let (digits, body_at) = (expected.len(), self.output.len());
-        self.started = Some(Started { status, length_at, digits, body_at });
+        self.status = status;
+        self.length = length_at..length_at + expected.len();
+        self.body_at = self.output.len();
         self.output
     }
 
@@ -98,19 +95,43 @@ impl<'o> Response<'o> {
     /// When it was never started: every handler answers.
     #[must_use]
     pub fn finish(self) -> u16 {
-        let Started { status, length_at, digits, body_at } =
-            self.started.expect("every handler answers every request");
+        assert_ne!(self.status, 0, "every handler answers every request");
         let mut buffer = itoa::Buffer::new();
-        let length = buffer.format(self.output.len() - body_at).as_bytes();
+        let length = buffer.format(self.output.len() - self.body_at).as_bytes();
         if self.head_only {
-            self.output.truncate(body_at);
+            self.output.truncate(self.body_at);
         }
-        if length.len() == digits {
-            self.output[length_at..length_at + digits].copy_from_slice(length);
+        if length.len() == self.length.len() {
+            self.output[self.length].copy_from_slice(length);
         } else {
-            drop(self.output.splice(length_at..length_at + digits, length.iter().copied()));
+            drop(self.output.splice(self.length, length.iter().copied()));
         }
-        status
+        self.status
+    }
+}
+
+/// The words behind a status code.
+#[must_use]
+pub fn reason(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        200 => "OK",
+        301 => "Moved Permanently",
+        307 => "Temporary Redirect",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Request Entity Too Large",
+        414 => "Request URI Too Long",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
     }
 }
 

@@ -76,21 +76,13 @@ impl CachedResponse {
         if !self.change_state(REQUESTED, STORED) {
             return;
         }
-        match Body::new(bytes, valid_until, budget) {
-            // Only the thread that changed the state gets here, so that the cell is empty.
-            Some(body) => drop(self.body.set(Box::new(body))),
-            None => self.state.store(REQUESTED, Ordering::Relaxed),
-        }
-    }
-}
-
-impl Body {
-    fn new(bytes: &[u8], valid_until: Timestamp, budget: &Arc<CacheBudget>) -> Option<Self> {
         if !budget.acquire(bytes.len()) {
-            return None;
+            return self.state.store(REQUESTED, Ordering::Relaxed);
         }
         let valid_until = AtomicI64::new(valid_until.unix_nanos());
-        Some(Self { bytes: bytes.into(), valid_until, budget: Arc::clone(budget) })
+        let body = Body { bytes: bytes.into(), valid_until, budget: Arc::clone(budget) };
+        // Only the thread that changed the state gets here, so that the cell is empty.
+        drop(self.body.set(Box::new(body)));
     }
 }
 

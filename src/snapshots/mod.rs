@@ -1,38 +1,74 @@
 //! The read side of the registration DB: published topics and nsqds, found without a lock.
 //!
-//! The HTTP API reads here; the registry alone publishes. Must not: import the registry, so that a
-//! reader cannot reach a writer's lock. Any thread may read.
+//! The HTTP API reads here; the registry alone publishes. The listed topics stand by name in hash
+//! tables that readers search without a lock: a fixed number of stripes, so that writers seldom wait
+//! and a table that grows copies the pointers of one stripe. Must not: import the registry, so that a
+//! reader cannot reach a writer's lock; change or lock a topic. Writers of one stripe wait for each
+//! other, readers for nobody. Any thread may read.
 
 mod cached_response;
 mod nodes;
 mod producer;
 mod topic;
-mod topic_index;
 
 use std::sync::Arc;
+
+use ahash::RandomState;
 
 pub use cached_response::{CacheBudget, CachedResponse};
 pub use nodes::{ChangedStripes, Nodes};
 pub use producer::Producer;
 pub use topic::{Channel, Topic, Visibility};
-pub use topic_index::{PublishedTopic, TopicSnapshot};
 
 use crate::protocol::names::TopicName;
-use topic_index::TopicIndex;
+use crate::published::Published;
+use crate::published::epoch_table::{EpochTable, StoredHash};
+
+/// Each starts with a small table, so that a walk over few topics visits few cells.
+const STRIPES: usize = 256;
 
 /// Everything that the HTTP API reads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Snapshots {
-    topics: TopicIndex,
+    hasher: RandomState,
+    /// The listed topics, in stripes.
+    topics: Box<[EpochTable<PublishedTopic>]>,
     nodes: Nodes,
     cache_budget: Arc<CacheBudget>,
 }
 
+/// A listed topic: its name, and the topic as it was last published, with the body of a `/lookup`
+/// that readers have rendered from it.
+#[derive(Debug)]
+pub struct PublishedTopic {
+    hash: u64,
+    name: TopicName,
+    snapshot: Published<(Topic, CachedResponse)>,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            topics: std::iter::repeat_with(EpochTable::default).take(STRIPES).collect(),
+            nodes: Nodes::default(),
+            cache_budget: Arc::default(),
+        }
+    }
+}
+
 impl Snapshots {
-    /// Reads the topic called `name` as it was last published; `None` when it is not listed.
-    pub fn topic<R>(&self, name: &str, read: impl FnOnce(Option<&TopicSnapshot>) -> R) -> R {
-        self.topics.find(name, |topic| match topic {
-            Some(topic) => topic.read(|snapshot| read(Some(snapshot))),
+    /// Reads the topic called `name` as it was last published, and the body that is cached for it;
+    /// `None` when the topic is not listed.
+    pub fn topic<R>(
+        &self,
+        name: &str,
+        read: impl FnOnce(Option<&(Topic, CachedResponse)>) -> R,
+    ) -> R {
+        let hash = self.hasher.hash_one(name);
+        let is = |topic: &PublishedTopic| topic.name.as_str() == name;
+        self.stripe(hash).find(hash, is, |topic| match topic {
+            Some(topic) => topic.snapshot.read(|snapshot| read(Some(snapshot))),
             None => read(None),
         })
     }
@@ -40,7 +76,9 @@ impl Snapshots {
     /// Visits every listed topic, in no order. A topic that is listed or unlisted meanwhile may be
     /// visited or not; every other one is visited once.
     pub fn each_topic(&self, mut visit: impl FnMut(&TopicName, &Topic)) {
-        self.topics.each(|topic| topic.read(|snapshot| visit(topic.name(), snapshot)));
+        let mut visit =
+            |topic: &PublishedTopic| topic.snapshot.read(|(value, _)| visit(&topic.name, value));
+        self.topics.iter().for_each(|stripe| stripe.each(&mut visit));
     }
 
     /// Visits every nsqd that has identified itself and is connected, in no order.
@@ -56,16 +94,73 @@ impl Snapshots {
 
     /// Lists a topic that is not listed. The registry publishes into what is returned from then on.
     pub(crate) fn list(&self, name: TopicName, topic: Topic) -> Arc<PublishedTopic> {
-        self.topics.insert(name, topic)
+        let hash = self.hasher.hash_one(name.as_str());
+        let snapshot = Published::new((topic, CachedResponse::default()));
+        let topic = Arc::new(PublishedTopic { hash, name, snapshot });
+        self.stripe(hash).insert(Arc::clone(&topic));
+        topic
     }
 
-    /// Removes a topic from the list, for the registry.
+    /// Removes a topic from the list, for the registry, if it is there.
     pub(crate) fn unlist(&self, name: &str) {
-        self.topics.remove(name);
+        let hash = self.hasher.hash_one(name);
+        self.stripe(hash).remove(hash, |topic| topic.name.as_str() == name);
     }
 
     /// The nsqds, for the registry.
     pub(crate) fn nodes(&self) -> &Nodes {
         &self.nodes
+    }
+
+    /// Chosen by the high bits of the hash: the low ones choose the cell in the table.
+    fn stripe(&self, hash: u64) -> &EpochTable<PublishedTopic> {
+        &self.topics[usize::try_from(hash >> 56).expect("a byte")]
+    }
+}
+
+impl PublishedTopic {
+    /// Publishes the topic, with nothing cached. The registry calls it under the topic's lock.
+    pub(crate) fn publish(&self, topic: Topic) {
+        self.snapshot.publish((topic, CachedResponse::default()));
+    }
+}
+
+impl StoredHash for PublishedTopic {
+    fn stored_hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::names::ChannelName;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn an_inserted_topic_is_found_and_listed_once_in_every_stripe() {
+        let snapshots = Snapshots::default();
+        let count = STRIPES * 20;
+        let name = |number| TopicName::new(&format!("t{number}")).expect("valid");
+        for number in 0..count {
+            // The channel tells the topic from all others.
+            let (name, mut topic) = (name(number), Topic::default());
+            topic.add_channel(&ChannelName::new(name.as_str()).expect("valid"));
+            snapshots.list(name, topic);
+        }
+        for number in (0..count).step_by(3) {
+            snapshots.unlist(name(number).as_str());
+            snapshots.unlist("not there");
+        }
+        let mut listed = BTreeSet::new();
+        snapshots.each_topic(|name, _| assert!(listed.insert(name.to_string()), "{name} twice"));
+        for number in 0..count {
+            let name = name(number);
+            let found = snapshots.topic(name.as_str(), |topic| {
+                topic.is_some_and(|(topic, _)| topic.channel(name.as_str()).is_some())
+            });
+            let expected = number % 3 != 0;
+            assert_eq!((found, listed.contains(name.as_str())), (expected, expected), "{name}");
+        }
     }
 }

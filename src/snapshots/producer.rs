@@ -27,8 +27,8 @@ impl Producer {
     /// The nsqd at `address`, which sent `peer_info` at `now`.
     #[must_use]
     pub fn new(address: SocketAddr, peer_info: PeerInfo, now: Timestamp) -> Arc<Self> {
-        let mut json = b"{\"remote_address\":".to_vec();
-        json::write_string(&address.to_string(), &mut json);
+        let mut json = Vec::new();
+        json::write_field("{\"remote_address\":", &address.to_string(), &mut json);
         json.push(b',');
         peer_info.write_fields(&mut json);
         let last_update = AtomicI64::new(now.unix_nanos());
