@@ -89,18 +89,17 @@ impl EventLog {
     }
 
     fn full(&self, peer: SocketAddr, full: LimitReached) {
-        let rejected = match full {
-            LimitReached::Nsqd => &self.counters.nsqd_limit,
-            LimitReached::Registry => &self.counters.registry_limit,
+        let (rejected, what) = match full {
+            LimitReached::Nsqd => {
+                (&self.counters.nsqd_limit, "this nsqd has as many registrations as one may have")
+            }
+            LimitReached::Registry => (
+                &self.counters.registry_limit,
+                "there are as many registrations or names as there may be",
+            ),
         };
         rejected.inc();
         if !self.warned.swap(true, Ordering::Relaxed) {
-            let what = match full {
-                LimitReached::Nsqd => "this nsqd has as many registrations as one may have",
-                LimitReached::Registry => {
-                    "there are as many registrations or names as there may be"
-                }
-            };
             tracing::warn!(
                 "DB: client({peer}) REGISTER refused: {what} (--max-registrations-per-nsqd, \
                  --max-registrations); this is said once, \

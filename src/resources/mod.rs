@@ -192,7 +192,8 @@ impl Port {
         max_connections: usize,
         workers: WorkerCount,
     ) -> Result<Self, Failure> {
-        let listener = listen(flag, address)?;
+        let failed = |error| Failure::Listen { flag, address, error };
+        let listener = listener::bind(address).map_err(failed)?;
         // It listens, so it has an address.
         let address = listener.local_addr().unwrap_or(address);
         Ok(Self { listener, address, max_connections, workers })
@@ -214,11 +215,6 @@ fn max_map_count() -> usize {
 
 fn most_coroutines(maps: usize) -> usize {
     maps.saturating_sub(MAPS_FIXED) / MAPS_PER_COROUTINE
-}
-
-/// Listens on `address`, which `flag` has asked for.
-fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    listener::bind(address).map_err(|error| Failure::Listen { flag, address, error })
 }
 
 /// Why the daemon cannot start; shown in one line, with the remedy.
@@ -373,7 +369,7 @@ mod tests {
 
     #[test]
     fn address_of_another_host_is_refused() {
-        let failure = listen("tcp-address", "192.0.2.1:0".parse().unwrap()).unwrap_err();
+        let failure = Resources::prepare(&config(&["-tcp-address=192.0.2.1:0"])).unwrap_err();
         let text = failure.to_string();
         assert!(text.contains("192.0.2.1:0") && text.contains("no such address"), "{text}");
     }
