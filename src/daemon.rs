@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn shutdown_does_not_wait_for_a_worker_that_never_ends() {
-        let fds = LoopFds::new().expect("descriptors");
+        let fds = LoopFds::new(Clock::system().now()).expect("descriptors");
         let server = |name, handles| {
             let mut workers = Workers::none();
             workers.handles = handles;

@@ -64,8 +64,8 @@ pub(crate) struct Listener {
     policy: Option<AcceptPolicy>,
     /// Connections lost since one was accepted.
     lost: usize,
-    /// When it accepts again.
-    paused_until: Option<Timestamp>,
+    /// When it accepts again; reset by its owner, who watches it again then.
+    pub(crate) paused_until: Option<Timestamp>,
     /// Connections that were rejected and read what they were told.
     rejected: usize,
 }
@@ -167,16 +167,6 @@ impl Listener {
         let until = now + PAUSE;
         self.paused_until = Some(until);
         until
-    }
-
-    /// When a pause ends, if there is one.
-    pub(crate) fn paused_until(&self) -> Option<Timestamp> {
-        self.paused_until
-    }
-
-    /// The pause is over, and its owner watches it again.
-    pub(crate) fn resume(&mut self) {
-        self.paused_until = None;
     }
 
     /// Tells a connection that it is rejected, and closes our side. Gives the socket back if it has

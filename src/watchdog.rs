@@ -4,7 +4,6 @@
 //! Must not: wait for a worker. A worker that no longer reads its messages has peers that hang, and
 //! nobody else would notice: its connections stay open, its nsqds go inactive.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::access::{DenialCount, Denials, DenyReason};
@@ -22,31 +21,7 @@ const PING_EVERY: u32 = 10;
 /// acknowledged; that is one.
 const MISSED_PINGS: u32 = 3;
 
-/// A worker does not acknowledge its messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stalled {
-    /// The server it belongs to.
-    pub server: &'static str,
-    /// Its index.
-    pub worker: usize,
-}
-
-impl fmt::Display for Stalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { server, worker } = self;
-        let span = INTERVAL * PING_EVERY * MISSED_PINGS;
-        write!(
-            f,
-            "{server} worker {worker} stalled for {span:?}; exiting, since its peers hang; \
-             please report this"
-        )
-    }
-}
-
-impl std::error::Error for Stalled {}
-
 /// The checks of one server.
-#[derive(Debug)]
 pub struct Watchdog<'a> {
     server: &'static str,
     counters: &'a ConnectionCounters,
@@ -92,8 +67,9 @@ impl<'a> Watchdog<'a> {
     /// Checks once; to be called every [`INTERVAL`].
     ///
     /// # Errors
-    /// [`Stalled`]: the process should end, so that its supervisor starts a new one.
-    pub fn check(&mut self, now: Timestamp) -> Result<(), Stalled> {
+    /// When a worker does not acknowledge its messages: the process should end, so that its
+    /// supervisor starts a new one.
+    pub fn check(&mut self, now: Timestamp) -> Result<(), String> {
         let Self { server, counters, .. } = *self;
         if let Some(more) = self.refused.grown(counters.refused.get(), now) {
             let (flag, open) = (server.to_lowercase(), counters.open());
@@ -111,11 +87,15 @@ impl<'a> Watchdog<'a> {
     }
 
     /// Pings every worker, and counts those that did not acknowledge the last ping.
-    fn ping(&mut self) -> Result<(), Stalled> {
+    fn ping(&mut self) -> Result<(), String> {
         for (worker, (handle, missed)) in self.handles.iter().zip(&mut self.missed).enumerate() {
             *missed = if handle.is_responsive() { 0 } else { *missed + 1 };
             if *missed == MISSED_PINGS {
-                return Err(Stalled { server: self.server, worker });
+                let (server, span) = (self.server, INTERVAL * PING_EVERY * MISSED_PINGS);
+                return Err(format!(
+                    "{server} worker {worker} stalled for {span:?}; exiting, since its peers hang; \
+                     please report this"
+                ));
             }
             handle.ping();
         }
@@ -161,18 +141,18 @@ mod tests {
     #[test]
     fn worker_that_acknowledges_nothing_is_reported_and_others_are_not() {
         let counters = ConnectionCounters::default();
-        let loop_fds = [LoopFds::new().expect("descriptors"), LoopFds::new().expect("descriptors")];
+        let loop_fds = [0, 1].map(|_| LoopFds::new(second(0)).expect("descriptors"));
         let handles = loop_fds.each_ref().map(|fds| fds.handle.clone());
         let mut watchdog = Watchdog::new("TCP", &counters, &handles);
         let stalled_at = (1..100).find_map(|number| {
             let checked = watchdog.check(second(number));
-            handles[0].acknowledge_for_test();
+            handles[0].acknowledge();
             checked.err().map(|stalled| (number, stalled))
         });
         // The first ping can only be missed at the second one.
-        let want = Stalled { server: "TCP", worker: 1 };
-        assert_eq!(stalled_at, Some((PING_EVERY * (MISSED_PINGS + 1), want)));
-        assert!(want.to_string().contains("TCP worker 1 stalled for 30s"));
+        let (number, stalled) = stalled_at.expect("one is");
+        assert_eq!(number, PING_EVERY * (MISSED_PINGS + 1));
+        assert!(stalled.contains("TCP worker 1 stalled for 30s"));
     }
 
     #[test]

@@ -111,18 +111,9 @@ impl ConnectionCounters {
         enters
     }
 
-    /// A connection was accepted, and rejected for its peer's address.
-    pub(super) fn denied(&self) {
-        self.accepted.inc();
-    }
-
     /// A connection that entered is closed.
     pub(super) fn leave(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn accept_failed(&self) {
-        self.accept_errors.inc();
     }
 
     /// A connection has ended.

@@ -38,22 +38,17 @@ pub(super) struct Deadlines {
     start: Timestamp,
     timer: OwnedFd,
     earliest: CoarseTime,
-    armed: CoarseTime,
+    pub(super) armed: CoarseTime,
 }
 
 impl Deadlines {
-    pub(super) fn new() -> io::Result<Self> {
+    /// Counts from `start` on.
+    pub(super) fn new(start: Timestamp) -> io::Result<Self> {
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
         )?;
-        let start = Timestamp::default();
         Ok(Self { start, timer, earliest: CoarseTime::NEVER, armed: CoarseTime::NEVER })
-    }
-
-    /// Counts from `now` on. Called once, before any other method.
-    pub(super) fn start(&mut self, now: Timestamp) {
-        self.start = now;
     }
 
     /// `now`, rounded down.
@@ -84,12 +79,6 @@ impl Deadlines {
     /// Whether a sweep may find something at `now`.
     pub(super) fn due(&self, now: CoarseTime) -> bool {
         self.earliest <= now
-    }
-
-    /// Whether the timer will wake the loop.
-    #[cfg(test)]
-    pub(super) fn is_armed(&self) -> bool {
-        self.armed != CoarseTime::NEVER
     }
 
     /// A sweep begins: what is noted from here on may be of slots that it has passed.
@@ -140,9 +129,8 @@ mod tests {
 
     #[test]
     fn deadline_is_less_than_the_resolution_late_and_never_early() {
-        let mut deadlines = Deadlines::new().unwrap();
         let start = Timestamp::from_unix_nanos(1_000_000_007);
-        deadlines.start(start);
+        let mut deadlines = Deadlines::new(start).unwrap();
         for millis in [0, 1, 249, 250, 251, 10_000] {
             let deadline = start + Duration::from_millis(millis);
             let coarse = deadlines.note(deadline);
@@ -157,9 +145,8 @@ mod tests {
 
     #[test]
     fn the_earliest_deadline_decides_when_a_sweep_is_due() {
-        let mut deadlines = Deadlines::new().unwrap();
         let start = Timestamp::default();
-        deadlines.start(start);
+        let mut deadlines = Deadlines::new(start).unwrap();
         assert!(!deadlines.due(deadlines.coarse(start + Duration::from_secs(1_000_000))));
         let late = deadlines.note(start + Duration::from_secs(9));
         let early = deadlines.note(start + Duration::from_secs(3));

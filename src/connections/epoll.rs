@@ -19,43 +19,15 @@ use crate::handler::Token;
 pub(super) const EVENTS: usize = 512;
 
 /// What is no slot. The highest index is never reached: see `Slab`.
-const MESSAGES: u64 = u64::MAX;
-const TIMER: u64 = u64::MAX - 1;
-const LISTENER: u64 = u64::MAX - 2;
-
-/// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    MessageQueue,
-    Timer,
-    Listener,
-    Slot(Token),
-}
-
-impl Source {
-    const fn to_bits(self) -> u64 {
-        match self {
-            Self::MessageQueue => MESSAGES,
-            Self::Timer => TIMER,
-            Self::Listener => LISTENER,
-            Self::Slot(token) => token.to_bits(),
-        }
-    }
-
-    const fn from_bits(bits: u64) -> Self {
-        match bits {
-            MESSAGES => Self::MessageQueue,
-            TIMER => Self::Timer,
-            LISTENER => Self::Listener,
-            bits => Self::Slot(Token::from_bits(bits)),
-        }
-    }
-}
+pub(super) const MESSAGES: Token = Token::from_bits(u64::MAX);
+pub(super) const TIMER: Token = Token::from_bits(u64::MAX - 1);
+pub(super) const LISTENER: Token = Token::from_bits(u64::MAX - 2);
 
 /// What has become possible on a descriptor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Event {
-    pub(super) source: Source,
+    /// What it is about: a slot, or one of the three above.
+    pub(super) token: Token,
     pub(super) readable: bool,
     pub(super) writable: bool,
     /// The peer has closed its side, or the socket has failed: a read tells which.
@@ -78,17 +50,17 @@ impl Epoll {
     pub(super) fn watch(&self, socket: impl AsFd, token: Token) -> io::Result<()> {
         use epoll::EventFlags as Flags;
         let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET;
-        self.add(socket, Source::Slot(token), flags)
+        self.add(socket, token, flags)
     }
 
     /// Watches an eventfd or a timerfd; edge-triggered, so that it need not be read.
-    pub(super) fn watch_waker(&self, waker: impl AsFd, source: Source) -> io::Result<()> {
-        self.add(waker, source, epoll::EventFlags::IN | epoll::EventFlags::ET)
+    pub(super) fn watch_waker(&self, waker: impl AsFd, token: Token) -> io::Result<()> {
+        self.add(waker, token, epoll::EventFlags::IN | epoll::EventFlags::ET)
     }
 
     /// Watches a listener, level-triggered: a batch that leaves some waiting is told again.
     pub(super) fn watch_listener(&self, listener: impl AsFd) -> io::Result<()> {
-        self.add(listener, Source::Listener, epoll::EventFlags::IN)
+        self.add(listener, LISTENER, epoll::EventFlags::IN)
     }
 
     /// Stops watching a listener.
@@ -96,8 +68,8 @@ impl Epoll {
         Ok(epoll::delete(&self.fd, listener)?)
     }
 
-    fn add(&self, fd: impl AsFd, source: Source, flags: epoll::EventFlags) -> io::Result<()> {
-        Ok(epoll::add(&self.fd, fd, epoll::EventData::new_u64(source.to_bits()), flags)?)
+    fn add(&self, fd: impl AsFd, token: Token, flags: epoll::EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.fd, fd, epoll::EventData::new_u64(token.to_bits()), flags)?)
     }
 
     /// Waits at most `wait` for events; returns how many [`Epoll::event`] can give.
@@ -124,7 +96,7 @@ impl Event {
         let epoll::Event { flags, data } = *event;
         let hangup = flags.intersects(Flags::RDHUP | Flags::HUP | Flags::ERR);
         Self {
-            source: Source::from_bits(data.u64()),
+            token: Token::from_bits(data.u64()),
             readable: hangup || flags.contains(Flags::IN),
             writable: flags.contains(Flags::OUT),
             hangup,

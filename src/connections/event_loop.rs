@@ -19,12 +19,12 @@ use self::lifecycle::catch_panic;
 use super::acceptor::Acceptor;
 use super::counters::{ConnectionCounters, LocalCounters};
 use super::deadlines::{CoarseTime, Deadlines};
-use super::epoll::{Epoll, Event, Source};
+use super::epoll::{Epoll, Event, LISTENER, MESSAGES, TIMER};
 use super::fds::LoopFds;
 use super::messages::{LoopHandle, LoopMessage};
 use super::output::{Output, Reply};
 use super::slab::Slab;
-use super::slot::{Action, Pending, Phase, Received, Slot, State, check};
+use super::slot::{Action, Pending, Phase, Slot, State, check};
 use crate::access::PerIpPermit;
 use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
@@ -94,16 +94,14 @@ impl<H: ConnectionHandler> EventLoop<H> {
         counters: Arc<ConnectionCounters>,
         clock: Clock,
     ) -> Self {
-        let LoopFds { epoll, mut deadlines, handle } = fds;
-        let now = clock.now();
-        deadlines.start(now);
+        let LoopFds { epoll, deadlines, handle } = fds;
         Self {
             handler,
             options,
             counters,
             local: LocalCounters::default(),
+            now: clock.now(),
             clock,
-            now,
             epoll,
             deadlines,
             messages: handle,
@@ -135,18 +133,6 @@ impl<H: ConnectionHandler> EventLoop<H> {
         Ok(())
     }
 
-    /// How many connections the loop has, those that are half closed or rejected included.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Whether the loop has no connection.
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.len() == 0
-    }
-
     /// One iteration: waits at most `wait` for an event (not at all when work is left), then does
     /// what has become possible. Precise to 1 ms.
     ///
@@ -171,11 +157,11 @@ impl<H: ConnectionHandler> EventLoop<H> {
     // Events: messages, a new connection, a socket that can be read or written.
 
     fn note_event(&mut self, event: Event) -> io::Result<()> {
-        match event.source {
-            Source::MessageQueue => self.read_messages(),
-            Source::Timer => self.deadlines.fired(),
-            Source::Listener => self.accept()?,
-            Source::Slot(token) => self.note_socket(token, event),
+        match event.token {
+            MESSAGES => self.read_messages(),
+            TIMER => self.deadlines.fired(),
+            LISTENER => self.accept()?,
+            token => self.note_socket(token, event),
         }
         Ok(())
     }
@@ -270,10 +256,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
     fn read(&mut self, token: Token) {
         let Some(slot) = self.slots.get_mut(token) else { return };
         let fresh = match slot.receive(&mut self.scratch) {
-            Received::Bytes(bytes) => bytes,
-            Received::End => 0,
-            Received::Nothing => return self.act(token, |_| Action::EndIfStopping),
-            Received::Failed => return self.end(token, CloseReason::Broken),
+            Ok(Some(fresh)) => fresh,
+            Ok(None) => return self.act(token, |_| Action::EndIfStopping),
+            Err(_) => return self.end(token, CloseReason::Broken),
         };
         self.local.received += fresh as u64;
         self.call_handler(token, fresh);
@@ -314,7 +299,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
     fn end_held(&mut self, token: Token) {
         let Some(slot) = self.slots.get_mut(token) else { return };
         match slot.receive(&mut self.scratch) {
-            Received::Failed => self.end(token, CloseReason::Broken),
+            Err(_) => self.end(token, CloseReason::Broken),
             _ => self.act(token, |slot| slot.drain(CloseReason::Finished, false)),
         }
     }
@@ -323,9 +308,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
     fn discard(&mut self, token: Token) {
         let Some(slot) = self.slots.get_mut(token) else { return };
         match slot.receive(&mut self.scratch) {
-            Received::Bytes(_) if slot.readable => self.act(token, Slot::ask_read),
-            Received::Bytes(_) | Received::Nothing => {}
-            Received::End | Received::Failed => self.remove(token),
+            Ok(Some(0)) | Err(_) => self.remove(token),
+            Ok(Some(_)) if slot.readable => self.act(token, Slot::ask_read),
+            Ok(_) => {}
         }
     }
 

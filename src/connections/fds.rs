@@ -6,8 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::deadlines::Deadlines;
-use super::epoll::{Epoll, Source};
+use super::epoll::{Epoll, MESSAGES, TIMER};
 use super::messages::LoopHandle;
+use crate::clock::Timestamp;
 
 /// The descriptors of an event loop, opened before any thread is started.
 pub(crate) struct LoopFds {
@@ -18,14 +19,14 @@ pub(crate) struct LoopFds {
 }
 
 impl LoopFds {
-    /// Opens an epoll, an eventfd and a timerfd.
+    /// Opens an epoll, an eventfd and a timerfd; deadlines count from `now` on.
     ///
     /// # Errors
     /// When the process has no descriptors left.
-    pub(crate) fn new() -> io::Result<Self> {
-        let (epoll, deadlines, handle) = (Epoll::new()?, Deadlines::new()?, LoopHandle::new()?);
-        epoll.watch_waker(handle.waker(), Source::MessageQueue)?;
-        epoll.watch_waker(&deadlines, Source::Timer)?;
+    pub(crate) fn new(now: Timestamp) -> io::Result<Self> {
+        let (epoll, deadlines, handle) = (Epoll::new()?, Deadlines::new(now)?, LoopHandle::new()?);
+        epoll.watch_waker(handle.waker(), MESSAGES)?;
+        epoll.watch_waker(&deadlines, TIMER)?;
         Ok(Self { epoll, deadlines, handle })
     }
 }

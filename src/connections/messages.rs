@@ -3,7 +3,6 @@
 //! Must not: block or lose a message. A [`LoopHandle`] is used by any thread,
 //! [`LoopHandle::next`] only by the one that runs the loop.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -81,14 +80,8 @@ impl LoopHandle {
         !self.0.woken.load(Ordering::Acquire)
     }
 
-    /// Sees the waker as a loop does.
-    #[cfg(test)]
-    pub(crate) fn acknowledge_for_test(&self) {
-        self.acknowledge();
-    }
-
     /// The loop has seen the waker and will now take every message: the next one wakes it again.
-    pub(super) fn acknowledge(&self) {
+    pub(crate) fn acknowledge(&self) {
         self.0.woken.swap(false, Ordering::AcqRel);
     }
 
@@ -99,11 +92,5 @@ impl LoopHandle {
 
     pub(super) fn waker(&self) -> BorrowedFd<'_> {
         self.0.waker.as_fd()
-    }
-}
-
-impl fmt::Debug for LoopHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoopHandle").field("queue", &self.0.queue.len()).finish_non_exhaustive()
     }
 }

@@ -93,14 +93,6 @@ struct Buffers {
     sent: usize,
 }
 
-/// What a read brought.
-pub(super) enum Received {
-    Bytes(usize),
-    Nothing,
-    End,
-    Failed,
-}
-
 impl<C> Slot<C> {
     pub(super) fn new(socket: OwnedFd, state: State<C>) -> Self {
         Self {
@@ -229,23 +221,24 @@ impl<C> Slot<C> {
         }
     }
 
-    /// Reads once into `scratch`.
-    pub(super) fn receive(&mut self, scratch: &mut [u8]) -> Received {
+    /// Reads once into `scratch`; returns how many bytes came, 0 at the end of the input, or none
+    /// when there is nothing to read yet.
+    pub(super) fn receive(&mut self, scratch: &mut [u8]) -> Result<Option<usize>, Errno> {
         let asked = scratch.len();
         match retry_on_intr(|| recv(&self.socket, &mut *scratch, RecvFlags::DONTWAIT)) {
             Ok((_, 0)) => {
                 (self.readable, self.end) = (false, true);
-                Received::End
+                Ok(Some(0))
             }
             Ok((_, bytes)) => {
                 self.readable = bytes == asked || self.hangup;
-                Received::Bytes(bytes)
+                Ok(Some(bytes))
             }
             Err(Errno::AGAIN) => {
                 self.readable = false;
-                Received::Nothing
+                Ok(None)
             }
-            Err(_) => Received::Failed,
+            Err(error) => Err(error),
         }
     }
 

@@ -122,7 +122,9 @@ impl HostConfig {
     /// Opens the descriptors of every worker and starts each by `spawn`. When one cannot be
     /// started, stops those that run and waits for their end.
     fn start(self, mut spawn: impl FnMut(WorkerInit) -> io::Result<Join>) -> io::Result<Workers> {
-        let fds = (0..self.workers).map(|_| LoopFds::new()).collect::<io::Result<Vec<_>>>()?;
+        let fds = (0..self.workers)
+            .map(|_| LoopFds::new(self.clock.now()))
+            .collect::<io::Result<Vec<_>>>()?;
         let handles: Vec<_> = fds.iter().map(|fds| fds.handle.clone()).collect();
         let listener = Listener::new(self.listener, self.policy, self.options.keepalive)?;
         let mut acceptor = Some(Acceptor { listener, loops: handles.clone(), route: self.route });

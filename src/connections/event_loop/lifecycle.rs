@@ -24,7 +24,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             let Some(acceptor) = &mut self.acceptor else { break };
             match acceptor.listener.accept() {
                 Accepted::Denied(socket, message) => {
-                    self.counters.denied();
+                    self.counters.accepted.inc();
                     self.reject(socket, message);
                 }
                 // The permit is given back.
@@ -39,9 +39,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
                     }
                 }
                 Accepted::Nobody => break,
-                Accepted::Lost => self.counters.accept_failed(),
+                Accepted::Lost => self.counters.accept_errors.inc(),
                 Accepted::Exhausted => {
-                    self.counters.accept_failed();
+                    self.counters.accept_errors.inc();
                     self.epoll.forget(&acceptor.listener)?;
                     self.deadlines.note(acceptor.listener.pause(self.now));
                     break;
@@ -92,9 +92,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
     /// made of, a kernel without memory, may fail this too: then it goes on.
     pub(super) fn resume_listening(&mut self, now: CoarseTime) -> CoarseTime {
         let Some(Acceptor { listener, .. }) = &mut self.acceptor else { return CoarseTime::NEVER };
-        let Some(until) = listener.paused_until() else { return CoarseTime::NEVER };
+        let Some(until) = listener.paused_until else { return CoarseTime::NEVER };
         if until <= self.now && self.epoll.watch_listener(&*listener).is_ok() {
-            listener.resume();
+            listener.paused_until = None;
             return CoarseTime::NEVER;
         }
         self.deadlines.note(until).max(now.next())

@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::*;
 use crate::access::AcceptPolicy;
 use crate::clock::{Clock, Timestamp};
+use crate::handler::ConnectionHandler;
 use crate::listener::{Incoming, Listener};
 use lines::{Lines, Log};
 
@@ -37,6 +38,18 @@ struct TestLoop {
     log: Arc<Log>,
 }
 
+impl<H: ConnectionHandler> EventLoop<H> {
+    /// How many connections the loop has, those that are half closed or rejected included.
+    fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether the loop has no connection.
+    fn is_empty(&self) -> bool {
+        self.slots.len() == 0
+    }
+}
+
 fn listener() -> TcpListener {
     crate::listener::bind(([127, 0, 0, 1], 0).into()).unwrap()
 }
@@ -53,7 +66,7 @@ impl TestLoop {
     fn behind(options: Options, policy: Option<AcceptPolicy>) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_nanos(1_700_000_000_000_000_000));
         let (counters, log) = (Arc::new(ConnectionCounters::default()), Arc::new(Log::default()));
-        let fds = LoopFds::new().unwrap();
+        let fds = LoopFds::new(clock.now()).unwrap();
         let listener = listener();
         let address = listener.local_addr().unwrap();
         let listener = Listener::new(listener, policy, options.keepalive).unwrap();

@@ -2,6 +2,7 @@
 
 use super::lines::{LINE, SILENCE};
 use super::*;
+use crate::connections::deadlines::CoarseTime;
 use crate::connections::epoll::EVENTS;
 use crate::handler::CloseReason;
 use crate::limits;
@@ -166,5 +167,5 @@ fn loop_without_deadlines_sets_no_timer() {
     drop(peer);
     test.until("closed", |test| test.event_loop.is_empty());
     test.pass(10 * SILENCE);
-    assert!(!test.event_loop.deadlines.is_armed(), "nothing is left to wake for");
+    assert_eq!(test.event_loop.deadlines.armed, CoarseTime::NEVER, "nothing is left to wake for");
 }
