@@ -116,7 +116,7 @@ fn metrics_show_what_was_counted() {
         "musterd_commands_total{command=\"REGISTER\"} 1",
         "musterd_commands_total{command=\"PING\"} 1",
         "musterd_commands_rejected_total{code=\"E_INVALID\"} 1",
-        "musterd_http_responses_total{class=\"4xx\"} 1",
+        "musterd_http_request_duration_seconds_count{route=\"other\",method=\"GET\",code=\"404\"} 1",
         "musterd_topics 1",
         "musterd_channels 1",
         "musterd_registrations 2",
