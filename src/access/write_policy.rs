@@ -16,16 +16,12 @@ pub struct WritePolicy {
 }
 
 impl WritePolicy {
-    /// Requires an address of `allowed` and the `token`, as far as they are given. `None` when neither
+    /// Requires an address of `allow` and the `token`, as far as they are given. `None` when neither
     /// is: everyone may write. Denials are counted in `denials`.
     #[must_use]
-    pub fn new(
-        allowed: AllowList,
-        token: Option<Token>,
-        denials: Arc<Denials>,
-    ) -> Option<Arc<Self>> {
-        let has_rule = !allowed.is_empty() || token.is_some();
-        has_rule.then(|| Arc::new(Self { allowed, token, denials }))
+    pub fn new(allow: AllowList, token: Option<Token>, denials: Arc<Denials>) -> Option<Arc<Self>> {
+        let has_rule = !allow.is_empty() || token.is_some();
+        has_rule.then(|| Arc::new(Self { allowed: allow, token, denials }))
     }
 
     /// Whether a request of `peer` may change something; if not, the denial is counted.
