@@ -21,8 +21,7 @@ use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    CounterValueEncoder, DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue,
-    GaugeValueEncoder, MetricEncoder, NoLabelSet, prometheus_text, text,
+    DescriptorEncoder, MetricEncoder, NoLabelSet, prometheus_text, text,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
@@ -32,8 +31,10 @@ pub use histogram::Histograms;
 pub use process::register as register_process;
 pub use striped_counter::StripedCounter;
 
-/// The labels of a series: names and values.
-pub type Labels = Vec<(&'static str, &'static str)>;
+/// The name and the value of a label.
+pub type Label = (&'static str, &'static str);
+/// The labels of a series.
+pub type Labels = Vec<Label>;
 
 /// A number as it is shown.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +71,7 @@ impl Families {
         &mut self,
         name: &'static str,
         help: &'static str,
-        labels: &[(&'static str, &'static str)],
+        labels: &[Label],
         read: impl Fn() -> V + Send + Sync + 'static,
     ) {
         self.add(MetricType::Counter, name, help, labels, Box::new(move || read().into()));
@@ -81,19 +82,14 @@ impl Families {
         &mut self,
         name: &'static str,
         help: &'static str,
-        labels: &[(&'static str, &'static str)],
+        labels: &[Label],
         read: impl Fn() -> V + Send + Sync + 'static,
     ) {
         self.add(MetricType::Gauge, name, help, labels, Box::new(move || read().into()));
     }
 
     /// Adds what `labels` say and never changes, as `name`, which ends in `_info`.
-    pub fn info(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &'static str)],
-    ) {
+    pub fn info(&mut self, name: &'static str, help: &'static str, labels: &[Label]) {
         self.add(MetricType::Info, name, help, labels, Box::new(|| Value::Integer(1)));
     }
 
@@ -108,7 +104,7 @@ impl Families {
         kind: MetricType,
         name: &'static str,
         help: &'static str,
-        labels: &[(&'static str, &'static str)],
+        labels: &[Label],
         read: Read,
     ) {
         let new = Family { help, kind, series: Series::Numbers(Vec::new()) };
@@ -157,12 +153,17 @@ impl Family {
             }
         };
         for (labels, read) in series {
-            match self.kind {
-                MetricType::Info => encoder.encode_info(labels)?,
-                MetricType::Counter => encoder
-                    .encode_family(labels)?
-                    .encode_counter::<NoLabelSet, _, u64>(&read(), None)?,
-                _ => encoder.encode_family(labels)?.encode_gauge(&read())?,
+            if self.kind == MetricType::Info {
+                encoder.encode_info(labels)?;
+                continue;
+            }
+            let (mut to, is_counter) =
+                (encoder.encode_family(labels)?, self.kind == MetricType::Counter);
+            match (read(), is_counter) {
+                (Value::Integer(n), true) => to.encode_counter::<NoLabelSet, _, u64>(&n, None)?,
+                (Value::Float(n), true) => to.encode_counter::<NoLabelSet, _, u64>(&n, None)?,
+                (Value::Integer(n), false) => to.encode_gauge(&n)?,
+                (Value::Float(n), false) => to.encode_gauge(&n)?,
             }
         }
         Ok(())
@@ -199,24 +200,6 @@ impl From<usize> for Value {
 impl From<f64> for Value {
     fn from(measure: f64) -> Self {
         Self::Float(measure)
-    }
-}
-
-impl EncodeCounterValue for Value {
-    fn encode(&self, encoder: &mut CounterValueEncoder<'_>) -> fmt::Result {
-        match self {
-            Self::Integer(count) => EncodeCounterValue::encode(count, encoder),
-            Self::Float(measure) => EncodeCounterValue::encode(measure, encoder),
-        }
-    }
-}
-
-impl EncodeGaugeValue for Value {
-    fn encode(&self, encoder: &mut GaugeValueEncoder<'_>) -> fmt::Result {
-        match self {
-            Self::Integer(count) => EncodeGaugeValue::encode(count, encoder),
-            Self::Float(measure) => EncodeGaugeValue::encode(measure, encoder),
-        }
     }
 }
 
