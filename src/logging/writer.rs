@@ -84,16 +84,9 @@ pub(super) struct LineWriter<F> {
 impl<F: AsFd + Send> LineWriter<F> {
     /// A writer to `to`; `format` is the format of its own reports.
     pub(super) fn new(to: F, shared: Arc<Shared>, format: LineFormat) -> Self {
-        let batch = Vec::with_capacity(WRITE_SIZE);
-        Self {
-            to,
-            batch,
-            waits_after_stop: WAITS_AFTER_STOP,
-            shared,
-            format,
-            reported: 0,
-            report_at: Timestamp::default(),
-        }
+        let (batch, report_at) = (Vec::with_capacity(WRITE_SIZE), Timestamp::default());
+        let waits_after_stop = WAITS_AFTER_STOP;
+        Self { to, batch, waits_after_stop, shared, format, reported: 0, report_at }
     }
 
     /// Writes the batch, or drops it and counts its lines.
