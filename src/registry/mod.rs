@@ -22,7 +22,6 @@ use ahash::RandomState;
 use dashmap::DashMap;
 use dashmap::mapref::one::RefMut;
 
-pub use admin::NoSuchChannel;
 pub use client::Client;
 pub use counts::{Capacity, LimitReached};
 pub use pending_changes::PendingChanges;
@@ -235,7 +234,7 @@ impl Registry {
     /// Publishes the changes: every lookup from here on sees them. If another event loop has
     /// committed a topic since it was changed here, its publication showed our change too.
     pub fn commit(&self, changes: &mut PendingChanges) {
-        for name in changes.topics.drain(..) {
+        while let Some(name) = changes.topics.pop() {
             // Looked up again: no guard may live from a command to its commit.
             if let Some(mut entry) = self.topics.get_mut(&name) {
                 entry.publish(&self.snapshots);
