@@ -220,6 +220,8 @@ pub(super) fn do_create_channel(exchange: Exchange<'_, '_>) -> Answered {
 
 pub(super) fn do_delete_channel(exchange: Exchange<'_, '_>) -> Answered {
     let (topic, channel) = exchange.topic_and_channel()?;
-    exchange.api.registry.delete_channel(topic.as_str(), channel.as_str())?;
-    done(exchange)
+    match exchange.api.registry.delete_channel(topic.as_str(), channel.as_str()) {
+        true => done(exchange),
+        false => Err(ApiError::CHANNEL_NOT_FOUND),
+    }
 }

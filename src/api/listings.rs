@@ -109,18 +109,14 @@ pub(super) fn nodes(
 
 /// The first place from `from` on whose address is `sought` or above: in few steps when it is near,
 /// as in a topic that most nsqds carry, and in logarithmically many when it is not.
-fn exponential_search(
-    addresses: &[*const Producer],
-    from: usize,
-    sought: *const Producer,
-) -> usize {
+fn exponential_search(sorted: &[*const Producer], from: usize, sought: *const Producer) -> usize {
     let (mut low, mut step) = (from, 1);
-    while addresses.get(low + step).is_some_and(|&address| address < sought) {
+    while sorted.get(low + step).is_some_and(|&address| address < sought) {
         low += step;
         step *= 2;
     }
-    let high = addresses.len().min(low + step + 1);
-    low + addresses[low..high].partition_point(|&address| address < sought)
+    let high = sorted.len().min(low + step + 1);
+    low + sorted[low..high].partition_point(|&address| address < sought)
 }
 
 impl Node {

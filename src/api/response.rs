@@ -3,7 +3,7 @@
 //! Must not: know routes. Pure; any thread. Source: nsq `internal/http_api/api_response.go`.
 
 use crate::http1::{MalformedQuery, RequestHead, Response};
-use crate::registry::{LimitReached, NoSuchChannel};
+use crate::registry::LimitReached;
 
 pub(super) const JSON: &str = "Content-Type: application/json; charset=utf-8";
 pub(super) const HTML: &str = "Content-Type: text/html; charset=utf-8";
@@ -58,12 +58,6 @@ impl From<MalformedQuery> for ApiError {
 impl From<LimitReached> for ApiError {
     fn from(_: LimitReached) -> Self {
         Self::REGISTRY_FULL
-    }
-}
-
-impl From<NoSuchChannel> for ApiError {
-    fn from(NoSuchChannel: NoSuchChannel) -> Self {
-        Self::CHANNEL_NOT_FOUND
     }
 }
 

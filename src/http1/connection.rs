@@ -29,12 +29,7 @@ pub trait Service {
     fn date(&mut self) -> Date;
 
     /// Answers a request, by one [`Response::start`].
-    fn call(
-        &mut self,
-        request: &Request<'_, Self::Route>,
-        now: Timestamp,
-        response: &mut Response<'_>,
-    );
+    fn call(&mut self, request: &Request<'_, Self::Route>, now: Timestamp, to: &mut Response<'_>);
 
     /// A request that came at `now` was answered with `status`: to count and to log.
     fn answered(&mut self, request: &Request<'_, Self::Route>, now: Timestamp, status: u16);

@@ -211,8 +211,8 @@ fn parse_fields<const N: usize>(lines: &[u8]) -> Result<Fields<'_>, httparse::Er
 fn fault_in_fields(lines: &[u8]) -> RequestError {
     let unspaced = |line: &[u8]| {
         let name = line.iter().position(|&byte| byte == b':').unwrap_or(0);
-        let mut unspaced: Vec<u8> =
-            line[..name].iter().copied().filter(|&byte| byte != b' ').collect();
+        let mut unspaced = line[..name].to_vec();
+        unspaced.retain(|&byte| byte != b' ');
         unspaced.extend_from_slice(&line[name..]);
         unspaced
     };
@@ -306,17 +306,15 @@ impl<'a> Fields<'a> {
         };
         let expect = self.expect(is_http11, body);
         let body = Body::new(body).map_err(|_| RequestError::BodyTooLarge)?;
-        let Self { authorization, accept, .. } = self;
-        let RequestLine { method, target, .. } = line;
         Ok(RequestHead {
-            method,
-            target,
+            method: line.method,
+            target: line.target,
             is_http11,
             persistent,
             body,
             expect,
-            authorization,
-            accept,
+            authorization: self.authorization,
+            accept: self.accept,
             length,
         })
     }

@@ -8,10 +8,6 @@ use super::{LimitReached, Registry, TopicEntry};
 use crate::clock::Timestamp;
 use crate::protocol::names::{ALL_TOPICS, ChannelName, TopicName};
 
-/// There is no such channel to delete: 404 `CHANNEL_NOT_FOUND`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoSuchChannel;
-
 impl Registry {
     /// Creates a topic, if there is none of that name.
     ///
@@ -56,19 +52,17 @@ impl Registry {
         self.for_each_named(topic, |name| self.remove_if(name, |_| true));
     }
 
-    /// Removes a channel.
-    ///
-    /// # Errors
-    /// [`NoSuchChannel`] when there is none of that name.
-    pub fn delete_channel(&self, topic: &str, channel: &str) -> Result<(), NoSuchChannel> {
-        let mut entry = self.topics.get_mut(topic).ok_or(NoSuchChannel)?;
+    /// Removes a channel. Returns whether there was one of that name.
+    #[must_use]
+    pub fn delete_channel(&self, topic: &str, channel: &str) -> bool {
+        let Some(mut entry) = self.topics.get_mut(topic) else { return false };
         let found = entry.topic.remove_channel(channel);
         if found {
             self.counts.remove_channels(1);
             entry.dirty = true;
         }
         entry.publish_changes(&self.snapshots);
-        if found { Ok(()) } else { Err(NoSuchChannel) }
+        found
     }
 
     /// Hides every producer of `topic` (of every topic by [`ALL_TOPICS`]) whose

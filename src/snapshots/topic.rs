@@ -92,11 +92,8 @@ impl Topic {
     /// When `producer` was tombstoned here, if it was, however long ago.
     #[must_use]
     pub fn tombstoned_at(&self, producer: &Producer) -> Option<Timestamp> {
-        let tombstones = self.tombstones.as_deref()?;
-        tombstones
-            .iter()
-            .find(|(tombstoned, _)| std::ptr::eq(&raw const **tombstoned, producer))
-            .map(|&(_, at)| at)
+        let mut tombstones = self.tombstones.as_deref()?.iter();
+        tombstones.find(|(nsqd, _)| std::ptr::eq(Arc::as_ptr(nsqd), producer)).map(|&(_, at)| at)
     }
 
     /// Whether `producer` is tombstoned here at `now`.
