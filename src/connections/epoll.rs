@@ -1,8 +1,8 @@
-//! What epoll watches, and what its events say.
+//! The descriptors of an event loop: what epoll watches, and what its events say.
 //!
 //! Must not: change what is watched for. Each descriptor is registered once, edge-triggered for
-//! both directions, so that an iteration costs no `epoll_ctl`. Belongs to the
-//! thread that runs the loop.
+//! both directions, so that an iteration costs no `epoll_ctl`. [`LoopFds`] are made on the thread
+//! that starts the daemon; then all belongs to the thread that runs the loop.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,6 +12,9 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
+use super::deadlines::Deadlines;
+use super::messages::LoopHandle;
+use crate::clock::Timestamp;
 use crate::handler::Token;
 
 /// Events taken by one wait: enough to share one commit among many, few enough that the first
@@ -107,5 +110,33 @@ impl Event {
 impl AsFd for Epoll {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// The descriptors of an event loop, opened before any thread is started.
+pub(crate) struct LoopFds {
+    pub(super) epoll: Epoll,
+    pub(super) deadlines: Deadlines,
+    /// What other threads reach the loop by.
+    pub(crate) handle: LoopHandle,
+}
+
+impl LoopFds {
+    /// Opens an epoll, an eventfd and a timerfd; deadlines count from `now` on.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub(crate) fn new(now: Timestamp) -> io::Result<Self> {
+        let (epoll, deadlines, handle) = (Epoll::new()?, Deadlines::new(now)?, LoopHandle::new()?);
+        epoll.watch_waker(handle.waker(), MESSAGES)?;
+        epoll.watch_waker(&deadlines, TIMER)?;
+        Ok(Self { epoll, deadlines, handle })
+    }
+}
+
+impl AsFd for LoopFds {
+    /// The epoll of the loop.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }

@@ -16,11 +16,10 @@ use std::time::Duration;
 use ahash::RandomState;
 
 use self::lifecycle::catch_panic;
-use super::acceptor::Acceptor;
+pub(crate) use self::lifecycle::{Acceptor, Route};
 use super::counters::{ConnectionCounters, LocalCounters};
 use super::deadlines::{CoarseTime, Deadlines};
-use super::epoll::{Epoll, Event, LISTENER, MESSAGES, TIMER};
-use super::fds::LoopFds;
+use super::epoll::{Epoll, Event, LISTENER, LoopFds, MESSAGES, TIMER};
 use super::messages::{LoopHandle, LoopMessage};
 use super::output::{Output, Reply};
 use super::slab::Slab;

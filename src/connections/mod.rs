@@ -3,19 +3,16 @@
 //! [`ConnectionHandler`](crate::handler::ConnectionHandler).
 //!
 //! `event_loop` has the order of an iteration; `slot` (one connection), `deadlines` and `output`
-//! (the replies of an iteration) hold its state, `messages` is how other threads reach it, and
-//! `acceptor` says which loop gets a connection of the [`listener`](crate::listener).
+//! (the replies of an iteration) hold its state, and `messages` is how other threads reach it.
 //!
 //! Must not: know a protocol or a runtime, or block anywhere but in the wait a host asks for.
 //! An event loop belongs to one host, which moves it from thread to thread at most between
 //! iterations; only a [`LoopHandle`] and the [`ConnectionCounters`] are shared.
 
-mod acceptor;
 mod counters;
 mod deadlines;
 mod epoll;
 mod event_loop;
-mod fds;
 mod messages;
 mod output;
 mod slab;
@@ -23,9 +20,7 @@ mod slot;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use acceptor::Acceptor;
-pub(crate) use acceptor::Route;
 pub(crate) use counters::ConnectionCounters;
-pub(crate) use event_loop::{EventLoop, Options, Progress};
-pub(crate) use fds::LoopFds;
+pub(crate) use epoll::LoopFds;
+pub(crate) use event_loop::{Acceptor, EventLoop, Options, Progress, Route};
 pub(crate) use messages::{LoopHandle, LoopMessage};

@@ -5,17 +5,42 @@
 
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{Shutdown, shutdown};
 
 use super::EventLoop;
-use crate::connections::acceptor::Acceptor;
 use crate::connections::deadlines::CoarseTime;
+use crate::connections::messages::{LoopHandle, LoopMessage};
 use crate::connections::slot::{Slot, State};
 use crate::handler::{CloseReason, ConnectionHandler, Token};
 use crate::limits;
-use crate::listener::{self, Accepted, Incoming};
+use crate::listener::{self, Accepted, Incoming, Listener};
+
+/// Which event loop a peer's connection belongs to: an index into the handles.
+pub(crate) type Route = Box<dyn FnMut(SocketAddr) -> usize + Send>;
+
+/// Accepts for several event loops, on the first of them.
+pub(crate) struct Acceptor {
+    pub listener: Listener,
+    /// Connections go to `loops[route(peer)]`.
+    pub loops: Vec<LoopHandle>,
+    pub route: Route,
+}
+
+impl Acceptor {
+    /// Hands a connection to the loop it belongs to; gives it back when that is the first one.
+    fn hand_over(&mut self, incoming: Incoming) -> Option<Incoming> {
+        match (self.route)(incoming.peer) {
+            0 => Some(incoming),
+            target => {
+                self.loops[target].send(LoopMessage::Open(incoming));
+                None
+            }
+        }
+    }
+}
 
 impl<H: ConnectionHandler> EventLoop<H> {
     /// Accepts a batch of connections: each is opened here, handed to another loop, or rejected.
