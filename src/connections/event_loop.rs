@@ -29,9 +29,6 @@ use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
 use crate::limits;
 
-/// Busy iterations after which the local counts are published; a quiet one does so at once.
-const PUBLISH_COUNTS_AFTER: u64 = 64;
-
 /// What an operator or a handler chooses for all event loops of one listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
@@ -66,7 +63,7 @@ pub(crate) struct EventLoop<H: ConnectionHandler> {
     epoll: Epoll,
     pub(super) deadlines: Deadlines,
     messages: LoopHandle,
-    acceptor: Option<Acceptor>,
+    pub(super) acceptor: Option<Acceptor>,
     pub(super) slots: Slab<Slot<H::Connection>>,
     /// The permits that connections hold; beside the slots, so that they cost nothing where none
     /// are counted.
@@ -148,9 +145,8 @@ impl<H: ConnectionHandler> EventLoop<H> {
         self.check_deadlines();
         self.commit_and_write();
         self.deadlines.arm(self.now)?;
-        let progress = self.progress(events + served);
-        self.publish_counts(progress);
-        Ok(progress)
+        self.publish_counts();
+        Ok(self.progress(events + served))
     }
 
     // Events: messages, a new connection, a socket that can be read or written.
@@ -325,8 +321,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         self.commit_and_write();
         self.deadlines.begin_sweep();
         let is_over = self.stopping.is_some_and(|stop| stop <= now);
-        let mut earliest =
-            self.stopping.unwrap_or(CoarseTime::NEVER).min(self.resume_listening(now));
+        let mut earliest = self.stopping.unwrap_or(CoarseTime::NEVER).min(self.resume_listening());
         for index in 0..self.slots.capacity() {
             let Some(token) = self.slots.token_at(index) else { continue };
             if is_over {
@@ -458,12 +453,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
         }
     }
 
-    /// Adds to the shared counters, now and then.
-    fn publish_counts(&mut self, progress: Progress) {
-        self.local.iterations += 1;
-        if progress != Progress::Busy || self.local.iterations == PUBLISH_COUNTS_AFTER {
-            self.counters.add(mem::take(&mut self.local));
-        }
+    /// Adds to the shared counters, in each iteration: the next one may wait for an hour.
+    fn publish_counts(&mut self) {
+        self.counters.add(mem::take(&mut self.local));
     }
 }
 

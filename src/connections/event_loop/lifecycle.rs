@@ -114,15 +114,18 @@ impl<H: ConnectionHandler> EventLoop<H> {
     }
 
     /// Watches a paused listener again when its pause is over; returns when that is. What a pause is
-    /// made of, a kernel without memory, may fail this too: then it goes on.
-    pub(super) fn resume_listening(&mut self, now: CoarseTime) -> CoarseTime {
+    /// made of, a kernel without memory, may fail this too: then it pauses once more.
+    pub(super) fn resume_listening(&mut self) -> CoarseTime {
         let Some(Acceptor { listener, .. }) = &mut self.acceptor else { return CoarseTime::NEVER };
-        let Some(until) = listener.paused_until else { return CoarseTime::NEVER };
-        if until <= self.now && self.epoll.watch_listener(&*listener).is_ok() {
-            listener.paused_until = None;
-            return CoarseTime::NEVER;
+        let Some(mut until) = listener.paused_until else { return CoarseTime::NEVER };
+        if until <= self.now {
+            if self.epoll.watch_listener(&*listener).is_ok() {
+                listener.paused_until = None;
+                return CoarseTime::NEVER;
+            }
+            until = listener.pause(self.now);
         }
-        self.deadlines.note(until).max(now.next())
+        self.deadlines.note(until)
     }
 
     /// The handler is done and all it said is with the kernel: our side closes after the commit.

@@ -2,6 +2,7 @@
 
 use super::lines::Connection;
 use super::*;
+use crate::connections::deadlines::CoarseTime;
 use crate::connections::slot::Slot;
 use crate::handler::CloseReason;
 use crate::limits;
@@ -182,6 +183,23 @@ fn without_descriptors() {
     setrlimit(Resource::Nofile, limit).unwrap();
     test.pass(Duration::from_secs(1));
     test.expect(&mut waiting, b"at last\n");
+}
+
+#[test]
+fn listener_that_cannot_be_watched_again_costs_no_cpu() {
+    let mut test = TestLoop::new();
+    // It is still watched, so that to watch it again fails, as in a kernel without memory.
+    let now = test.clock.now();
+    let until = test.event_loop.acceptor.as_mut().unwrap().listener.pause(now);
+    test.event_loop.deadlines.note(until);
+    test.clock.set(test.clock.now() + Duration::from_secs(1));
+    test.event_loop.handle().ping();
+    test.settle();
+    for _ in 0..3 {
+        // A timer that is set for a moment that has passed fires at once.
+        assert_eq!(test.event_loop.poll_once(WAIT).unwrap(), Progress::Quiet);
+    }
+    assert_ne!(test.event_loop.deadlines.armed, CoarseTime::NEVER, "it is tried again");
 }
 
 #[test]
