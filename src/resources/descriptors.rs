@@ -62,7 +62,7 @@ impl Limits {
         workers: usize,
         asked: PerPort<Option<NonZeroUsize>>,
     ) -> Result<PerPort<usize>, Failure> {
-        let ours = FIXED + PER_WORKER * workers;
+        let ours = workers.saturating_mul(PER_WORKER).saturating_add(FIXED);
         let free = self.descriptors.saturating_sub(ours);
         let (tcp, http) = (asked.tcp.map(NonZeroUsize::get), asked.http.map(NonZeroUsize::get));
         if let Some(asked) = http.filter(|&asked| asked > self.coroutines) {
@@ -123,6 +123,10 @@ mod tests {
         ] {
             let got = limits.connections(4, asked(tcp, http));
             assert_eq!(got.map(|got| (got.tcp, got.http)), want, "{limits:?} {tcp} {http}");
+        }
+        for workers in [1 << 40, 1 << 59, usize::MAX] {
+            let got = limits(1_192).connections(workers, asked(NONE, NONE));
+            assert!(matches!(got, Err(Failure::Descriptors { .. })), "{workers} workers");
         }
     }
 

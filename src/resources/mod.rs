@@ -101,7 +101,8 @@ impl Resources {
         };
         let asked = PerPort { tcp: config.max_tcp_connections, http: config.max_http_connections };
         let workers = plan_workers(config, &cpus, limits, asked);
-        let connections = limits.connections(workers.tcp.count + workers.http.count, asked)?;
+        let in_all = workers.tcp.count.saturating_add(workers.http.count);
+        let connections = limits.connections(in_all, asked)?;
         let pinned = cpus.limiting_quota().is_none();
         Ok(Self {
             tcp: Port::open("tcp-address", config.tcp_address, connections.tcp, workers.tcp)?,
@@ -350,6 +351,20 @@ mod tests {
         assert_eq!((tcp.workers.count, http.workers.count), (cpus, cpus.max(2)));
         let limit = getrlimit(Resource::Nofile);
         assert_eq!(limit.current, limit.maximum);
+    }
+
+    #[test]
+    fn more_workers_than_descriptors_are_refused_however_many() {
+        for flag in ["-shards", "-http-workers"] {
+            for count in [100_000_000, usize::MAX / 32 + 1, usize::MAX] {
+                let failure = Resources::prepare(&config(&[&format!("{flag}={count}")]));
+                let failure = failure.unwrap_err();
+                assert!(
+                    matches!(failure, Failure::Descriptors { .. }),
+                    "{flag} {count}: {failure}"
+                );
+            }
+        }
     }
 
     #[test]
