@@ -48,6 +48,8 @@ pub fn run(config: &Config, clock: &Clock, dropped: &DroppedLines) -> Result<(),
     let shared = Shared::new(config, clock, dropped);
     let mut families = shared.families();
     let tcp = shared.start_tcp(&resources, &mut families)?;
+    // The workers' copy is to be the last: a port stays open, and its epoll busy, as long as one is.
+    drop(resources.tcp);
     let http = shared
         .start_http(resources.http, token_file.map(|file| file.token), families)
         .inspect_err(|_| tcp.workers.stop(clock.now()))?;

@@ -1,5 +1,8 @@
 //! How the daemon stops: at once, in order, with exit code 0, whatever its peers do.
 
+use std::io::ErrorKind;
+use std::net::TcpStream;
+
 use rustix::process::Signal;
 
 use crate::support::{Daemon, HttpClient, Nsqd, eventually};
@@ -75,5 +78,27 @@ fn requests_in_flight_are_finished_at_shutdown() {
     nsqd.send(b"t\n");
     assert_eq!(nsqd.reply(), "OK");
     assert_eq!((client.rest(), nsqd.rest()), (vec![], vec![]));
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+/// A connection that the kernel took for a daemon that accepts no more would hang until its end.
+#[test]
+fn ports_are_closed_while_requests_in_flight_are_finished() {
+    let mut daemon = Daemon::start(&[]);
+    let (mut nsqd, mut client) =
+        (Nsqd::identified(daemon.tcp, "a"), HttpClient::connect(daemon.http));
+    client.send(b"GET /ping HTTP/1.1\r\nHos");
+    nsqd.send(b"REGISTER ");
+    eventually("both are here", || Some(HttpClient::connect(daemon.http).get("/ping")));
+    Nsqd::identified(daemon.tcp, "b").command("PING");
+    daemon.signal(Signal::TERM);
+    for port in [daemon.tcp, daemon.http] {
+        let refused = eventually("it is closed", || TcpStream::connect(port).err());
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
+    nsqd.send(b"t\n");
+    assert_eq!(nsqd.reply(), "OK", "it was closed before the end");
+    client.send(b"t: x\r\n\r\n");
+    assert_eq!(client.response(false).body, "OK");
     assert_eq!(daemon.wait().code(), Some(0));
 }
