@@ -179,8 +179,9 @@ fn name<'a>(
     match std::str::from_utf8(name) {
         Ok(name) if names::is_valid(name.as_bytes()) => Ok(name),
         _ => {
-            let start = format!("{command} {kind} name '");
-            Err(CommandError::new(code, [start.as_bytes(), name, b"' is not valid"].concat()))
+            let text =
+                [command.as_bytes(), b" ", kind.as_bytes(), b" name '", name, b"' is not valid"];
+            Err(CommandError::new(code, text.concat()))
         }
     }
 }
