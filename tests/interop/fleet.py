@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 import urllib.parse
+from pathlib import Path
 
 HOST = "127.0.0.1"
 
@@ -133,8 +134,18 @@ class Process:
         """None while it runs; negative when a signal ended it."""
         return self._child.poll()
 
-    def signal(self, number):
-        self._child.send_signal(number)
+    def pause(self):
+        """SIGSTOP, and wait until all threads have stopped: each runs on until the kernel sees it."""
+        self._child.send_signal(signal.SIGSTOP)
+        eventually(f"states of {self.name}'s threads", self._states, {"T"})
+
+    def resume(self):
+        self._child.send_signal(signal.SIGCONT)
+
+    def _states(self):
+        stats = Path(f"/proc/{self._child.pid}/task").glob("*/stat")
+        # The state follows the name, which may hold spaces and parentheses.
+        return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats}
 
     def kill(self):
         """kill -9, and wait until it is gone."""
@@ -155,7 +166,7 @@ class Process:
         if self._child is None or self._child.poll() is not None:
             return
         try:
-            self.signal(signal.SIGCONT)
+            self.resume()
             self.terminate()
         except Failed:
             pass

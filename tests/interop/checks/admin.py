@@ -3,8 +3,6 @@
 Each effect is verified on the lookupd, not in nsqadmin's answer.
 """
 
-import signal
-
 from fleet import HOST, command, eventually, expect, get_json, request
 
 
@@ -71,7 +69,7 @@ def deleting_a_channel(admin, lookupd, nsqds):
 def tombstoning_a_silent_node(admin, lookupd, silent, other):
     # nsqadmin marks the node on the lookupd and then deletes the topic on the
     # node itself. A stopped nsqd does not answer that (502), so the mark stays.
-    silent.signal(signal.SIGSTOP)
+    silent.pause()
     try:
         body = '{"topic": "orders"}'
         status, _ = request("DELETE", admin.http, f"/api/nodes/{silent.http_address}", body=body)
@@ -81,7 +79,7 @@ def tombstoning_a_silent_node(admin, lookupd, silent, other):
         shown = {n["tcp_port"]: n["topics"] for n in get_json(admin.http, "/api/nodes")["nodes"]}
         expect("mark in nsqadmin", shown[silent.tcp], [{"topic": "orders", "tombstoned": True}])
     finally:
-        silent.signal(signal.SIGCONT)
+        silent.resume()
 
 
 def tombstoning_a_node(admin, lookupd, node, other):
