@@ -54,6 +54,8 @@ fn second_signal_ends_the_daemon_at_once() {
     // Half a request keeps the first signal waiting.
     let mut client = HttpClient::connect(daemon.http);
     client.send(b"GET /ping HTTP/1.1\r\nHos");
+    // It is accepted once another connection, made later, is served.
+    HttpClient::connect(daemon.http).get("/ping");
     daemon.signal(Signal::TERM);
     daemon.line_with("TCP: closing");
     daemon.signal(Signal::TERM);
