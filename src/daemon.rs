@@ -4,6 +4,7 @@
 //! event loops' queues, and their end, asked for or not, comes back by a channel.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -81,12 +82,16 @@ fn signals() -> io::Result<Receiver<i32>> {
 /// Logs what is about to start, and why so.
 fn log_plan(resources: &Resources) {
     tracing::info!("{VERSION}");
-    let runtime = resources.tcp_runtime.as_str();
     if let Some(failure) = &resources.no_glommio {
-        tracing::info!("TCP: {runtime} instead of glommio: {failure}");
+        log_fallback(failure);
     }
-    tracing::info!("TCP: {runtime}, {}", resources.tcp.workers);
+    tracing::info!("TCP: {}, {}", resources.tcp_runtime.as_str(), resources.tcp.workers);
     tracing::info!("HTTP: may, {}", resources.http.workers);
+}
+
+/// Logs why the TCP workers run on threads though the operator left the choice to us.
+fn log_fallback(reason: &dyn fmt::Display) {
+    tracing::info!("TCP: {} instead of glommio: {reason}", Runtime::Thread.as_str());
 }
 
 /// What both servers share.
@@ -142,8 +147,8 @@ impl<'a> Shared<'a> {
         if let Err(error) = &started
             && (runtime, self.config.tcp_runtime) == (Runtime::Glommio, TcpRuntime::Auto)
         {
+            log_fallback(error);
             runtime = Runtime::Thread;
-            tracing::info!("TCP: {} instead of glommio: {error}", runtime.as_str());
             started = start(runtime);
         }
         let (workers, counters) = started.map_err(|error| not_started("TCP", &error))?;

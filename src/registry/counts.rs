@@ -63,17 +63,21 @@ impl Counts {
 
     /// Counts one more topic, if it fits.
     pub(super) fn add_topic(&self) -> Result<(), LimitReached> {
-        if self.names.fetch_add(1, Ordering::Relaxed) + 1 > self.capacity.registrations {
-            self.names.fetch_sub(1, Ordering::Relaxed);
-            return Err(LimitReached::Registry);
-        }
-        Ok(())
+        self.add_name()
     }
 
     /// Counts one more channel, if it fits.
     pub(super) fn add_channel(&self) -> Result<(), LimitReached> {
-        self.add_topic()?;
+        self.add_name()?;
         self.channels.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn add_name(&self) -> Result<(), LimitReached> {
+        if self.names.fetch_add(1, Ordering::Relaxed) + 1 > self.capacity.registrations {
+            self.names.fetch_sub(1, Ordering::Relaxed);
+            return Err(LimitReached::Registry);
+        }
         Ok(())
     }
 
