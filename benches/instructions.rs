@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use musterd::handler::{ConnectionHandler, Input, Token};
+use musterd::handler::{ConnectionHandler, Input, Token, Work};
 use musterd::http1::Connection;
 use musterd::protocol::decode::decode;
 use musterd::protocol::peer_info::PeerInfo;
@@ -115,7 +115,8 @@ fn one_turn(
 ) {
     output.clear();
     let input = Input { bytes: black_box(bytes), end: false };
-    black_box(sessions.on_input(session, input, NOW, output, usize::MAX / 2));
+    let work = &mut Work::unlimited();
+    black_box(sessions.on_input(session, input, NOW, output, usize::MAX / 2, work));
     sessions.commit();
 }
 
@@ -196,7 +197,8 @@ fn lookup(registry: &str) {
     let mut once = || {
         output.clear();
         let input = Input { bytes: black_box(request), end: false };
-        connection.on_input(input, NOW, &mut output, usize::MAX / 2, &mut app)
+        let work = &mut Work::unlimited();
+        connection.on_input(input, NOW, &mut output, usize::MAX / 2, work, &mut app)
     };
     once();
     measured(|| {

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use musterd::api::Routed;
-use musterd::handler::Input;
+use musterd::handler::{Input, Work};
 use musterd::http1::Connection;
 
 use support::{Fleet, NOW, REGISTRIES, Static};
@@ -20,7 +20,7 @@ fn answer(
 ) -> usize {
     output.clear();
     let input = Input { bytes: black_box(request), end: false };
-    connection.on_input(input, NOW, output, usize::MAX / 2, service);
+    connection.on_input(input, NOW, output, usize::MAX / 2, &mut Work::unlimited(), service);
     output.len()
 }
 

@@ -9,7 +9,11 @@
 //!    [`Next::Close`] or the connection ends;
 //! 3. [`on_timeout`](ConnectionHandler::on_timeout), at most once, after a call of `on_input` that
 //!    has changed nothing about the deadline that has passed; then the connection closes;
-//! 4. [`on_close`](ConnectionHandler::on_close), once, whatever the reason; nothing after it.
+//! 4. [`on_close`](ConnectionHandler::on_close), whatever the reason, until it says that it is done;
+//!    nothing after it.
+//!
+//! Calls share one thread with those of all other connections, so that each does little: what takes
+//! long is done in slices, one a call, and [`Work`] says when a slice is over.
 //!
 //! [`commit`](ConnectionHandler::commit) belongs to no connection: it follows any of these calls
 //! before a reply is written or a socket closed. A handler that panics in one of them loses that
@@ -17,7 +21,71 @@
 
 use std::net::SocketAddr;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+
+/// How much work the calls of an iteration may still do, in CPU time rather than in bytes.
+///
+/// It is counted in units of about 100 ns: a name written, a topic looked at. A PING costs one, a
+/// small request ten. The clock is read only now and then, so that counting costs next to nothing.
+#[derive(Debug)]
+pub struct Work {
+    clock: Clock,
+    /// The moment that it is over.
+    until: Timestamp,
+    /// Units until the clock is read again.
+    left: u32,
+    is_over: bool,
+}
+
+/// Units from one look at the clock to the next: about 50 µs.
+const UNITS_PER_LOOK: u32 = 512;
+
+impl Work {
+    /// Work that is over from `until` on, by `clock`.
+    #[must_use]
+    pub fn new(clock: Clock, until: Timestamp) -> Self {
+        Self { clock, until, left: UNITS_PER_LOOK, is_over: false }
+    }
+
+    /// Work that is never over.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self::new(Clock::manual(Timestamp::default()), Timestamp::NEVER)
+    }
+
+    /// Work that is over once more than `units` are spent, on any machine.
+    #[must_use]
+    pub fn units(units: u32) -> Self {
+        let now = Timestamp::default();
+        Self { left: units, ..Self::new(Clock::manual(now), now) }
+    }
+
+    /// Begins anew: over from `until` on.
+    pub(crate) fn restart(&mut self, until: Timestamp) {
+        (self.until, self.left, self.is_over) = (until, UNITS_PER_LOOK, false);
+    }
+
+    /// So much was done, or is about to be.
+    #[inline]
+    pub fn spend(&mut self, units: u32) {
+        match self.left.checked_sub(units) {
+            Some(left) => self.left = left,
+            None => self.look_at_the_clock(),
+        }
+    }
+
+    #[cold]
+    fn look_at_the_clock(&mut self) {
+        self.left = UNITS_PER_LOOK;
+        self.is_over |= self.clock.now() >= self.until;
+    }
+
+    /// Whether the call should end here and go on in a later one.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
 
 /// Names one connection of one event loop, and no other after it: what a handler remembers to have
 /// that connection woken from another thread. To the loop it is an index and its generation.
@@ -57,6 +125,10 @@ pub enum Next {
     /// Its output to be written: the budget was used up with input left. The loop offers the rest
     /// of the input again, new bytes or not, once the output is written.
     Write,
+    /// Itself: the work was used up, or something long has begun. The loop calls again in a later
+    /// iteration, behind other connections, with what is unconsumed; nothing is read meanwhile. A
+    /// handler begins something long with this, so that all of it is done in slices.
+    Continue,
     /// Another thread, by `deadline`: the handler will answer later. Nothing is read meanwhile, so
     /// that input behind this request waits in the kernel; the loop only notices that the peer
     /// closes its side, which ends the connection. A wake by the connection's [`Token`] has the
@@ -130,10 +202,11 @@ pub trait ConnectionHandler {
     ) -> (Self::Connection, Timestamp);
 
     /// Deals with `input`, appending its replies to `output` and touching none of the bytes that
-    /// stand there already. Stops with [`Next::Write`] once it has appended `budget` bytes or more.
+    /// stand there already. Stops with [`Next::Write`] once it has appended `budget` bytes or more,
+    /// and with [`Next::Continue`] between two commands or slices once `work` is over.
     ///
-    /// The loop may offer what was offered before, or nothing at all: the connection was held and
-    /// is woken; or output that had to wait for the peer is written now, and the deadline, which
+    /// The loop may offer what was offered before, or nothing at all: the connection goes on; it was
+    /// held and is woken; or output that had to wait for the peer is written now, and the deadline, which
     /// did not count meanwhile, is asked again; or a deadline has passed and the loop makes sure.
     fn on_input(
         &mut self,
@@ -142,6 +215,7 @@ pub trait ConnectionHandler {
         now: Timestamp,
         output: &mut Vec<u8>,
         budget: usize,
+        work: &mut Work,
     ) -> Handled;
 
     /// The deadline has passed, or the loop stops while it holds the connection; a last reply may
@@ -152,6 +226,13 @@ pub trait ConnectionHandler {
     /// calls of an iteration and before it writes any of their replies: published before replied.
     fn commit(&mut self);
 
-    /// The connection is gone.
-    fn on_close(&mut self, connection: Self::Connection, reason: CloseReason);
+    /// The connection is over. Returns whether that is dealt with; if not, because `work` was over,
+    /// the loop calls again in a later iteration. The socket is closed after the commit that follows
+    /// the last call.
+    fn on_close(
+        &mut self,
+        connection: &mut Self::Connection,
+        reason: CloseReason,
+        work: &mut Work,
+    ) -> bool;
 }

@@ -33,6 +33,13 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(9);
 /// probes. An nsqd would have sent four PINGs in that time.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long the calls of handlers in one iteration of an event loop may take together. Past it:
+/// what is left is done in the next iteration.
+pub const ITERATION: Duration = Duration::from_millis(5);
+/// How long the slices of long work may take in one iteration, all together, beside that. Past it:
+/// they go on in the next iteration, behind everything that is ready by then.
+pub const SLICES: Duration = Duration::from_millis(1);
+
 /// Output that a peer has not read yet, in bytes. Past it the event loop stops reading from that
 /// connection.
 pub const QUEUED_OUTPUT: usize = 256 * 1024;

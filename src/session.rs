@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token, Work};
 use crate::limits;
 use crate::protocol::decode::{Command, CommandError, ErrorCode, decode};
 use crate::protocol::peer_info::PeerInfo;
@@ -129,6 +129,7 @@ impl<O: Observer> Sessions<O> {
         input: Input<'_>,
         now: Timestamp,
         output: &mut Vec<u8>,
+        work: &mut Work,
     ) -> Step {
         let identified = match session.state {
             State::Magic => return self.magic(session, input.bytes, output),
@@ -138,6 +139,7 @@ impl<O: Observer> Sessions<O> {
         let done = match decode(input.bytes, identified, input.end) {
             Ok(None) => return Step::Incomplete,
             Ok(Some((command, taken))) => {
+                work.spend(units(&command));
                 self.execute(session, command, now, output).map(|()| taken)
             }
             Err(refusal) => Err(refusal),
@@ -238,6 +240,7 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
         now: Timestamp,
         output: &mut Vec<u8>,
         budget: usize,
+        work: &mut Work,
     ) -> Handled {
         let full = output.len() + budget;
         let mut consumed = 0;
@@ -245,8 +248,11 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
             if output.len() >= full {
                 return Handled { consumed, next: Next::Write };
             }
+            if work.is_over() {
+                return Handled { consumed, next: Next::Continue };
+            }
             let rest = Input { bytes: &input.bytes[consumed..], end: input.end };
-            match self.step(session, rest, now, output) {
+            match self.step(session, rest, now, output, work) {
                 Step::Consumed(taken) => {
                     consumed += taken;
                     session.command = Timestamp::NEVER;
@@ -268,17 +274,27 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
         self.registry.commit(&mut self.pending);
     }
 
-    fn on_close(&mut self, session: Session, reason: CloseReason) {
+    fn on_close(&mut self, session: &mut Session, reason: CloseReason, _: &mut Work) -> bool {
         let address = session.address;
         let identified = matches!(session.state, State::Identified(_));
         self.observer.observe(address, SessionEvent::Closed(reason, identified));
-        if let State::Identified(client) = session.state {
+        if let State::Identified(client) = std::mem::replace(&mut session.state, State::Magic) {
             let observer = &mut self.observer;
             self.registry.leave(&mut self.pending, *client, |topic, channel| {
                 let channel = channel.map(|channel| channel.as_str());
                 observer.observe(address, SessionEvent::Left(topic.as_str(), channel));
             });
         }
+        true
+    }
+}
+
+/// The [`Work`] of a command, its part of the commit included.
+fn units(command: &Command<'_>) -> u32 {
+    match command {
+        Command::Ping => 1,
+        Command::Register(..) | Command::Unregister(..) => 20,
+        Command::Identify(_) => 50,
     }
 }
 
@@ -331,8 +347,14 @@ mod tests {
         for (piece, end) in pieces.chain(end.then_some((&[][..], true))) {
             unconsumed.extend_from_slice(piece);
             let input = Input { bytes: &unconsumed, end };
-            let handled =
-                sessions.on_input(&mut session, input, second(1), &mut output, usize::MAX / 2);
+            let handled = sessions.on_input(
+                &mut session,
+                input,
+                second(1),
+                &mut output,
+                usize::MAX / 2,
+                &mut Work::unlimited(),
+            );
             unconsumed.drain(..handled.consumed);
             next = handled.next;
             if next == Next::Close {
@@ -388,7 +410,16 @@ mod tests {
         let mut session = open(&mut sessions);
         let mut next = |bytes: &[u8], at: i64| {
             let input = Input { bytes, end: false };
-            sessions.on_input(&mut session, input, second(at), &mut Vec::new(), 1000).next
+            sessions
+                .on_input(
+                    &mut session,
+                    input,
+                    second(at),
+                    &mut Vec::new(),
+                    1000,
+                    &mut Work::unlimited(),
+                )
+                .next
         };
         let until = |at| Next::Read { deadline: second(at) };
         assert_eq!(next(b"  V1PING\n", 3), until(10));
@@ -407,7 +438,14 @@ mod tests {
         let input = [b"  V1", &b"PING\n".repeat(10)[..]].concat();
         let mut output = b"of others".to_vec();
         let input = Input { bytes: &input, end: false };
-        let handled = sessions.on_input(&mut session, input, second(0), &mut output, 10);
+        let handled = sessions.on_input(
+            &mut session,
+            input,
+            second(0),
+            &mut output,
+            10,
+            &mut Work::unlimited(),
+        );
         assert_eq!((handled.consumed, handled.next, output.len()), (14, Next::Write, 9 + 12));
     }
 
@@ -418,13 +456,20 @@ mod tests {
         let input = [b"  V1", IDENTIFY, b"REGISTER t c\nREGISTER u\nREGISTER v\nPING\n"].concat();
         let mut output = Vec::new();
         let input = Input { bytes: &input, end: false };
-        let handled = sessions.on_input(&mut session, input, second(2), &mut output, 1000);
+        let handled = sessions.on_input(
+            &mut session,
+            input,
+            second(2),
+            &mut output,
+            1000,
+            &mut Work::unlimited(),
+        );
         assert_eq!(handled.next, Next::Close);
         sessions.commit();
         let snapshots = Arc::clone(sessions.registry.snapshots());
         let producers = || snapshots.topic("t", |t| t.map_or(9, |(t, _)| t.producers().len()));
         assert_eq!((producers(), sessions.registry.registrations()), (1, 3));
-        sessions.on_close(session, CloseReason::Finished);
+        sessions.on_close(&mut session, CloseReason::Finished, &mut Work::unlimited());
         sessions.commit();
         assert_eq!((producers(), sessions.registry.registrations()), (0, 0));
         let mut events = sessions.observer.0;

@@ -89,7 +89,8 @@ fn value(text: &str) -> Option<usize> {
             "" | "B" => 1,
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
-            "s" => 1,
+            "s" => 1000,
+            "ms" => 1,
             _ => return None,
         };
         Some(number.replace(',', "").parse::<usize>().ok()? * unit)
@@ -100,7 +101,7 @@ fn value(text: &str) -> Option<usize> {
 #[test]
 fn every_limit_is_what_the_threat_model_says() {
     let all = limits!(
-        COMMAND_LINE IDENTIFY_BODY NAME HANDSHAKE COMMAND SILENCE_TIMEOUTS KEEPALIVE QUEUED_OUTPUT
+        ITERATION SLICES COMMAND_LINE IDENTIFY_BODY NAME HANDSHAKE COMMAND SILENCE_TIMEOUTS KEEPALIVE QUEUED_OUTPUT
         WRITE_STALL KEEPALIVE_INTERVAL TCP_USER_TIMEOUT LINGER READ_BUFFER UNCONSUMED_INPUT REGISTRATIONS_PER_NSQD REGISTRATIONS HTTP_HEAD
         HTTP_HEADERS HTTP_URI HTTP_BODY HTTP_TOKEN HTTP_AUTHORIZATION HTTP_REQUEST HTTP_IDLE
         RESPONSE_CACHE HTTP_QUEUED_OUTPUT SHUTDOWN DRAIN LOG_LINES LOG_LINE
@@ -117,7 +118,7 @@ fn every_limit_is_what_the_threat_model_says() {
         let cell = row.and_then(|row| row.split(" | ").next());
         let (want, unit) = match limit {
             Limit::Count(count) => (count, ""),
-            Limit::Span(span) => (usize::try_from(span.as_secs()).expect("it fits"), " s"),
+            Limit::Span(span) => (usize::try_from(span.as_millis()).expect("it fits"), "s"),
         };
         let cell = cell.unwrap_or_else(|| panic!("SECURITY.md lacks {name}"));
         assert!(value(cell) == Some(want) && cell.ends_with(unit), "{name} {want}{unit}: {cell}");

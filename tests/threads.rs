@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
-use musterd::handler::Input;
+use musterd::handler::{Input, Work};
 use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Capacity, Client, PendingChanges, Registry};
@@ -62,7 +62,14 @@ fn respond(api: &Api, method: &str, target: &str) -> (u16, Vec<u8>) {
     let input = Input { bytes: request.as_bytes(), end: false };
     let (mut reader, mut output) = (Reader { api, status: 0 }, Vec::new());
     let mut connection = Connection::new(([127, 0, 0, 1], 1).into(), NOW);
-    connection.on_input(input, NOW, &mut output, usize::MAX / 2, &mut reader);
+    connection.on_input(
+        input,
+        NOW,
+        &mut output,
+        usize::MAX / 2,
+        &mut Work::unlimited(),
+        &mut reader,
+    );
     let head = output.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
     (reader.status, output.split_off(head))
 }

@@ -14,7 +14,7 @@ use super::response::{self, ApiError};
 use super::routes::Routed;
 use crate::access::WritePolicy;
 use crate::clock::{Clock, Timestamp};
-use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token, Work};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service};
 use crate::limits;
 use crate::logging::Escaped;
@@ -134,8 +134,9 @@ impl ConnectionHandler for ApiService {
         now: Timestamp,
         output: &mut Vec<u8>,
         budget: usize,
+        work: &mut Work,
     ) -> Handled {
-        connection.on_input(input, now, output, budget, self)
+        connection.on_input(input, now, output, budget, work, self)
     }
 
     fn on_timeout(&mut self, connection: &mut Self::Connection, output: &mut Vec<u8>) {
@@ -145,8 +146,14 @@ impl ConnectionHandler for ApiService {
     /// The handlers publish what they change before they return.
     fn commit(&mut self) {}
 
-    fn on_close(&mut self, connection: Self::Connection, reason: CloseReason) {
+    fn on_close(
+        &mut self,
+        connection: &mut Self::Connection,
+        reason: CloseReason,
+        _: &mut Work,
+    ) -> bool {
         tracing::debug!("HTTP: client({}) closed: {reason:?}", connection.peer());
+        true
     }
 }
 
@@ -180,8 +187,14 @@ mod tests {
             for byte in request.bytes().chain(*b"abc") {
                 pending.push(byte);
                 let input = Input { bytes: &pending, end: false };
-                let handled =
-                    service.on_input(&mut connection, input, clock.now(), &mut output, 1000);
+                let handled = service.on_input(
+                    &mut connection,
+                    input,
+                    clock.now(),
+                    &mut output,
+                    1000,
+                    &mut Work::unlimited(),
+                );
                 pending.drain(..handled.consumed);
             }
             let answer = String::from_utf8(output).expect("text");
@@ -232,7 +245,14 @@ mod tests {
                 service.on_open(([127, 0, 0, 1], 1).into(), Token::default(), clock.now());
             let input = Input { bytes: b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", end: false };
             let mut output = Vec::new();
-            let handled = service.on_input(&mut connection, input, clock.now(), &mut output, 1000);
+            let handled = service.on_input(
+                &mut connection,
+                input,
+                clock.now(),
+                &mut output,
+                1000,
+                &mut Work::unlimited(),
+            );
             assert_eq!(handled.consumed, input.bytes.len(), "the connection goes on");
             String::from_utf8(output).expect("text")
         };

@@ -1,12 +1,14 @@
 //! The event loop: [`EventLoop::poll_once`] is one iteration, and this file is in its order: wait,
-//! messages, accept, read and handle, timeouts, commit, write, close.
+//! messages, accept, read and handle, go on with what takes long, timeouts, commit, write, close.
+//! Each step that peers can make long ends when the iteration's work is over, and goes on in the
+//! next iteration.
 //!
 //! Must not: know a runtime, or let a byte of a reply reach a peer before the effects of the calls
 //! it acknowledges are committed. Runs on the thread of its host.
 
 mod lifecycle;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -23,10 +25,10 @@ use super::epoll::{Epoll, Event, LISTENER, LoopFds, MESSAGES, TIMER};
 use super::messages::{LoopHandle, LoopMessage};
 use super::output::{Output, Reply};
 use super::slab::Slab;
-use super::slot::{Action, Pending, Phase, Slot, State, check};
+use super::slot::{Action, Leaving, Pending, Phase, Slot, State, check};
 use crate::access::PerIpPermit;
 use crate::clock::{Clock, Timestamp};
-use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
+use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token, Work};
 use crate::limits;
 
 /// What an operator or a handler chooses for all event loops of one listener.
@@ -51,6 +53,17 @@ pub(crate) enum Progress {
     Drained,
 }
 
+/// Units of [`Work`] of the loop's own system calls for one connection.
+const SERVE: u32 = 20;
+/// Messages taken in one iteration, so that connections that come do not delay those that are here.
+const MESSAGES_AT_ONCE: usize = 64;
+
+/// A sweep of the deadlines that is under way.
+struct Sweep {
+    index: usize,
+    earliest: CoarseTime,
+}
+
 /// Many connections of one handler, on one thread at a time.
 pub(crate) struct EventLoop<H: ConnectionHandler> {
     handler: H,
@@ -68,14 +81,24 @@ pub(crate) struct EventLoop<H: ConnectionHandler> {
     /// The permits that connections hold; beside the slots, so that they cost nothing where none
     /// are counted.
     pub(super) permits: HashMap<Token, PerIpPermit, RandomState>,
+    /// The connections whose handler has more to do about their end.
+    pub(super) leaving: HashMap<Token, Leaving<H::Connection>, RandomState>,
     /// The slots to be served in the next iteration, whether or not an event comes.
     ready: Vec<Token>,
+    /// The slots that go on, behind all others, in slices.
+    continuing: VecDeque<Token>,
     /// The slots that wait for the commit to close.
     closing: Vec<Token>,
     scratch: Box<[u8]>,
     pub(super) output: Output,
     /// The handler was called since the last commit.
     uncommitted: bool,
+    /// What this iteration may still do.
+    work: Work,
+    /// Where the sweep of the deadlines goes on, and the earliest deadline that it has seen.
+    sweep: Option<Sweep>,
+    /// Messages were left in the queue, which does not wake the loop for them again.
+    has_messages: bool,
     /// The moment the loop ends what is left; set once it was told to stop.
     stopping: Option<CoarseTime>,
 }
@@ -91,6 +114,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         clock: Clock,
     ) -> Self {
         let LoopFds { epoll, deadlines, handle } = fds;
+        let work = Work::new(clock.clone(), Timestamp::NEVER);
         Self {
             handler,
             options,
@@ -104,11 +128,16 @@ impl<H: ConnectionHandler> EventLoop<H> {
             acceptor: None,
             slots: Slab::new(),
             permits: HashMap::default(),
+            leaving: HashMap::default(),
             ready: Vec::new(),
+            continuing: VecDeque::new(),
             closing: Vec::new(),
             scratch: vec![0; limits::READ_BUFFER].into_boxed_slice(),
             output: Output::default(),
             uncommitted: false,
+            work,
+            sweep: None,
+            has_messages: false,
             stopping: None,
         }
     }
@@ -135,13 +164,17 @@ impl<H: ConnectionHandler> EventLoop<H> {
     /// # Errors
     /// When epoll or the timer fails, which ends the loop.
     pub(crate) fn poll_once(&mut self, wait: Duration) -> io::Result<Progress> {
-        let wait = if self.ready.is_empty() { wait } else { Duration::ZERO };
+        let wait = if self.has_more() { Duration::ZERO } else { wait };
         let events = self.epoll.wait(wait)?;
         self.now = self.clock.now();
+        self.work.restart(self.now + limits::ITERATION);
+        if self.has_messages {
+            self.take_messages();
+        }
         for index in 0..events {
             self.note_event(self.epoll.event(index))?;
         }
-        let served = self.serve_ready();
+        let served = self.serve_ready() + self.serve_continuing();
         self.check_deadlines();
         self.commit_and_write();
         self.deadlines.arm(self.now)?;
@@ -153,7 +186,10 @@ impl<H: ConnectionHandler> EventLoop<H> {
 
     fn note_event(&mut self, event: Event) -> io::Result<()> {
         match event.token {
-            MESSAGES => self.read_messages(),
+            MESSAGES => {
+                self.messages.acknowledge();
+                self.take_messages();
+            }
             TIMER => self.deadlines.fired(),
             LISTENER => self.accept()?,
             token => self.note_socket(token, event),
@@ -161,13 +197,15 @@ impl<H: ConnectionHandler> EventLoop<H> {
         Ok(())
     }
 
-    fn read_messages(&mut self) {
-        self.messages.acknowledge();
-        while let Some(message) = self.messages.next() {
+    fn take_messages(&mut self) {
+        for _ in 0..MESSAGES_AT_ONCE {
+            let message = self.messages.next();
+            self.has_messages = message.is_some();
             match message {
-                LoopMessage::Open(incoming) => self.open(incoming),
-                LoopMessage::Wake(token) => self.act(token, Slot::wake),
-                LoopMessage::Stop { deadline } => self.stop(deadline),
+                Some(LoopMessage::Open(incoming)) => self.open(incoming),
+                Some(LoopMessage::Wake(token)) => self.act(token, Slot::wake),
+                Some(LoopMessage::Stop { deadline }) => self.stop(deadline),
+                None => break,
             }
         }
     }
@@ -206,6 +244,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         match transition(slot) {
             Action::Nothing => {}
             Action::List => self.ready.push(token),
+            Action::Continue => self.continuing.push_back(token),
             Action::HalfClose(reason) => self.half_close(token, reason),
             Action::EndIfStopping if self.stopping.is_some() && slot.is_at_rest() => {
                 self.end(token, CloseReason::Shutdown);
@@ -216,17 +255,21 @@ impl<H: ConnectionHandler> EventLoop<H> {
 
     // Read and handle.
 
-    /// Serves what was ready when the iteration began; what becomes ready meanwhile waits for the
-    /// next.
+    /// Serves what was ready when the iteration began, until the work is over; the rest comes first
+    /// in the next iteration, and behind it what becomes ready meanwhile.
     fn serve_ready(&mut self) -> usize {
         let mut ready = mem::take(&mut self.ready);
-        let served = ready.len();
-        for token in ready.drain(..) {
-            self.serve(token);
-            if self.output.is_full() {
-                self.commit_and_write();
+        let mut served = 0;
+        for &token in &ready {
+            if self.work.is_over() {
+                break;
             }
+            served += 1;
+            self.work.spend(SERVE);
+            self.serve(token);
+            self.write_if_full();
         }
+        ready.drain(..served);
         ready.append(&mut self.ready);
         self.ready = ready;
         served
@@ -235,6 +278,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
     /// Does what a slot on the ready list waits for.
     fn serve(&mut self, token: Token) {
         let Some(slot) = self.slots.get_mut(token) else { return };
+        if slot.pending == Pending::Continue {
+            return;
+        }
         match (&slot.state, slot.phase, mem::take(&mut slot.pending)) {
             (State::Open(_), Phase::Held, _) if slot.hangup => self.end_held(token),
             (State::Open(_), Phase::Reading | Phase::Held, Pending::Call) => {
@@ -244,6 +290,47 @@ impl<H: ConnectionHandler> EventLoop<H> {
             (State::Open(_), Phase::Reading, _) if !slot.is_paused() => self.read(token),
             (State::HalfClosed | State::Rejected, ..) => self.discard(token),
             _ => {}
+        }
+    }
+
+    /// Goes on with what takes long: a slice at least, and as many as fit, in order. Each goes to
+    /// the end of the queue if it is not done.
+    fn serve_continuing(&mut self) -> usize {
+        let count = self.continuing.len();
+        if count == 0 {
+            return 0;
+        }
+        self.work.restart(self.clock.now() + limits::SLICES);
+        for served in 0..count {
+            if self.work.is_over() {
+                return served;
+            }
+            let Some(token) = self.continuing.pop_front() else { return served };
+            self.work.spend(SERVE);
+            self.go_on(token);
+            self.write_if_full();
+        }
+        count
+    }
+
+    /// Does the next slice of a connection.
+    fn go_on(&mut self, token: Token) {
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        slot.pending = Pending::Nothing;
+        match slot.state {
+            State::Open(_) => self.call_handler(token, 0),
+            State::HalfClosed => self.discard(token),
+            _ => {
+                if let Some(leaving) = self.leaving.remove(&token) {
+                    self.leave(token, leaving);
+                }
+            }
+        }
+    }
+
+    fn write_if_full(&mut self) {
+        if self.output.is_full() {
+            self.commit_and_write();
         }
     }
 
@@ -269,8 +356,10 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let Some((connection, bytes)) = slot.input(fresh) else { return };
         let start = self.output.bytes.len();
         let (handler, output, now) = (&mut self.handler, &mut self.output.bytes, self.now);
+        let work = &mut self.work;
         let handled = catch_panic(|| {
-            let handled = handler.on_input(connection, Input { bytes, end }, now, output, budget);
+            let input = Input { bytes, end };
+            let handled = handler.on_input(connection, input, now, output, budget, work);
             check(handled, bytes.len(), queued + output.len() > start);
             handled
         });
@@ -284,7 +373,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let deadline = match handled.next {
             Next::Hold { .. } if self.stopping.is_some() => self.deadlines.note_passed(now),
             Next::Read { deadline } | Next::Hold { deadline } => self.deadlines.note(deadline),
-            Next::Write | Next::Close => CoarseTime::NEVER,
+            Next::Write | Next::Continue | Next::Close => CoarseTime::NEVER,
         };
         self.act(token, |slot| slot.follow(handled.next, deadline, replied));
     }
@@ -315,22 +404,43 @@ impl<H: ConnectionHandler> EventLoop<H> {
     /// a last reply is the only one its slot has in the output.
     fn check_deadlines(&mut self) {
         let now = self.deadlines.coarse(self.now);
-        if !self.deadlines.due(now) {
+        if self.sweep.is_none() && !self.deadlines.due(now) {
             return;
         }
         self.commit_and_write();
-        self.deadlines.begin_sweep();
         let is_over = self.stopping.is_some_and(|stop| stop <= now);
-        let mut earliest = self.stopping.unwrap_or(CoarseTime::NEVER).min(self.resume_listening());
-        for index in 0..self.slots.capacity() {
-            let Some(token) = self.slots.token_at(index) else { continue };
+        if is_over {
+            self.work.restart(Timestamp::NEVER);
+        }
+        let mut sweep = self.sweep.take().unwrap_or_else(|| {
+            self.deadlines.begin_sweep();
+            let earliest = self.stopping.unwrap_or(CoarseTime::NEVER).min(self.resume_listening());
+            Sweep { index: 0, earliest }
+        });
+        while sweep.index < self.slots.capacity() {
+            if self.work.is_over() {
+                self.sweep = Some(sweep);
+                return;
+            }
+            self.work.spend(1);
+            let token = self.slots.token_at(sweep.index);
+            sweep.index += 1;
+            let Some(token) = token else { continue };
             if is_over {
                 self.end(token, CloseReason::Shutdown);
+                self.finish_leaving(token);
             } else if let Some(deadline) = self.check_deadline(token, now) {
-                earliest = earliest.min(deadline);
+                sweep.earliest = sweep.earliest.min(deadline);
             }
         }
-        self.deadlines.end_sweep(if is_over { CoarseTime::NEVER } else { earliest });
+        self.deadlines.end_sweep(if is_over { CoarseTime::NEVER } else { sweep.earliest });
+    }
+
+    /// Tells the handler the rest, now that nothing may be left for later.
+    fn finish_leaving(&mut self, token: Token) {
+        while let Some(leaving) = self.leaving.remove(&token) {
+            self.leave(token, leaving);
+        }
     }
 
     /// Ends a slot whose deadline has passed; returns when that of one that stays does.
@@ -344,13 +454,13 @@ impl<H: ConnectionHandler> EventLoop<H> {
             State::Closed => return Some(now.next()),
             // Even if it has more to discard: who never stops sending would never go.
             State::HalfClosed | State::Rejected => self.remove(token),
-            State::Open(_) if slot.is_ready() => return Some(now.next()),
+            State::Open(_) | State::Leaving if slot.is_ready() => return Some(now.next()),
+            State::Leaving => {}
             State::Open(_) if slot.queued() > 0 => self.end(token, CloseReason::Stalled),
             State::Open(_) => self.expire(token, now),
         }
-        if self.output.is_full() {
-            self.commit_and_write();
-        }
+        self.work.spend(SERVE);
+        self.write_if_full();
         self.slots.get_mut(token).map(|slot| slot.deadline.max(now.next()))
     }
 
@@ -446,11 +556,19 @@ impl<H: ConnectionHandler> EventLoop<H> {
     fn progress(&self, done: usize) -> Progress {
         if self.stopping.is_some() && self.slots.len() == 0 {
             Progress::Drained
-        } else if done > 0 || !self.ready.is_empty() {
+        } else if done > 0 || self.has_more() {
             Progress::Busy
         } else {
             Progress::Quiet
         }
+    }
+
+    /// Whether there is something to do whether or not an event comes.
+    fn has_more(&self) -> bool {
+        self.has_messages
+            || !self.ready.is_empty()
+            || !self.continuing.is_empty()
+            || self.sweep.is_some()
     }
 
     /// Adds to the shared counters, in each iteration: the next one may wait for an hour.

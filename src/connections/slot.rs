@@ -19,6 +19,8 @@ use crate::limits;
 pub(super) enum State<C> {
     /// The handler's, which remembers this of it.
     Open(C),
+    /// The handler is being told that it is over, in slices: see [`Leaving`].
+    Leaving,
     /// The handler was told that it is over. Our side closes after the next commit; then input is
     /// discarded until the peer closes: a close with unread input would reset what the peer has
     /// not read yet.
@@ -28,6 +30,32 @@ pub(super) enum State<C> {
     Rejected,
     /// The handler was told, and the socket closes after the next commit.
     Closed,
+}
+
+/// A connection whose handler has more to do about its end. It stands beside the slot, where it
+/// costs nothing to those at rest.
+pub(super) struct Leaving<C> {
+    pub(super) connection: C,
+    pub(super) reason: CloseReason,
+    pub(super) after: After,
+}
+
+/// What follows once the handler was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// Our side closes, and input is discarded until the peer closes.
+    HalfClose,
+    /// The socket closes.
+    Close,
+}
+
+impl After {
+    pub(super) fn state<C>(self) -> State<C> {
+        match self {
+            Self::HalfClose => State::HalfClosed,
+            Self::Close => State::Closed,
+        }
+    }
 }
 
 /// What an open connection is for.
@@ -52,6 +80,8 @@ pub(super) enum Pending {
     Read,
     /// On the ready list: the handler is called with what is here; nothing is read.
     Call,
+    /// In the queue of those that go on: the same, behind everything that is ready.
+    Continue,
 }
 
 /// What the loop does about a slot after a transition.
@@ -59,6 +89,8 @@ pub(super) enum Action {
     Nothing,
     /// Puts it on the ready list.
     List,
+    /// Puts it into the queue of those that go on.
+    Continue,
     /// Ends it if the loop is stopping and nothing is in flight.
     EndIfStopping,
     /// The handler is done, and all it said is with the kernel.
@@ -115,7 +147,7 @@ impl<C> Slot<C> {
 
     /// Whether the loop has promised to look at it in the next iteration.
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self.pending, Pending::Read | Pending::Call)
+        matches!(self.pending, Pending::Read | Pending::Call | Pending::Continue)
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -146,6 +178,14 @@ impl<C> Slot<C> {
         let is_listed = self.is_ready();
         self.pending = Pending::Call;
         if is_listed { Action::Nothing } else { Action::List }
+    }
+
+    /// Asks to go on in a later iteration.
+    pub(super) fn go_on(&mut self) -> Action {
+        match mem::replace(&mut self.pending, Pending::Continue) {
+            Pending::Continue => Action::Nothing,
+            _ => Action::Continue,
+        }
     }
 
     /// Another thread wakes it: a held one asks for a call. Behind queued output that comes anyway.
@@ -180,6 +220,11 @@ impl<C> Slot<C> {
                 self.pending = Pending::CallAfterOutput;
                 Action::Nothing
             }
+            Next::Continue => {
+                self.phase = Phase::Reading;
+                self.wait_until(CoarseTime::NEVER);
+                self.go_on()
+            }
             // After the end of the input nothing can follow: all was answered.
             Next::Read { .. } | Next::Hold { .. } | Next::Close => {
                 self.drain(CloseReason::Finished, replied)
@@ -210,12 +255,16 @@ impl<C> Slot<C> {
         }
     }
 
-    /// Leaves the handler's hands, which gets back what it remembers; none if it was not there.
-    pub(super) fn leave(&mut self, state: State<C>) -> Option<C> {
+    /// Takes the connection that the handler is to be told the end of; none if it was told, or is
+    /// being told.
+    pub(super) fn leave(&mut self, after: After) -> Option<C> {
         if !self.is_ready() {
             self.pending = Pending::Nothing;
         }
-        match mem::replace(&mut self.state, state) {
+        if let State::Leaving = self.state {
+            return None;
+        }
+        match mem::replace(&mut self.state, after.state()) {
             State::Open(connection) => Some(connection),
             _ => None,
         }

@@ -13,7 +13,7 @@ use super::request::{self, Expect, Progress, Request, RequestHead};
 use super::response::{CLOSE, Date, Response};
 use super::target::Target;
 use crate::clock::Timestamp;
-use crate::handler::{Handled, Input, Next};
+use crate::handler::{Handled, Input, Next, Work};
 use crate::limits;
 
 /// The application that answers the requests of a connection.
@@ -87,6 +87,11 @@ pub(crate) struct PendingRequest<R> {
 /// Line ends that may follow the body of a POST: old browsers sent them. Go tolerates as many.
 const EXTRA_NEWLINES: u8 = 4;
 
+/// Units of [`Work`] of a step: a request, or a piece of one.
+const STEP: u32 = 10;
+/// Bytes of a response that cost one unit more.
+const BYTES_PER_UNIT: usize = 2048;
+
 /// What came of the next piece of the input.
 enum Status {
     /// This many bytes are dealt with; on with the rest.
@@ -125,12 +130,14 @@ impl<R: Route> Connection<R> {
         now: Timestamp,
         output: &mut Vec<u8>,
         budget: usize,
+        work: &mut Work,
         service: &mut impl Service<Route = R>,
     ) -> Handled {
         let full = output.len().saturating_add(budget);
         let mut consumed = 0;
         loop {
             let rest = &input.bytes[consumed..];
+            let before = output.len();
             let mut context = Context { connection: &mut *self, now, output, service };
             match context.step(rest, input.end) {
                 Status::Complete(used) => consumed += used,
@@ -142,8 +149,17 @@ impl<R: Route> Connection<R> {
                 }
                 Status::Close => return Handled { consumed: input.bytes.len(), next: Next::Close },
             }
-            if output.len() >= full && consumed < input.bytes.len() {
-                return Handled { consumed, next: Next::Write };
+            work.spend(
+                STEP + u32::try_from(output.len().saturating_sub(before) / BYTES_PER_UNIT)
+                    .unwrap_or(u32::MAX),
+            );
+            if consumed < input.bytes.len() {
+                if output.len() >= full {
+                    return Handled { consumed, next: Next::Write };
+                }
+                if work.is_over() {
+                    return Handled { consumed, next: Next::Continue };
+                }
             }
         }
     }
@@ -382,12 +398,13 @@ mod tests {
             ROUTED.set(0);
             let (mut service, mut output) = (Statuses::default(), Vec::new());
             let mut connection = Connection::new(([127, 0, 0, 1], 1).into(), Timestamp::default());
-            let mut pending = Vec::new();
+            let (mut pending, mut work) = (Vec::new(), Work::unlimited());
             for bytes in request.as_bytes().chunks(piece) {
                 pending.extend_from_slice(bytes);
                 let input = Input { bytes: &pending, end: false };
                 let now = Timestamp::default();
-                let handled = connection.on_input(input, now, &mut output, 1, &mut service);
+                let handled =
+                    connection.on_input(input, now, &mut output, 1, &mut work, &mut service);
                 pending.drain(..handled.consumed);
                 if handled.next == Next::Close {
                     break;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use musterd::api::Api;
 use musterd::clock::Timestamp;
-use musterd::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
+use musterd::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token, Work};
 use musterd::registry::{LimitReached, Registry};
 use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
 use musterd::snapshots::{Producer, Snapshots, Visibility};
@@ -191,6 +191,7 @@ impl Daemon {
             self.now,
             &mut output,
             budget,
+            &mut Work::units(u32::try_from(budget).unwrap_or(u32::MAX)),
         );
         ensure(handled.consumed <= bytes.len(), || {
             format!("{handled:?} of {} bytes", bytes.len())
@@ -287,6 +288,7 @@ impl Daemon {
         let more = if is_rejected { None } else { connection.next_outcome() };
         match handled.next {
             Next::Write => return ensure(written >= budget, || format!("{handled:?} too early")),
+            Next::Continue => return ensure(budget < 100, || format!("{handled:?} too early")),
             Next::Hold { .. } => return Err("a session holds nothing".to_owned()),
             Next::Close => connection.closing = true,
             Next::Read { deadline } => {
@@ -316,10 +318,11 @@ impl Daemon {
     }
 
     fn close(&mut self, at: usize, why: CloseReason) {
-        let connection = self.open.remove(at);
+        let mut connection = self.open.remove(at);
         let is_known = self.nsqds.contains_key(&connection.id);
         if self.mutation != Mutation::ForgetsBrokenConnections || why != CloseReason::Broken {
-            self.shards[connection.shard].on_close(connection.session, why);
+            let work = &mut Work::unlimited();
+            self.shards[connection.shard].on_close(&mut connection.session, why, work);
         }
         if is_known {
             self.oracle.leave(connection.shard, connection.id);

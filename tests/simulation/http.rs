@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
-use musterd::handler::{Input, Next};
+use musterd::handler::{Input, Next, Work};
 use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
 use serde_json::{Value, json};
 use testkit::wire::{HTTP_PORT, TCP_PORT, VERSION};
@@ -81,7 +81,8 @@ impl Http {
         let input = Input { bytes: requests.as_bytes(), end: false };
         let mut output = Vec::new();
         let budget = usize::MAX / 2;
-        let turn = self.connection.on_input(input, now, &mut output, budget, &mut self.server);
+        let (work, server) = (&mut Work::unlimited(), &mut self.server);
+        let turn = self.connection.on_input(input, now, &mut output, budget, work, server);
         if turn.consumed != requests.len() || !matches!(turn.next, Next::Read { .. }) {
             return Err(format!("{turn:?} of {} bytes", requests.len()));
         }

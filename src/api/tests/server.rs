@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::api::{Api, OutputBudget, Routed};
 use crate::clock::Timestamp;
-use crate::handler::{Input, Next};
+use crate::handler::{Input, Next, Work};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service};
 use crate::protocol::peer_info::PeerInfo;
 use crate::registry::{Capacity, Client, PendingChanges, Registry};
@@ -139,8 +139,9 @@ impl HttpClient {
         while !self.closed {
             let input = Input { bytes: &self.pending, end };
             let (before, now) = (self.output.len(), server.now);
+            let work = &mut Work::units(15);
             let handled =
-                self.connection.on_input(input, now, &mut self.output, self.budget, server);
+                self.connection.on_input(input, now, &mut self.output, self.budget, work, server);
             self.pending.drain(..handled.consumed);
             match handled.next {
                 Next::Write => {
@@ -152,6 +153,7 @@ impl HttpClient {
                     assert!(deadline > now, "a wait that is over before it begins");
                     return;
                 }
+                Next::Continue => {}
                 Next::Hold { .. } => unreachable!(),
                 Next::Close => self.closed = true,
             }

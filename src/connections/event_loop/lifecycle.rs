@@ -13,7 +13,7 @@ use rustix::net::{Shutdown, shutdown};
 use super::EventLoop;
 use crate::connections::deadlines::CoarseTime;
 use crate::connections::messages::{LoopHandle, LoopMessage};
-use crate::connections::slot::{Slot, State};
+use crate::connections::slot::{After, Leaving, Slot, State};
 use crate::handler::{CloseReason, ConnectionHandler, Token};
 use crate::limits;
 use crate::listener::{self, Accepted, Incoming, Listener};
@@ -130,34 +130,53 @@ impl<H: ConnectionHandler> EventLoop<H> {
 
     /// The handler is done and all it said is with the kernel: our side closes after the commit.
     pub(super) fn half_close(&mut self, token: Token, reason: CloseReason) {
-        self.close(token, reason, State::HalfClosed);
-        let Some(slot) = self.slots.get_mut(token) else { return };
-        slot.deadline = self.deadlines.note(self.now + limits::LINGER);
-        if slot.readable {
-            self.act(token, Slot::ask_read);
-        }
+        self.close(token, reason, After::HalfClose);
     }
 
     /// Ends a connection, whatever it has not read; its socket closes after the commit.
     pub(super) fn end(&mut self, token: Token, reason: CloseReason) {
-        self.close(token, reason, State::Closed);
+        self.close(token, reason, After::Close);
     }
 
-    fn close(&mut self, token: Token, reason: CloseReason, state: State<H::Connection>) {
+    fn close(&mut self, token: Token, reason: CloseReason, after: After) {
         let Some(slot) = self.slots.get_mut(token) else { return };
         if let State::Rejected = slot.state {
             return self.remove(token);
         }
-        self.closing.push(token);
-        let Some(connection) = slot.leave(state) else { return };
-        let handler = &mut self.handler;
-        if catch_panic(|| handler.on_close(connection, reason)).is_none()
-            && reason != CloseReason::Panicked
-        {
+        if let Some(connection) = slot.leave(after) {
+            return self.leave(token, Leaving { connection, reason, after });
+        }
+        match self.leaving.get_mut(&token) {
+            Some(leaving) if after == After::Close => leaving.after = after,
+            Some(_) => {}
+            None => self.closing.push(token),
+        }
+    }
+
+    /// Tells the handler that a connection is over, or goes on telling it.
+    pub(super) fn leave(&mut self, token: Token, mut leaving: Leaving<H::Connection>) {
+        let (handler, work) = (&mut self.handler, &mut self.work);
+        let connection = &mut leaving.connection;
+        let done = catch_panic(|| handler.on_close(connection, leaving.reason, work));
+        self.uncommitted = true;
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        if done == Some(false) {
+            (slot.state, slot.deadline) = (State::Leaving, CoarseTime::NEVER);
+            self.leaving.insert(token, leaving);
+            return self.act(token, Slot::go_on);
+        }
+        if done.is_none() && leaving.reason != CloseReason::Panicked {
             self.counters.ended(CloseReason::Panicked);
         }
-        self.uncommitted = true;
-        self.counters.ended(reason);
+        self.counters.ended(leaving.reason);
+        self.closing.push(token);
+        slot.state = leaving.after.state();
+        if leaving.after == After::HalfClose {
+            slot.deadline = self.deadlines.note(self.now + limits::LINGER);
+            if slot.readable {
+                self.act(token, Slot::ask_read);
+            }
+        }
     }
 
     /// Closes our side of the connections that are over, or all of it where nothing is to be waited

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
-use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
+use crate::clock::{Clock, Timestamp};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token, Work};
 
 /// From accept to the first line, and from a line's first byte to its last.
 pub(crate) const LINE: Duration = Duration::from_secs(10);
@@ -36,6 +36,12 @@ pub(crate) struct Log {
     pub(crate) held: Mutex<Vec<Token>>,
     /// What those are answered once they are called again.
     pub(crate) answer: Mutex<Option<&'static str>>,
+    /// The clock, and by how much each line and each slice moves it.
+    pub(crate) takes: Mutex<Option<(Clock, Duration)>>,
+    /// Slices done, of which line or connection, in order.
+    pub(crate) slices: Mutex<Vec<String>>,
+    /// Slices of a connection's end still to be done, for those that asked for it.
+    pub(crate) to_leave: AtomicUsize,
     /// Calls that had no answer for a held connection.
     pub(crate) held_calls: AtomicUsize,
 }
@@ -56,6 +62,14 @@ impl Log {
         }
     }
 
+    /// Some work is done, which takes as long as the test wants.
+    fn work(&self, work: &mut Work) {
+        if let Some((clock, span)) = &*self.takes.lock().unwrap() {
+            clock.set(clock.now() + *span);
+        }
+        work.spend(u32::MAX);
+    }
+
     pub(crate) fn endings(&self) -> Vec<CloseReason> {
         self.endings.lock().unwrap().clone()
     }
@@ -71,6 +85,10 @@ pub(crate) struct Connection {
     waiting_since: Timestamp,
     limit: Duration,
     held_until: Option<Timestamp>,
+    /// The word to be answered after so many more slices.
+    long: Option<(String, u32)>,
+    /// Its end takes slices.
+    leaves_slowly: bool,
 }
 
 impl Lines {
@@ -90,6 +108,26 @@ impl Lines {
         None
     }
 
+    /// Does a slice of a long line, if there is one; what comes next, unless it is done.
+    fn slice(
+        &self,
+        connection: &mut Connection,
+        output: &mut Vec<u8>,
+        work: &mut Work,
+    ) -> Option<Next> {
+        let (word, left) = connection.long.as_mut()?;
+        self.log.slices.lock().unwrap().push(word.clone());
+        assert_ne!(word, "panic", "as the test asked");
+        self.log.work(work);
+        *left -= 1;
+        if *left > 0 {
+            return Some(Next::Continue);
+        }
+        output.extend_from_slice(format!("{word}\n").as_bytes());
+        connection.long = None;
+        None
+    }
+
     /// Answers one line; whether the connection goes on.
     fn answer(&mut self, line: &[u8], output: &mut Vec<u8>) -> bool {
         self.applied += 1;
@@ -99,7 +137,7 @@ impl Lines {
             "echo" => output.extend_from_slice(format!("{rest}\n").as_bytes()),
             "big" => output.extend_from_slice(&vec![b'x'; rest.parse().unwrap()]),
             "applied" => output.extend_from_slice(format!("{}\n", self.applied).as_bytes()),
-            "quiet" | "nap" | "hold" => {}
+            "quiet" | "nap" | "hold" | "long" | "slow" => {}
             "half" => {
                 output.extend_from_slice(b"half a rep");
                 panic!("as the test asked");
@@ -115,7 +153,17 @@ impl ConnectionHandler for Lines {
     type Connection = Connection;
 
     fn on_open(&mut self, _: SocketAddr, token: Token, now: Timestamp) -> (Connection, Timestamp) {
-        (Connection { token, waiting_since: now, limit: LINE, held_until: None }, now + LINE)
+        (
+            Connection {
+                token,
+                waiting_since: now,
+                limit: LINE,
+                held_until: None,
+                long: None,
+                leaves_slowly: false,
+            },
+            now + LINE,
+        )
     }
 
     fn on_input(
@@ -125,23 +173,38 @@ impl ConnectionHandler for Lines {
         now: Timestamp,
         output: &mut Vec<u8>,
         budget: usize,
+        work: &mut Work,
     ) -> Handled {
         let (start, mut consumed) = (output.len(), 0);
         self.log.most_waiting.fetch_max(start, Ordering::SeqCst);
         if let Some(next) = self.answer_held(connection, output) {
             return Handled { consumed, next };
         }
+        if let Some(next) = self.slice(connection, output, work) {
+            return Handled { consumed, next };
+        }
         while let Some(length) = input.bytes[consumed..].iter().position(|&byte| byte == b'\n') {
             if output.len() - start >= budget {
                 return Handled { consumed, next: Next::Write };
+            }
+            if work.is_over() {
+                return Handled { consumed, next: Next::Continue };
             }
             let line = &input.bytes[consumed..consumed + length];
             consumed += length + 1;
             let limit = if line == b"nap" { NAP } else { SILENCE };
             (connection.waiting_since, connection.limit) = (now, limit);
+            self.log.work(work);
             if !self.answer(line, output) {
                 return Handled { consumed, next: Next::Close };
             }
+            if let Some(rest) = line.strip_prefix(b"long ") {
+                let text = std::str::from_utf8(rest).unwrap();
+                let (word, slices) = text.split_once(' ').unwrap();
+                connection.long = Some((word.to_owned(), slices.parse().unwrap()));
+                return Handled { consumed, next: Next::Continue };
+            }
+            connection.leaves_slowly |= line == b"slow";
             if line == b"hold" {
                 self.log.held.lock().unwrap().push(connection.token);
                 connection.held_until = Some(now + HOLD);
@@ -167,7 +230,14 @@ impl ConnectionHandler for Lines {
         self.log.commits.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn on_close(&mut self, _: Connection, reason: CloseReason) {
+    fn on_close(&mut self, connection: &mut Connection, reason: CloseReason, _: &mut Work) -> bool {
+        let left = &self.log.to_leave;
+        if connection.leaves_slowly && left.load(Ordering::SeqCst) > 0 {
+            left.fetch_sub(1, Ordering::SeqCst);
+            self.log.slices.lock().unwrap().push("leave".to_owned());
+            return false;
+        }
         self.log.endings.lock().unwrap().push(reason);
+        true
     }
 }

@@ -3,6 +3,7 @@
 
 mod accept_policy;
 mod closing;
+mod continuing;
 mod hold;
 mod input_output;
 mod limits;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
-use musterd::handler::{Input, Next};
+use musterd::handler::{Input, Next, Work};
 use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
 use musterd::limits;
 use musterd::snapshots::Visibility;
@@ -67,7 +67,14 @@ fn responses(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16,
     'reads: for (read, end) in reads.chain([(bytes.len(), true)]) {
         loop {
             let input = Input { bytes: &bytes[consumed..read.max(consumed)], end };
-            let handled = connection.on_input(input, now, &mut output, budget, &mut server);
+            let handled = connection.on_input(
+                input,
+                now,
+                &mut output,
+                budget,
+                &mut Work::units(15),
+                &mut server,
+            );
             consumed += handled.consumed;
             match handled.next {
                 Next::Close => break 'reads,
@@ -77,6 +84,7 @@ fn responses(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16,
                     break;
                 }
                 Next::Write => assert!(output.len() >= budget),
+                Next::Continue => assert!(consumed < read || !end || handled.consumed > 0),
                 Next::Hold { .. } => panic!("no route holds"),
             }
         }

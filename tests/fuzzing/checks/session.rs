@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
+use musterd::handler::{CloseReason, ConnectionHandler, Input, Next, Token, Work};
 use musterd::limits;
 use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
 
@@ -40,7 +40,8 @@ fn replies(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
     'reads: for (read, end) in reads.chain([(bytes.len(), true)]) {
         loop {
             let input = Input { bytes: &bytes[consumed..read.max(consumed)], end };
-            let handled = sessions.on_input(&mut session, input, now, &mut output, budget);
+            let work = &mut Work::units(30);
+            let handled = sessions.on_input(&mut session, input, now, &mut output, budget, work);
             consumed += handled.consumed;
             match handled.next {
                 Next::Close => break 'reads,
@@ -50,11 +51,12 @@ fn replies(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
                     break;
                 }
                 Next::Write => assert!(output.len() >= budget),
+                Next::Continue => assert!(handled.consumed > 0, "it does nothing, again and again"),
                 Next::Hold { .. } => panic!("a session holds nothing"),
             }
         }
     }
-    sessions.on_close(session, CloseReason::Finished);
+    while !sessions.on_close(&mut session, CloseReason::Finished, &mut Work::units(30)) {}
     sessions.commit();
     assert_eq!(registry.registrations(), 0);
     registry.snapshots().each_node(|peer| panic!("{peer:?} is left"));

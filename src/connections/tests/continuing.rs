@@ -1,0 +1,282 @@
+//! What takes long goes on in slices, behind everything else: long lines, and ends of connections.
+
+use super::*;
+use crate::handler::CloseReason;
+use crate::limits;
+use std::sync::atomic::Ordering;
+
+impl TestLoop {
+    fn slices(&self) -> Vec<String> {
+        self.log.slices.lock().unwrap().clone()
+    }
+
+    /// Sends without iterating.
+    fn write(&self, peer: &mut TcpStream, bytes: &[u8]) {
+        peer.write_all(bytes).unwrap();
+        // Loopback delivers before the call returns; the loop has not been told yet.
+        assert!(peer.peer_addr().is_ok());
+    }
+
+    fn iterate(&mut self) {
+        self.event_loop.poll_once(Duration::ZERO).unwrap();
+    }
+
+    /// From here on each line and each slice takes `span` by the test's clock.
+    fn each_takes(&self, span: Duration) {
+        *self.log.takes.lock().unwrap() = Some((self.clock.clone(), span));
+    }
+
+    fn commits(&self) -> u64 {
+        self.log.commits.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn long_line_is_answered_after_its_last_slice_and_before_what_is_behind_it() {
+    let mut test = TestLoop::new();
+    let mut peer = test.peer();
+    test.write(&mut peer, b"echo before\nlong three 3\necho behind\n");
+    test.expect(&mut peer, b"before\nthree\nbehind\n");
+    assert_eq!(test.slices(), ["three"; 3]);
+    test.send(&mut peer, b"echo after\n");
+    test.expect(&mut peer, b"after\n");
+    assert_eq!(test.log.endings(), []);
+}
+
+#[test]
+fn other_connections_are_served_between_two_slices() {
+    let mut test = TestLoop::new();
+    let (mut long, mut other) = (test.peer(), test.peer());
+    test.write(&mut long, b"long a 1000000\n");
+    test.until("a slice", |test| !test.slices().is_empty());
+    for _ in 0..3 {
+        other.write_all(b"echo x\n").unwrap();
+        test.expect(&mut other, b"x\n");
+    }
+    let slices = test.slices().len();
+    assert!(slices < 10_000, "it was not finished first: {slices}");
+    drop(long);
+}
+
+#[test]
+fn long_lines_take_slices_in_order() {
+    let mut test = TestLoop::new();
+    let mut peers = ["a", "b", "c"].map(|word| (word, test.peer()));
+    for (word, peer) in &mut peers {
+        peer.write_all(format!("long {word} 3\n").as_bytes()).unwrap();
+    }
+    test.until("done", |test| test.slices().len() == 9);
+    let slices = test.slices();
+    for round in slices.chunks(3) {
+        let mut round = round.to_vec();
+        round.sort();
+        assert_eq!(round, ["a", "b", "c"], "{slices:?}");
+    }
+}
+
+#[test]
+fn input_that_comes_during_a_long_line_waits_for_it() {
+    let mut test = TestLoop::new();
+    let mut peer = test.peer();
+    test.write(&mut peer, b"long a 5\n");
+    test.until("a slice", |test| !test.slices().is_empty());
+    peer.write_all(b"echo one\n").unwrap();
+    test.iterate();
+    peer.write_all(b"echo two\n").unwrap();
+    test.expect(&mut peer, b"a\none\ntwo\n");
+}
+
+#[test]
+fn peer_that_leaves_during_a_long_line_costs_no_other() {
+    let mut test = TestLoop::new();
+    let (mut long, mut other) = (test.peer(), test.peer());
+    test.write(&mut long, b"long a 4\necho never read\n");
+    test.until("a slice", |test| !test.slices().is_empty());
+    drop(long);
+    test.until("closed", |test| test.event_loop.len() == 1);
+    test.send(&mut other, b"echo x\n");
+    test.expect(&mut other, b"x\n");
+}
+
+#[test]
+fn panic_in_a_slice_costs_its_connection_only() {
+    let mut test = TestLoop::new();
+    let (mut long, mut other) = (test.peer(), test.peer());
+    test.write(&mut long, b"long panic 4\n");
+    test.until("closed", |test| test.event_loop.len() == 1);
+    assert_eq!(test.log.endings(), [CloseReason::Panicked]);
+    test.send(&mut other, b"echo x\n");
+    test.expect(&mut other, b"x\n");
+}
+
+#[test]
+fn socket_closes_after_the_last_slice_of_the_end_is_committed() {
+    let mut test = TestLoop::new();
+    let (mut peer, mut other) = (test.peer(), test.peer());
+    test.log.to_leave.store(5, Ordering::SeqCst);
+    test.send(&mut peer, b"slow\n");
+    test.write(&mut peer, b"quit\n");
+    test.until("a slice", |test| !test.slices().is_empty());
+    let mut got = Vec::new();
+    while test.log.to_leave.load(Ordering::SeqCst) > 0 {
+        assert!(!read_some(&mut peer, &mut got, usize::MAX), "the end came too early");
+        assert_eq!(test.log.endings(), []);
+        test.iterate();
+    }
+    let commits = test.commits();
+    assert_eq!(test.until_end(&mut peer), b"");
+    assert_eq!(got, b"bye\n");
+    assert_eq!(test.log.endings(), [CloseReason::Finished]);
+    assert!(test.commits() >= commits);
+    drop(peer);
+    test.until("closed", |test| test.event_loop.len() == 1);
+    test.send(&mut other, b"echo x\n");
+    test.expect(&mut other, b"x\n");
+}
+
+#[test]
+fn peer_that_resets_while_its_end_goes_on_is_removed_after_it() {
+    let mut test = TestLoop::new();
+    let mut peer = test.peer();
+    test.log.to_leave.store(5, Ordering::SeqCst);
+    test.send(&mut peer, b"slow\n");
+    test.write(&mut peer, b"quit\n");
+    test.until("a slice", |test| !test.slices().is_empty());
+    rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    test.until("closed", |test| test.event_loop.is_empty());
+    assert_eq!(test.slices().len(), 5);
+    assert_eq!(test.log.endings(), [CloseReason::Finished]);
+    assert_eq!(test.counters.open(), 0);
+}
+
+#[test]
+fn stop_lets_a_long_line_finish_and_ends_it_at_the_deadline() {
+    for (slices, want) in [(50, CloseReason::Shutdown), (1_000_000, CloseReason::Shutdown)] {
+        let mut test = TestLoop::new();
+        let mut peer = test.peer();
+        test.log.to_leave.store(3, Ordering::SeqCst);
+        test.send(&mut peer, b"slow\n");
+        test.write(&mut peer, format!("long a {slices}\n").as_bytes());
+        test.until("a slice", |test| !test.slices().is_empty());
+        test.stop_in(Duration::from_secs(3));
+        if slices == 50 {
+            test.expect(&mut peer, b"a\n");
+        } else {
+            test.iterate();
+            test.clock.set(test.clock.now() + Duration::from_secs(4));
+            test.event_loop.handle().ping();
+        }
+        test.until("drained", |test| {
+            test.event_loop.poll_once(Duration::ZERO).unwrap() == Progress::Drained
+        });
+        assert_eq!(test.log.endings(), [want]);
+        assert_eq!(test.log.to_leave.load(Ordering::SeqCst), 0, "the handler was told all of it");
+    }
+}
+
+/// The lines that were answered, by the connection that sent them.
+fn answered(peers: &mut [TcpStream]) -> Vec<usize> {
+    let lines = |peer: &mut TcpStream| {
+        let mut got = Vec::new();
+        read_some(peer, &mut got, usize::MAX);
+        got.iter().filter(|&&byte| byte == b'\n').count()
+    };
+    peers.iter_mut().map(lines).collect()
+}
+
+#[test]
+fn iteration_ends_when_its_time_is_over_and_the_next_begins_with_the_rest() {
+    let mut test = TestLoop::new();
+    let mut peers: Vec<_> = (0..3).map(|_| test.peer()).collect();
+    for peer in &mut peers {
+        peer.write_all(b"echo x\n").unwrap();
+    }
+    test.each_takes(limits::ITERATION * 2 / 3);
+    test.iterate();
+    assert_eq!(answered(&mut peers).iter().sum::<usize>(), 2);
+    // Those that are ready by then stand behind the one that was left.
+    peers[0].write_all(b"echo x\necho x\n").unwrap();
+    peers[1].write_all(b"echo x\necho x\n").unwrap();
+    test.each_takes(limits::ITERATION);
+    test.iterate();
+    assert_eq!(answered(&mut peers), [0, 0, 1]);
+    test.until("answered", |_| answered(&mut peers)[..2].iter().sum::<usize>() > 0);
+    test.settle();
+}
+
+#[test]
+fn one_connection_s_commands_fill_no_more_than_an_iteration() {
+    let mut test = TestLoop::new();
+    let (mut busy, other) = (test.peer(), test.peer());
+    let mut peers = [busy.try_clone().unwrap(), other];
+    busy.write_all(&b"echo x\n".repeat(10)).unwrap();
+    test.each_takes(limits::ITERATION / 2);
+    test.iterate();
+    // Two fill the iteration, one more is the slice that follows in it.
+    assert_eq!(answered(&mut peers), [3, 0]);
+    // The rest goes on in slices, behind the other.
+    test.each_takes(limits::SLICES);
+    peers[1].write_all(b"echo x\n").unwrap();
+    test.iterate();
+    assert_eq!(answered(&mut peers), [1, 1]);
+    for _ in 0..6 {
+        test.iterate();
+        assert_eq!(answered(&mut peers), [1, 0]);
+    }
+    test.settle();
+    assert_eq!(answered(&mut peers), [0, 0]);
+}
+
+#[test]
+fn slices_share_their_part_of_an_iteration() {
+    let mut test = TestLoop::new();
+    let mut peers = ["a", "b", "c"].map(|word| (word, test.peer()));
+    for (word, peer) in &mut peers {
+        peer.write_all(format!("long {word} 2\n").as_bytes()).unwrap();
+    }
+    test.until("begun", |test| test.slices().len() >= 3);
+    test.each_takes(limits::SLICES);
+    while test.slices().len() < 6 {
+        let before = test.slices().len();
+        test.iterate();
+        assert_eq!(test.slices().len(), before + 1, "one is due, whatever it takes");
+    }
+}
+
+#[test]
+fn sweep_of_the_deadlines_goes_on_where_its_iteration_ended() {
+    let mut test = TestLoop::new();
+    let mut peers: Vec<_> = (0..4).map(|_| test.peer()).collect();
+    for peer in &mut peers {
+        peer.write_all(b"echo x\necho half").unwrap();
+    }
+    test.settle();
+    answered(&mut peers);
+    test.clock.set(test.clock.now() + lines::LINE + Duration::from_secs(1));
+    // The rest of each line is here by now: each is served when its deadline is looked at.
+    for peer in &mut peers {
+        peer.write_all(b"\n").unwrap();
+    }
+    test.each_takes(limits::ITERATION);
+    test.event_loop.handle().ping();
+    let mut all = 0;
+    for _ in 0..8 {
+        test.iterate();
+        all += answered(&mut peers).iter().sum::<usize>();
+    }
+    assert_eq!((all, test.log.endings()), (4, Vec::new()), "none was ended, none forgotten");
+}
+
+#[test]
+fn stop_is_seen_behind_more_messages_than_fit_into_an_iteration() {
+    let mut test = TestLoop::new();
+    let mut peer = test.peer();
+    let token = test.event_loop.slots.token_at(0).unwrap();
+    for _ in 0..1000 {
+        test.event_loop.handle().wake(token);
+    }
+    test.stop_in(Duration::from_secs(1));
+    test.until("drained", |test| test.event_loop.is_empty());
+    assert_eq!(test.until_end(&mut peer), b"");
+}
