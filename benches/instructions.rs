@@ -10,12 +10,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use musterd::handler::{ConnectionHandler, Input, Token, Work};
+use musterd::handler::{ConnectionHandler, Input, Token};
 use musterd::http1::Connection;
 use musterd::protocol::decode::decode;
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::Client;
 use musterd::session::{Observer, Session, SessionEvent, Sessions, Timeouts};
+use musterd::work::Work;
 
 use support::{Fleet, NOW, REGISTRIES, Static, address, identify_command, topic_name};
 

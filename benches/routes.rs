@@ -6,8 +6,9 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use musterd::api::Routed;
-use musterd::handler::{Input, Work};
+use musterd::handler::Input;
 use musterd::http1::Connection;
+use musterd::work::Work;
 
 use support::{Fleet, NOW, REGISTRIES, Static};
 

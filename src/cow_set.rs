@@ -30,7 +30,10 @@ enum Repr<T> {
     Tree(Arc<Node<T>>),
 }
 
-type Items<T> = ArrayVec<T, FANOUT>;
+/// A few items in order.
+pub type Chunk<T> = ArrayVec<T, FANOUT>;
+
+type Items<T> = Chunk<T>;
 
 /// A node of a B+ tree. No node is empty, and all leaves have the same depth.
 #[derive(Clone, Debug)]
@@ -67,6 +70,30 @@ impl<T: Clone> CowSet<T> {
         matches!(self.0, Repr::Empty)
     }
 
+    /// Whether there are more than `count` items. Takes time in proportion to `count` at most.
+    #[must_use]
+    pub fn is_longer_than(&self, count: usize) -> bool {
+        let mut left = count;
+        self.chunks().any(|chunk| match left.checked_sub(chunk.len()) {
+            Some(fewer) => {
+                left = fewer;
+                false
+            }
+            None => true,
+        })
+    }
+
+    /// The first item.
+    #[must_use]
+    pub fn first(&self) -> Option<&T> {
+        match &self.0 {
+            Repr::Empty => None,
+            Repr::One(item) => Some(item),
+            Repr::Slice(items) => items.first(),
+            Repr::Tree(root) => Some(root.first()),
+        }
+    }
+
     /// The items in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks().flatten()
@@ -80,6 +107,44 @@ impl<T: Clone> CowSet<T> {
             Repr::Slice(items) => Leaves { slice: items, path: Vec::new() },
             Repr::Tree(root) => Leaves { slice: &[], path: vec![slice::from_ref(root).iter()] },
         }
+    }
+
+    /// The items in order, from the first on that is not below the sought one, by `order` as in
+    /// [`CowSet::find`]. Takes logarithmic time to begin.
+    pub fn iter_from(&self, mut order: impl FnMut(&T) -> Ordering) -> impl Iterator<Item = &T> {
+        let mut leaves = Leaves { slice: &[], path: Vec::new() };
+        let items = match &self.0 {
+            Repr::Empty => &[][..],
+            Repr::One(item) => slice::from_ref(item),
+            Repr::Slice(items) => items,
+            Repr::Tree(root) => {
+                let mut node = &**root;
+                loop {
+                    match node {
+                        Node::Leaf(items) => break items,
+                        Node::Inner(children) => {
+                            let at = child_for(children, &mut order);
+                            leaves.path.push(children[at + 1..].iter());
+                            node = &children[at];
+                        }
+                    }
+                }
+            }
+        };
+        leaves.slice = &items[items.partition_point(|item| order(item).is_lt())..];
+        leaves.flatten()
+    }
+
+    /// As [`CowSet::find`], to change the item, but not its place in the order.
+    pub fn get_mut(&mut self, mut order: impl FnMut(&T) -> Ordering) -> Option<&mut T> {
+        let items = match &mut self.0 {
+            Repr::Empty => return None,
+            Repr::One(item) => slice::from_mut(item),
+            Repr::Slice(items) => Arc::make_mut(items),
+            Repr::Tree(root) => Node::leaf_for_mut(root, &mut order),
+        };
+        let at = items.binary_search_by(order).ok()?;
+        Some(&mut items[at])
     }
 
     /// The item for which `order`, the item's order relative to the sought one, is `Equal`.
@@ -120,6 +185,21 @@ impl<T: Clone> CowSet<T> {
             },
         }
         true
+    }
+
+    /// Removes the first items, at most a node of them; none when there are none. To empty a set by
+    /// it costs less than to remove its items one by one.
+    pub fn take_first_chunk(&mut self) -> Chunk<T> {
+        match std::mem::replace(&mut self.0, Repr::Empty) {
+            Repr::Empty => Chunk::new(),
+            Repr::One(item) => Chunk::from_iter([item]),
+            Repr::Slice(items) => items.iter().cloned().collect(),
+            Repr::Tree(mut root) => {
+                let items = Node::take_first_leaf(&mut root);
+                self.0 = flattest(&root);
+                items
+            }
+        }
     }
 
     /// Removes the item for which `order` is `Equal`. Returns whether there was one.
@@ -243,6 +323,19 @@ impl<T: Clone> Node<T> {
         }
     }
 
+    fn leaf_for_mut<'a>(
+        this: &'a mut Arc<Self>,
+        order: &mut impl FnMut(&T) -> Ordering,
+    ) -> &'a mut [T] {
+        match Arc::make_mut(this) {
+            Self::Leaf(items) => items,
+            Self::Inner(children) => {
+                let at = child_for(children, order);
+                Self::leaf_for_mut(&mut children[at], order)
+            }
+        }
+    }
+
     fn insert(
         this: &mut Arc<Self>,
         item: T,
@@ -283,6 +376,21 @@ impl<T: Clone> Node<T> {
                 rebalance(children, at);
             }
         }
+    }
+
+    /// Removes the first leaf of an inner node. May leave an inner root with one child.
+    fn take_first_leaf(this: &mut Arc<Self>) -> Items<T> {
+        let Self::Inner(children) = Arc::make_mut(this) else { unreachable!("no root is a leaf") };
+        if let Self::Leaf(items) = &*children[0] {
+            let items = items.clone();
+            children.remove(0);
+            return items;
+        }
+        let items = Self::take_first_leaf(&mut children[0]);
+        if children[0].len() == 0 {
+            children.remove(0);
+        }
+        items
     }
 
     fn len(&self) -> usize {
@@ -336,6 +444,9 @@ mod tests {
         assert_eq!(set.len(), model.len());
         assert_eq!(set.is_empty(), model.is_empty());
         assert!(set.chunks().all(|chunk| !chunk.is_empty() && chunk.len() <= FANOUT));
+        assert_eq!(set.first(), model.first());
+        let count = model.len();
+        assert!(!set.is_longer_than(count) && (count == 0 || set.is_longer_than(count - 1)));
     }
 
     proptest! {
@@ -356,6 +467,11 @@ mod tests {
                     prop_assert_eq!(set.remove(|item| item.cmp(&value)), model.remove(&value));
                 }
                 prop_assert_eq!(set.find(|item| item.cmp(&value)), model.get(&value));
+                let mut shared = set.clone();
+                let found = shared.get_mut(|item| item.cmp(&value));
+                prop_assert_eq!(found.as_deref(), model.get(&value));
+                let from = set.iter_from(|item| item.cmp(&value)).take(40);
+                prop_assert!(from.eq(model.range(value..).take(40)), "{value} in {set:?}");
                 if value % 64 == 0 {
                     clones.push((set.clone(), model.clone()));
                 }
@@ -364,6 +480,16 @@ mod tests {
             for (set, model) in &clones {
                 check(set, model);
             }
+            let mut emptied = set.clone();
+            let mut taken = Vec::new();
+            while !emptied.is_empty() {
+                let chunk = emptied.take_first_chunk();
+                prop_assert!(!chunk.is_empty() && chunk.len() <= FANOUT);
+                taken.extend(chunk);
+                check(&emptied, &model.iter().copied().skip(taken.len()).collect());
+            }
+            prop_assert!(taken.iter().eq(model.iter()));
+            check(&set, &model);
             for value in model.clone() {
                 prop_assert!(set.remove(|item| item.cmp(&value)));
                 model.remove(&value);

@@ -21,71 +21,8 @@
 
 use std::net::SocketAddr;
 
-use crate::clock::{Clock, Timestamp};
-
-/// How much work the calls of an iteration may still do, in CPU time rather than in bytes.
-///
-/// It is counted in units of about 100 ns: a name written, a topic looked at. A PING costs one, a
-/// small request ten. The clock is read only now and then, so that counting costs next to nothing.
-#[derive(Debug)]
-pub struct Work {
-    clock: Clock,
-    /// The moment that it is over.
-    until: Timestamp,
-    /// Units until the clock is read again.
-    left: u32,
-    is_over: bool,
-}
-
-/// Units from one look at the clock to the next: about 50 µs.
-const UNITS_PER_LOOK: u32 = 512;
-
-impl Work {
-    /// Work that is over from `until` on, by `clock`.
-    #[must_use]
-    pub fn new(clock: Clock, until: Timestamp) -> Self {
-        Self { clock, until, left: UNITS_PER_LOOK, is_over: false }
-    }
-
-    /// Work that is never over.
-    #[must_use]
-    pub fn unlimited() -> Self {
-        Self::new(Clock::manual(Timestamp::default()), Timestamp::NEVER)
-    }
-
-    /// Work that is over once more than `units` are spent, on any machine.
-    #[must_use]
-    pub fn units(units: u32) -> Self {
-        let now = Timestamp::default();
-        Self { left: units, ..Self::new(Clock::manual(now), now) }
-    }
-
-    /// Begins anew: over from `until` on.
-    pub(crate) fn restart(&mut self, until: Timestamp) {
-        (self.until, self.left, self.is_over) = (until, UNITS_PER_LOOK, false);
-    }
-
-    /// So much was done, or is about to be.
-    #[inline]
-    pub fn spend(&mut self, units: u32) {
-        match self.left.checked_sub(units) {
-            Some(left) => self.left = left,
-            None => self.look_at_the_clock(),
-        }
-    }
-
-    #[cold]
-    fn look_at_the_clock(&mut self) {
-        self.left = UNITS_PER_LOOK;
-        self.is_over |= self.clock.now() >= self.until;
-    }
-
-    /// Whether the call should end here and go on in a later one.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.is_over
-    }
-}
+use crate::clock::Timestamp;
+use crate::work::Work;
 
 /// Names one connection of one event loop, and no other after it: what a handler remembers to have
 /// that connection woken from another thread. To the loop it is an index and its generation.

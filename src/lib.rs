@@ -33,3 +33,4 @@ mod resources;
 pub mod session;
 pub mod snapshots;
 pub mod watchdog;
+pub mod work;

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
-use musterd::handler::{Input, Work};
+use musterd::handler::Input;
 use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Capacity, Client, PendingChanges, Registry};
 use musterd::snapshots::{Snapshots, Visibility};
+use musterd::work::Work;
 
 const WRITERS: usize = 4;
 const READERS: usize = 3;
@@ -113,7 +114,8 @@ fn write(api: &Api, writer: usize) {
         registry.commit(&mut batch);
         assert!(is_listed(api, &own, &name), "{name} was replied to and is not seen");
         if round % 3 == 0 {
-            registry.unregister(&mut batch, &mut client, &own, None);
+            let work = &mut Work::unlimited();
+            registry.unregister_topic(&mut batch, &mut client, &own, work, |_| {});
             registry.commit(&mut batch);
             assert!(!is_listed(api, &own, &name), "{name} is seen after UNREGISTER");
         }
@@ -122,8 +124,8 @@ fn write(api: &Api, writer: usize) {
     }
 }
 
-fn leave(registry: &Registry, batch: &mut PendingChanges, client: Client) {
-    registry.leave(batch, client, |_, _| {});
+fn leave(registry: &Registry, batch: &mut PendingChanges, mut client: Client) {
+    assert!(registry.leave(batch, &mut client, &mut Work::unlimited(), |_, _| {}));
     registry.commit(batch);
 }
 

@@ -13,6 +13,7 @@ use musterd::http1::{Date, Request, RequestError, Response, Service};
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Capacity, Client, PendingChanges, Registry};
 use musterd::snapshots::{Producer, Snapshots, Visibility};
+use musterd::work::Work;
 
 /// The moment everything happens at.
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
@@ -115,8 +116,9 @@ impl Fleet {
     }
 
     /// It goes.
-    pub(crate) fn leave(&mut self, client: Client) {
-        self.registry.leave(&mut self.batch, client, |_, _| {});
+    pub(crate) fn leave(&mut self, mut client: Client) {
+        let work = &mut Work::unlimited();
+        assert!(self.registry.leave(&mut self.batch, &mut client, work, |_, _| {}));
     }
 
     /// Publishes.

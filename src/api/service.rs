@@ -14,11 +14,12 @@ use super::response::{self, ApiError};
 use super::routes::Routed;
 use crate::access::WritePolicy;
 use crate::clock::{Clock, Timestamp};
-use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token, Work};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service};
 use crate::limits;
 use crate::logging::Escaped;
 use crate::metrics::Families;
+use crate::work::Work;
 
 /// Answers the requests of HTTP connections from an [`Api`].
 #[derive(Clone)]

@@ -7,6 +7,7 @@
 //! it acknowledges are committed. Runs on the thread of its host.
 
 mod lifecycle;
+mod timeouts;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -19,6 +20,7 @@ use ahash::RandomState;
 
 use self::lifecycle::catch_panic;
 pub(crate) use self::lifecycle::{Acceptor, Route};
+use self::timeouts::Sweep;
 use super::counters::{ConnectionCounters, LocalCounters};
 use super::deadlines::{CoarseTime, Deadlines};
 use super::epoll::{Epoll, Event, LISTENER, LoopFds, MESSAGES, TIMER};
@@ -28,8 +30,9 @@ use super::slab::Slab;
 use super::slot::{Action, Leaving, Pending, Phase, Slot, State, check};
 use crate::access::PerIpPermit;
 use crate::clock::{Clock, Timestamp};
-use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token, Work};
+use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
 use crate::limits;
+use crate::work::Work;
 
 /// What an operator or a handler chooses for all event loops of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +60,6 @@ pub(crate) enum Progress {
 const SERVE: u32 = 20;
 /// Messages taken in one iteration, so that connections that come do not delay those that are here.
 const MESSAGES_AT_ONCE: usize = 64;
-
-/// A sweep of the deadlines that is under way.
-struct Sweep {
-    index: usize,
-    earliest: CoarseTime,
-}
 
 /// Many connections of one handler, on one thread at a time.
 pub(crate) struct EventLoop<H: ConnectionHandler> {
@@ -396,105 +393,6 @@ impl<H: ConnectionHandler> EventLoop<H> {
             Ok(Some(_)) if slot.readable => self.act(token, Slot::ask_read),
             Ok(_) => {}
         }
-    }
-
-    // Timeouts.
-
-    /// Ends what has lasted too long, when something may have. Replies are written first, so that
-    /// a last reply is the only one its slot has in the output.
-    fn check_deadlines(&mut self) {
-        let now = self.deadlines.coarse(self.now);
-        if self.sweep.is_none() && !self.deadlines.due(now) {
-            return;
-        }
-        self.commit_and_write();
-        let is_over = self.stopping.is_some_and(|stop| stop <= now);
-        if is_over {
-            self.work.restart(Timestamp::NEVER);
-        }
-        let mut sweep = self.sweep.take().unwrap_or_else(|| {
-            self.deadlines.begin_sweep();
-            let earliest = self.stopping.unwrap_or(CoarseTime::NEVER).min(self.resume_listening());
-            Sweep { index: 0, earliest }
-        });
-        while sweep.index < self.slots.capacity() {
-            if self.work.is_over() {
-                self.sweep = Some(sweep);
-                return;
-            }
-            self.work.spend(1);
-            let token = self.slots.token_at(sweep.index);
-            sweep.index += 1;
-            let Some(token) = token else { continue };
-            if is_over {
-                self.end(token, CloseReason::Shutdown);
-                self.finish_leaving(token);
-            } else if let Some(deadline) = self.check_deadline(token, now) {
-                sweep.earliest = sweep.earliest.min(deadline);
-            }
-        }
-        self.deadlines.end_sweep(if is_over { CoarseTime::NEVER } else { sweep.earliest });
-    }
-
-    /// Tells the handler the rest, now that nothing may be left for later.
-    fn finish_leaving(&mut self, token: Token) {
-        while let Some(leaving) = self.leaving.remove(&token) {
-            self.leave(token, leaving);
-        }
-    }
-
-    /// Ends a slot whose deadline has passed; returns when that of one that stays does.
-    fn check_deadline(&mut self, token: Token, now: CoarseTime) -> Option<CoarseTime> {
-        let slot = self.slots.get_mut(token)?;
-        if slot.deadline > now {
-            return Some(slot.deadline);
-        }
-        match slot.state {
-            // This iteration closes it, behind the commit.
-            State::Closed => return Some(now.next()),
-            // Even if it has more to discard: who never stops sending would never go.
-            State::HalfClosed | State::Rejected => self.remove(token),
-            State::Open(_) | State::Leaving if slot.is_ready() => return Some(now.next()),
-            State::Leaving => {}
-            State::Open(_) if slot.queued() > 0 => self.end(token, CloseReason::Stalled),
-            State::Open(_) => self.expire(token, now),
-        }
-        self.work.spend(SERVE);
-        self.write_if_full();
-        self.slots.get_mut(token).map(|slot| slot.deadline.max(now.next()))
-    }
-
-    /// A connection's deadline has passed. It is served once more before that is believed: when
-    /// the process was stopped for a while, the peer's bytes have long been here.
-    fn expire(&mut self, token: Token, now: CoarseTime) {
-        let Some(slot) = self.slots.get_mut(token) else { return };
-        let before = self.output.bytes.len();
-        match slot.phase {
-            Phase::Reading => self.read(token),
-            Phase::Held => self.call_handler(token, 0),
-            Phase::Draining(_) => return,
-        }
-        let Some(slot) = self.slots.get_mut(token) else { return };
-        let reason = match (slot.phase, self.stopping) {
-            (Phase::Draining(_), _) => return,
-            (Phase::Held, Some(_)) => CloseReason::Shutdown,
-            (Phase::Reading | Phase::Held, _) => CloseReason::Expired,
-        };
-        let State::Open(connection) = &mut slot.state else { return };
-        if slot.pending != Pending::Nothing || slot.deadline > now {
-            return;
-        }
-        let start = self.output.bytes.len();
-        let (handler, output) = (&mut self.handler, &mut self.output.bytes);
-        let done = catch_panic(|| handler.on_timeout(connection, output)).is_some();
-        self.uncommitted = true;
-        if !done {
-            self.output.bytes.truncate(start);
-            return self.end(token, CloseReason::Panicked);
-        }
-        self.output.reply(token, start);
-        let replied = self.output.bytes.len() > before;
-        self.act(token, |slot| slot.drain(reason, replied));
     }
 
     // Commit, and only then write and close.

@@ -13,8 +13,9 @@ use super::request::{self, Expect, Progress, Request, RequestHead};
 use super::response::{CLOSE, Date, Response};
 use super::target::Target;
 use crate::clock::Timestamp;
-use crate::handler::{Handled, Input, Next, Work};
+use crate::handler::{Handled, Input, Next};
 use crate::limits;
+use crate::work::Work;
 
 /// The application that answers the requests of a connection.
 ///

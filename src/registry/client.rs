@@ -3,30 +3,41 @@
 //! Must not: be shared between threads. Only the session needs this list: it is walked when the
 //! nsqd disconnects, so that a disconnect never walks the registry. NSQ: `ClientV1`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
+use std::mem;
 use std::sync::Arc;
 
 use ahash::RandomState;
 
-use crate::cow_set::CowSet;
+use crate::cow_set::{Chunk, CowSet};
 use crate::protocol::names::{ChannelName, TopicName};
 use crate::snapshots::Producer;
 
 /// An identified nsqd. [`super::Registry::identify`] makes it, the registry changes it, and it must
-/// be given to [`super::Registry::leave`] in the end.
+/// be given to [`super::Registry::leave`] in the end, until that is done.
 #[derive(Debug)]
 pub struct Client {
     producer: Arc<Producer>,
-    /// The channels of each topic that it registered. The names are shared with the registry. An
-    /// admin may have deleted some of them since: unregistering those changes nothing.
-    topics: HashMap<TopicName, CowSet<ChannelName>, RandomState>,
-    /// How many topics and channels that is.
+    topics: Topics,
+    /// How many topics and channels it has registered.
     registrations: usize,
+    /// The topic that it is being removed from.
+    removing: Option<(TopicName, CowSet<ChannelName>)>,
+}
+
+/// The channels of each topic that it registered. The names are shared with the registry. An admin
+/// may have deleted some of them since: unregistering those changes nothing.
+#[derive(Debug)]
+enum Topics {
+    Registered(HashMap<TopicName, CowSet<ChannelName>, RandomState>),
+    /// The nsqd leaves: those that it is still to be removed from.
+    Leaving(hash_map::IntoIter<TopicName, CowSet<ChannelName>>),
 }
 
 impl Client {
     pub(super) fn new(producer: Arc<Producer>) -> Self {
-        Self { producer, topics: HashMap::default(), registrations: 0 }
+        let topics = Topics::Registered(HashMap::default());
+        Self { producer, topics, registrations: 0, removing: None }
     }
 
     /// The nsqd as readers see it.
@@ -41,9 +52,17 @@ impl Client {
         self.registrations
     }
 
+    /// Whether it has registered more than `count` channels of a topic.
+    #[must_use]
+    pub fn has_more_channels_than(&self, topic: &str, count: usize) -> bool {
+        let Topics::Registered(topics) = &self.topics else { return false };
+        topics.get(topic).is_some_and(|channels| channels.is_longer_than(count))
+    }
+
     /// How many registrations [`Client::add`] would add.
     pub(super) fn count_new(&self, topic: &str, channel: Option<&str>) -> usize {
-        let Some(channels) = self.topics.get(topic) else {
+        let Topics::Registered(topics) = &self.topics else { return 0 };
+        let Some(channels) = topics.get(topic) else {
             return 1 + usize::from(channel.is_some());
         };
         let has = |name| channels.find(|channel| channel.as_str().cmp(name)).is_some();
@@ -52,29 +71,53 @@ impl Client {
 
     /// Adds `new` registrations, as [`Client::count_new`] counted them.
     pub(super) fn add(&mut self, topic: &TopicName, channel: Option<&ChannelName>, new: usize) {
-        let channels = self.topics.entry(topic.clone()).or_default();
+        let Topics::Registered(topics) = &mut self.topics else { return };
+        let channels = topics.entry(topic.clone()).or_default();
         if let Some(name) = channel {
             channels.insert(name.clone(), |channel| channel.cmp(name));
         }
         self.registrations += new;
     }
 
-    /// Removes a channel, or without one a topic and all its channels. Returns how many
-    /// registrations that were.
-    pub(super) fn remove(&mut self, topic: &str, channel: Option<&str>) -> usize {
-        let removed = match channel {
-            Some(name) => self.topics.get_mut(topic).map_or(0, |channels| {
-                usize::from(channels.remove(|channel| channel.as_str().cmp(name)))
-            }),
-            None => self.topics.remove(topic).map_or(0, |channels| 1 + channels.len()),
-        };
+    /// Removes a channel. Returns how many registrations that were: one or none.
+    pub(super) fn remove(&mut self, topic: &str, channel: &str) -> usize {
+        let Topics::Registered(topics) = &mut self.topics else { return 0 };
+        let removed = topics
+            .get_mut(topic)
+            .map_or(0, |channels| usize::from(channels.remove(|name| name.as_str().cmp(channel))));
         self.registrations -= removed;
         removed
     }
 
-    pub(super) fn into_parts(
-        self,
-    ) -> (Arc<Producer>, impl Iterator<Item = (TopicName, CowSet<ChannelName>)>) {
-        (self.producer, self.topics.into_iter())
+    /// Begins to remove a topic, unless one is being removed.
+    pub(super) fn begin_to_remove(&mut self, topic: &str) {
+        if let (Topics::Registered(topics), None) = (&mut self.topics, &self.removing) {
+            self.removing = topics.remove_entry(topic);
+        }
+    }
+
+    /// Begins to remove any of the topics, unless one is being removed. Returns its name; none if
+    /// nothing is left. Nothing can be added any longer.
+    pub(super) fn begin_to_leave(&mut self) -> Option<&TopicName> {
+        if let Topics::Registered(topics) = &mut self.topics {
+            self.topics = Topics::Leaving(mem::take(topics).into_iter());
+        }
+        if let (Topics::Leaving(topics), None) = (&mut self.topics, &self.removing) {
+            self.removing = topics.next();
+        }
+        self.removing.as_ref().map(|(topic, _)| topic)
+    }
+
+    /// Takes a few channels of the topic that is being removed, and with the last of them the topic:
+    /// then the flag is set. None when no topic is being removed.
+    pub(super) fn remove_some(&mut self) -> Option<(Chunk<ChannelName>, bool)> {
+        let (_, channels) = self.removing.as_mut()?;
+        let chunk = channels.take_first_chunk();
+        let is_last = channels.is_empty();
+        self.registrations -= chunk.len() + usize::from(is_last);
+        if is_last {
+            self.removing = None;
+        }
+        Some((chunk, is_last))
     }
 }

@@ -27,13 +27,19 @@ pub use counts::{Capacity, LimitReached};
 pub use pending_changes::PendingChanges;
 
 use crate::clock::Timestamp;
-use crate::protocol::names::{ChannelName, TopicName};
+use crate::protocol::names::{ChannelName, EPHEMERAL, TopicName};
 use crate::protocol::peer_info::PeerInfo;
 use crate::snapshots::{Producer, PublishedTopic, Snapshots, Topic};
+use crate::work::Work;
 use counts::Counts;
 
 /// Stripes of the map of topics (DashMap's "shards"): enough that writers seldom wait.
 const STRIPES: usize = 256;
+
+/// With more registrations than these an nsqd is removed from them in slices, behind everything else.
+pub const AT_ONCE: usize = 64;
+/// Units of [`Work`] of the removal of one registration, its part of the commit included.
+const UNREGISTER: u32 = 20;
 
 /// What a REGISTER or UNREGISTER changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,82 +159,120 @@ impl Registry {
         Ok(change)
     }
 
-    /// Removes the nsqd from a channel, or without one from a topic and all its channels. An
-    /// ephemeral channel or topic without producers left is removed itself.
-    pub fn unregister(
+    /// Removes the nsqd from a channel. An ephemeral channel without producers left is removed
+    /// itself. Returns whether the nsqd was a producer of it.
+    pub fn unregister_channel(
         &self,
         changes: &mut PendingChanges,
         client: &mut Client,
         topic: &str,
-        channel: Option<&str>,
-    ) -> RegistrationChange {
+        channel: &str,
+    ) -> bool {
         // Also what an admin has deleted: otherwise the nsqd's own list would only grow.
         self.counts.remove_registrations(client.remove(topic, channel));
-        let mut change = RegistrationChange::default();
-        let Some(mut guard) = self.topics.get_mut(topic) else { return change };
+        let Some(mut guard) = self.topics.get_mut(topic) else { return false };
         let entry = &mut *guard;
-        let channels: Vec<ChannelName> = match channel {
-            Some(name) => {
-                entry.topic.channel(name).map(|known| known.name().clone()).into_iter().collect()
-            }
-            None => entry.topic.channels().iter().map(|known| known.name().clone()).collect(),
-        };
-        for name in channels {
-            let removed = entry.topic.remove_channel_producer(name.as_str(), client.producer());
-            if self.remove_unused_channel(entry, name.as_str()) || removed {
-                entry.mark_dirty(changes);
-            }
-            change.channels += usize::from(removed);
+        let removed = entry.topic.remove_channel_producer(channel, client.producer());
+        if self.remove_unused_channel(entry, channel) || removed {
+            entry.mark_dirty(changes);
         }
-        if channel.is_none() {
-            change.topic = entry.topic.remove_producer(client.producer());
-            if change.topic {
-                entry.mark_dirty(changes);
-            }
-            let is_unused = entry.is_unused_ephemeral();
-            drop(guard);
-            if is_unused {
-                self.remove_if(topic, TopicEntry::is_unused_ephemeral);
-            }
-        }
-        change
+        removed
     }
 
-    /// The nsqd disconnected: removes it from everything it registered. Calls `left` for each topic
-    /// (and channel) that it was a producer of.
+    /// Removes the nsqd from a topic and all its channels, or from as many as `work` allows: calls
+    /// `left` for each that it was a producer of, the topic last, and returns whether it is done; if
+    /// not, it is to be called again. An ephemeral channel or topic without producers left is
+    /// removed itself.
+    pub fn unregister_topic(
+        &self,
+        changes: &mut PendingChanges,
+        client: &mut Client,
+        topic: &str,
+        work: &mut Work,
+        mut left: impl FnMut(Option<&ChannelName>),
+    ) -> bool {
+        client.begin_to_remove(topic);
+        while !self.remove_some(changes, client, topic, work, &mut left) {
+            if work.is_over() {
+                return false;
+            }
+        }
+        if topic.ends_with(EPHEMERAL) {
+            self.remove_if(topic, TopicEntry::is_unused_ephemeral);
+        }
+        true
+    }
+
+    /// The nsqd disconnected: removes it from everything it registered, or from as much as `work`
+    /// allows. Calls `left` for each topic (and channel) that it was a producer of. Returns whether
+    /// it is done; if not, it is to be called again.
     pub fn leave(
         &self,
         changes: &mut PendingChanges,
-        client: Client,
+        client: &mut Client,
+        work: &mut Work,
         mut left: impl FnMut(&TopicName, Option<&ChannelName>),
-    ) {
-        self.counts.remove_registrations(client.registrations());
-        let (producer, topics) = client.into_parts();
-        for (topic, channels) in topics {
-            let Some(mut guard) = self.topics.get_mut(&topic) else { continue };
-            let entry = &mut *guard;
-            let mut left_channels: Vec<&ChannelName> = Vec::new();
-            for channel in channels.iter() {
-                if entry.topic.remove_channel_producer(channel.as_str(), &producer) {
-                    self.remove_unused_channel(entry, channel.as_str());
-                    left_channels.push(channel);
-                }
+    ) -> bool {
+        while let Some(topic) = client.begin_to_leave().cloned() {
+            if work.is_over() {
+                return false;
             }
-            let left_topic = entry.topic.remove_producer(&producer);
-            if left_topic || !left_channels.is_empty() {
-                entry.mark_dirty(changes);
-            }
-            let is_unused = left_topic && entry.is_unused_ephemeral();
-            drop(guard);
-            if is_unused {
+            let mut has_left = false;
+            self.remove_some(changes, client, topic.as_str(), work, &mut |channel| {
+                has_left |= channel.is_none();
+                left(&topic, channel);
+            });
+            if has_left && topic.is_ephemeral() {
                 self.remove_if(topic.as_str(), TopicEntry::is_unused_ephemeral);
             }
-            left_channels.into_iter().for_each(|channel| left(&topic, Some(channel)));
-            if left_topic {
-                left(&topic, None);
-            }
         }
-        self.snapshots.nodes().remove(&producer, &mut changes.nodes);
+        self.snapshots.nodes().remove(client.producer(), &mut changes.nodes);
+        true
+    }
+
+    /// Removes the nsqd from a few channels of the topic that it is being removed from, and with the
+    /// last of them from the topic; returns whether the topic is done.
+    fn remove_some(
+        &self,
+        changes: &mut PendingChanges,
+        client: &mut Client,
+        topic: &str,
+        work: &mut Work,
+        left: &mut impl FnMut(Option<&ChannelName>),
+    ) -> bool {
+        let before = client.registrations();
+        let Some((mut channels, is_last)) = client.remove_some() else { return true };
+        let removed = before - client.registrations();
+        self.counts.remove_registrations(removed);
+        work.spend(UNREGISTER * u32::try_from(removed).unwrap_or(u32::MAX));
+        let Some(mut guard) = self.topics.get_mut(topic) else { return is_last };
+        let (entry, producer) = (&mut *guard, client.producer());
+        channels.retain(|name| self.remove_from(entry, name, producer));
+        let has_left = is_last && entry.topic.remove_producer(producer);
+        if has_left || !channels.is_empty() {
+            entry.mark_dirty(changes);
+        }
+        drop(guard);
+        channels.iter().for_each(|name| left(Some(name)));
+        if has_left {
+            left(None);
+        }
+        is_last
+    }
+
+    /// Removes a producer from a channel, and the channel if it is ephemeral and has no other.
+    /// Returns whether the producer was there.
+    fn remove_from(
+        &self,
+        entry: &mut TopicEntry,
+        channel: &ChannelName,
+        producer: &Arc<Producer>,
+    ) -> bool {
+        let removed = entry.topic.remove_channel_producer(channel.as_str(), producer);
+        if removed {
+            self.remove_unused_channel(entry, channel.as_str());
+        }
+        removed
     }
 
     /// Publishes the changes: every lookup from here on sees them. If another event loop has

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::work::Work;
 
 type Addresses = BTreeSet<SocketAddr>;
 type Seen = testkit::model::Seen<SocketAddr>;
@@ -112,12 +113,19 @@ impl Pair {
             Step::Unregister(peer, topic, channel) => {
                 self.client(*peer);
                 let client = self.clients.get_mut(peer).expect("just made");
-                self.registry.unregister(&mut self.changes, client, topic, channel.as_deref());
+                let (registry, changes) = (&self.registry, &mut self.changes);
+                match channel.as_deref() {
+                    Some(channel) => {
+                        registry.unregister_channel(changes, client, topic, channel);
+                    }
+                    None => unregister(registry, changes, client, topic, &mut Work::unlimited()),
+                }
                 self.model.unregister(address(*peer), topic, channel.as_deref());
             }
             Step::Leave(peer) => {
-                if let Some(client) = self.clients.remove(peer) {
-                    self.registry.leave(&mut self.changes, client, |_, _| {});
+                if let Some(mut client) = self.clients.remove(peer) {
+                    let work = &mut Work::unlimited();
+                    assert!(self.registry.leave(&mut self.changes, &mut client, work, |_, _| {}));
                     self.model.leave(address(*peer));
                 }
             }
@@ -198,6 +206,87 @@ proptest! {
         pair.check();
         assert_eq!(pair.registry.registrations(), 0);
     }
+}
+
+fn unregister(
+    registry: &Registry,
+    changes: &mut PendingChanges,
+    client: &mut Client,
+    topic: &str,
+    work: &mut Work,
+) {
+    assert!(registry.unregister_topic(changes, client, topic, work, |_| {}), "it has time");
+}
+
+/// Two nsqds with `count` channels of one topic, some of them ephemeral, and a topic each.
+fn wide_pair(count: usize) -> Pair {
+    let mut pair = Pair::new();
+    for peer in [1, 2] {
+        for number in 0..count {
+            let end = if number % 3 == 0 { "#ephemeral" } else { "" };
+            let of_one = if number % 2 == 0 { String::new() } else { peer.to_string() };
+            let channel = format!("c{number}{of_one}{end}");
+            pair.apply(&Step::Register(peer, "wide".into(), Some(channel)));
+        }
+        pair.apply(&Step::Register(peer, format!("own{peer}"), None));
+    }
+    pair.check();
+    pair
+}
+
+/// Calls `slice` until it is done, and commits behind each call: how many calls that took. Each
+/// removes about as many registrations as are removed at once; none of the other nsqd is touched.
+fn in_slices(
+    pair: &mut Pair,
+    mut slice: impl FnMut(&mut Pair, &mut Client, &mut Work) -> bool,
+) -> usize {
+    let mut client = pair.clients.remove(&1).expect("it is there");
+    for calls in 1.. {
+        let (before, other) = (client.registrations(), pair.clients[&2].registrations());
+        // One slice spends all of it.
+        let is_done = slice(pair, &mut client, &mut Work::units(1));
+        pair.registry.commit(&mut pair.changes);
+        assert!(before - client.registrations() < 2 * AT_ONCE);
+        let seen = &published(pair.registry.snapshots())["wide"];
+        let channels_of = |peer| seen.channels.values().filter(|all| all.contains(&peer)).count();
+        assert!(channels_of(address(1)) <= client.registrations(), "it is listed as it was");
+        assert_eq!(channels_of(address(2)), other - 2);
+        if is_done {
+            pair.clients.insert(1, client);
+            return calls;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn topic_with_many_channels_is_unregistered_in_slices() {
+    let mut pair = wide_pair(10 * AT_ONCE);
+    let calls = in_slices(&mut pair, |pair, client, work| {
+        pair.registry.unregister_topic(&mut pair.changes, client, "wide", work, |_| {})
+    });
+    assert!(calls >= 8, "{calls}");
+    pair.model.unregister(address(1), "wide", None);
+    pair.check();
+    // What the nsqd registers again is there again.
+    pair.apply(&Step::Register(1, "wide".into(), Some("x".into())));
+    pair.check();
+}
+
+#[test]
+fn nsqd_with_many_registrations_leaves_in_slices() {
+    let mut pair = wide_pair(10 * AT_ONCE);
+    let mut left = BTreeSet::new();
+    let calls = in_slices(&mut pair, |pair, client, work| {
+        pair.registry.leave(&mut pair.changes, client, work, |topic, channel| {
+            assert!(left.insert((topic.to_string(), channel.map(ToString::to_string))));
+        })
+    });
+    assert!(calls >= 8, "{calls}");
+    assert_eq!(left.len(), 10 * AT_ONCE + 2);
+    assert_eq!(pair.clients.remove(&1).map(|client| client.registrations()), Some(0));
+    pair.model.leave(address(1));
+    pair.check();
 }
 
 #[test]

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use musterd::api::Api;
 use musterd::clock::Timestamp;
-use musterd::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token, Work};
+use musterd::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
 use musterd::registry::{LimitReached, Registry};
 use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
 use musterd::snapshots::{Producer, Snapshots, Visibility};
+use musterd::work::Work;
 
 use testkit::wire::{HTTP_PORT, frames};
 

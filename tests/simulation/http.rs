@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
-use musterd::handler::{Input, Next, Work};
+use musterd::handler::{Input, Next};
 use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
+use musterd::work::Work;
 use serde_json::{Value, json};
 use testkit::wire::{HTTP_PORT, TCP_PORT, VERSION};
 

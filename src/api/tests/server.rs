@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crate::api::{Api, OutputBudget, Routed};
 use crate::clock::Timestamp;
-use crate::handler::{Input, Next, Work};
+use crate::handler::{Input, Next};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service};
 use crate::protocol::peer_info::PeerInfo;
 use crate::registry::{Capacity, Client, PendingChanges, Registry};
 use crate::snapshots::{Snapshots, Visibility};
+use crate::work::Work;
 
 /// When every test begins.
 pub(in crate::api) const START: Timestamp = Timestamp::from_unix_nanos(1_784_111_777_000_000_000);
@@ -72,13 +73,19 @@ impl Server {
         channel: Option<&str>,
     ) {
         let mut changes = PendingChanges::default();
-        self.api.registry.unregister(&mut changes, client, topic, channel);
+        let (registry, work) = (&self.api.registry, &mut Work::unlimited());
+        match channel {
+            Some(channel) => {
+                registry.unregister_channel(&mut changes, client, topic, channel);
+            }
+            None => assert!(registry.unregister_topic(&mut changes, client, topic, work, |_| {})),
+        }
         self.api.registry.commit(&mut changes);
     }
 
-    pub(in crate::api) fn leave(&self, client: Client) {
-        let mut changes = PendingChanges::default();
-        self.api.registry.leave(&mut changes, client, |_, _| {});
+    pub(in crate::api) fn leave(&self, mut client: Client) {
+        let (mut changes, work) = (PendingChanges::default(), &mut Work::unlimited());
+        assert!(self.api.registry.leave(&mut changes, &mut client, work, |_, _| {}));
         self.api.registry.commit(&mut changes);
     }
 }

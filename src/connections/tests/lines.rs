@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token, Work};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
+use crate::work::Work;
 
 /// From accept to the first line, and from a line's first byte to its last.
 pub(crate) const LINE: Duration = Duration::from_secs(10);
@@ -221,6 +222,7 @@ impl ConnectionHandler for Lines {
     }
 
     fn on_timeout(&mut self, _: &mut Connection, output: &mut Vec<u8>) {
+        self.log.work(&mut Work::unlimited());
         output.extend_from_slice(b"late\n");
     }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
-use musterd::handler::{Input, Next, Work};
+use musterd::handler::{Input, Next};
 use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
 use musterd::limits;
 use musterd::snapshots::Visibility;
+use musterd::work::Work;
 
 use super::cuts;
 

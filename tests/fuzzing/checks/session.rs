@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musterd::clock::Timestamp;
-use musterd::handler::{CloseReason, ConnectionHandler, Input, Next, Token, Work};
+use musterd::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
 use musterd::limits;
 use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
+use musterd::work::Work;
 
 use super::cuts;
 

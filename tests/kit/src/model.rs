@@ -60,13 +60,12 @@ impl<P: Copy + Ord> Model<P> {
     /// `UNREGISTER` of `peer`.
     pub fn unregister(&mut self, peer: P, topic: &str, channel: Option<&str>) {
         let Some(seen) = self.topics.get_mut(topic) else { return };
-        for (name, peers) in &mut seen.channels {
-            if channel.is_none_or(|channel| channel == name) {
-                peers.remove(&peer);
-            }
-        }
         seen.channels.retain(|name, peers| {
-            !(peers.is_empty() && ephemeral(name) && channel.is_none_or(|channel| channel == name))
+            if channel.is_some_and(|channel| channel != name) {
+                return true;
+            }
+            let is_named_or_left = peers.remove(&peer) || channel.is_some();
+            !(is_named_or_left && peers.is_empty() && ephemeral(name))
         });
         if channel.is_none() {
             seen.producers.remove(&peer);

@@ -5,18 +5,25 @@
 //! Runs on the thread of the event loop that calls it. Source: nsq `nsqlookupd/tcp.go` and
 //! `lookup_protocol_v1.go`.
 
+#[cfg(test)]
+mod tests;
+
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token, Work};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
 use crate::limits;
 use crate::protocol::decode::{Command, CommandError, ErrorCode, decode};
 use crate::protocol::peer_info::PeerInfo;
 use crate::protocol::{MAGIC, encode};
-use crate::registry::{Client, LimitReached, PendingChanges, RegistrationChange, Registry};
+use crate::registry::{
+    AT_ONCE, Client, LimitReached, PendingChanges, RegistrationChange, Registry,
+};
 use crate::snapshots::Producer;
+use crate::work::Work;
 
 /// What happens in a session, for the log and the counters.
 #[derive(Clone, Copy, Debug)]
@@ -101,13 +108,38 @@ enum State {
     Magic,
     /// IDENTIFY is yet to come.
     Unidentified,
-    Identified(Box<Client>),
+    Identified(Box<Identified>),
+    /// The connection is over, and its nsqd is being removed from what it registered.
+    Leaving(Box<Client>),
+}
+
+#[derive(Debug)]
+struct Identified {
+    client: Client,
+    /// The UNREGISTER of a topic that is being carried out.
+    unregistering: Option<Unregistering>,
+}
+
+#[derive(Debug)]
+struct Unregistering {
+    topic: Box<str>,
+    /// What it has changed so far.
+    change: RegistrationChange,
+}
+
+/// What became of a command.
+enum Done {
+    Replied,
+    /// It is done by [`Sessions::unregister`], which replies.
+    Begun,
 }
 
 /// What became of the first bytes of the input.
 enum Step {
     Consumed(usize),
     Incomplete,
+    /// The command of this many bytes takes long: it has begun, and nothing was replied.
+    Begun(usize),
     Close,
 }
 
@@ -134,18 +166,19 @@ impl<O: Observer> Sessions<O> {
         let identified = match session.state {
             State::Magic => return self.magic(session, input.bytes, output),
             State::Unidentified => false,
-            State::Identified(_) => true,
+            State::Identified(_) | State::Leaving(_) => true,
         };
         let done = match decode(input.bytes, identified, input.end) {
             Ok(None) => return Step::Incomplete,
             Ok(Some((command, taken))) => {
                 work.spend(units(&command));
-                self.execute(session, command, now, output).map(|()| taken)
+                self.execute(session, command, now, output).map(|done| (done, taken))
             }
             Err(refusal) => Err(refusal),
         };
         match done {
-            Ok(taken) => Step::Consumed(taken),
+            Ok((Done::Replied, taken)) => Step::Consumed(taken),
+            Ok((Done::Begun, taken)) => Step::Begun(taken),
             Err(refusal) => {
                 self.observer.observe(session.address, SessionEvent::Refused(&refusal));
                 encode::frame(&refusal.message(), output);
@@ -171,11 +204,11 @@ impl<O: Observer> Sessions<O> {
         command: Command<'_>,
         now: Timestamp,
         output: &mut Vec<u8>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<Done, CommandError> {
         let address = session.address;
         match (command, &mut session.state) {
-            (Command::Ping, State::Identified(client)) => {
-                let peer = client.producer();
+            (Command::Ping, State::Identified(identified)) => {
+                let peer = identified.client.producer();
                 self.observer.observe(address, SessionEvent::Pinged(now.since(peer.last_update())));
                 peer.update(now);
             }
@@ -183,24 +216,53 @@ impl<O: Observer> Sessions<O> {
                 let identity = PeerInfo::decode(body)?;
                 let client = self.registry.identify(&mut self.pending, address, identity, now);
                 self.observer.observe(address, SessionEvent::Identified(client.producer()));
-                *state = State::Identified(Box::new(client));
+                *state = State::Identified(Box::new(Identified { client, unregistering: None }));
                 output.extend_from_slice(&self.identify_response);
-                return Ok(());
+                return Ok(Done::Replied);
             }
-            (Command::Register(topic, channel), State::Identified(client)) => {
+            (Command::Register(topic, channel), State::Identified(identified)) => {
+                let client = &mut identified.client;
                 let done = self.registry.register(&mut self.pending, client, topic, channel);
                 let changed = done.map_err(|full| self.refuse_full(address, full))?;
                 self.observer.observe(address, SessionEvent::Registered(topic, channel, changed));
             }
-            (Command::Unregister(topic, channel), State::Identified(client)) => {
-                let changed = self.registry.unregister(&mut self.pending, client, topic, channel);
-                self.observer.observe(address, SessionEvent::Unregistered(topic, channel, changed));
+            (Command::Unregister(topic, Some(channel)), State::Identified(identified)) => {
+                let (pending, client) = (&mut self.pending, &mut identified.client);
+                let removed = self.registry.unregister_channel(pending, client, topic, channel);
+                let change = RegistrationChange { channels: removed.into(), topic: false };
+                let event = SessionEvent::Unregistered(topic, Some(channel), change);
+                self.observer.observe(address, event);
+            }
+            (Command::Unregister(topic, None), State::Identified(identified)) => {
+                let change = RegistrationChange::default();
+                identified.unregistering = Some(Unregistering { topic: topic.into(), change });
+                return Ok(Done::Begun);
             }
             // A PING before IDENTIFY; the decoder refuses all other commands before it.
             _ => {}
         }
         output.extend_from_slice(encode::OK);
-        Ok(())
+        Ok(Done::Replied)
+    }
+
+    /// Goes on with an UNREGISTER of a topic that has begun, and replies once it is done. Returns
+    /// whether there is none any longer.
+    fn unregister(&mut self, session: &mut Session, output: &mut Vec<u8>, work: &mut Work) -> bool {
+        let State::Identified(identified) = &mut session.state else { return true };
+        let Identified { client, unregistering } = &mut **identified;
+        let Some(Unregistering { topic, change }) = unregistering else { return true };
+        let left = |channel: Option<&_>| match channel {
+            Some(_) => change.channels += 1,
+            None => change.topic = true,
+        };
+        if !self.registry.unregister_topic(&mut self.pending, client, topic, work, left) {
+            return false;
+        }
+        let event = SessionEvent::Unregistered(topic, None, *change);
+        self.observer.observe(session.address, event);
+        *unregistering = None;
+        output.extend_from_slice(encode::OK);
+        true
     }
 
     fn refuse_full(&mut self, address: SocketAddr, full: LimitReached) -> CommandError {
@@ -216,7 +278,7 @@ impl<O: Observer> Sessions<O> {
     fn deadline(&self, session: &Session, now: Timestamp) -> Timestamp {
         let idle = match session.state {
             State::Identified(_) => now + self.timeouts.silence,
-            State::Magic | State::Unidentified => session.handshake,
+            State::Magic | State::Unidentified | State::Leaving(_) => session.handshake,
         };
         idle.min(session.command)
     }
@@ -248,7 +310,7 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
             if output.len() >= full {
                 return Handled { consumed, next: Next::Write };
             }
-            if work.is_over() {
+            if work.is_over() || !self.unregister(session, output, work) {
                 return Handled { consumed, next: Next::Continue };
             }
             let rest = Input { bytes: &input.bytes[consumed..], end: input.end };
@@ -256,6 +318,13 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
                 Step::Consumed(taken) => {
                     consumed += taken;
                     session.command = Timestamp::NEVER;
+                }
+                Step::Begun(taken) => {
+                    consumed += taken;
+                    session.command = Timestamp::NEVER;
+                    if session.is_long() {
+                        return Handled { consumed, next: Next::Continue };
+                    }
                 }
                 Step::Incomplete if input.end => return Handled { consumed, next: Next::Close },
                 Step::Incomplete => break,
@@ -274,18 +343,34 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
         self.registry.commit(&mut self.pending);
     }
 
-    fn on_close(&mut self, session: &mut Session, reason: CloseReason, _: &mut Work) -> bool {
+    fn on_close(&mut self, session: &mut Session, reason: CloseReason, work: &mut Work) -> bool {
         let address = session.address;
-        let identified = matches!(session.state, State::Identified(_));
-        self.observer.observe(address, SessionEvent::Closed(reason, identified));
-        if let State::Identified(client) = std::mem::replace(&mut session.state, State::Magic) {
-            let observer = &mut self.observer;
-            self.registry.leave(&mut self.pending, *client, |topic, channel| {
-                let channel = channel.map(|channel| channel.as_str());
-                observer.observe(address, SessionEvent::Left(topic.as_str(), channel));
-            });
+        if !matches!(session.state, State::Leaving(_)) {
+            let state = mem::replace(&mut session.state, State::Magic);
+            let is_identified = matches!(state, State::Identified(_));
+            self.observer.observe(address, SessionEvent::Closed(reason, is_identified));
+            let State::Identified(identified) = state else { return true };
+            let is_long = identified.client.registrations() > AT_ONCE;
+            session.state = State::Leaving(Box::new(identified.client));
+            if is_long {
+                return false;
+            }
         }
-        true
+        let State::Leaving(client) = &mut session.state else { return true };
+        let observer = &mut self.observer;
+        self.registry.leave(&mut self.pending, client, work, |topic, channel| {
+            let channel = channel.map(|channel| channel.as_str());
+            observer.observe(address, SessionEvent::Left(topic.as_str(), channel));
+        })
+    }
+}
+
+impl Session {
+    /// Whether the command that has begun is better done in slices, behind other connections.
+    fn is_long(&self) -> bool {
+        let State::Identified(identified) = &self.state else { return false };
+        let Some(Unregistering { topic, .. }) = &identified.unregistering else { return false };
+        identified.client.has_more_channels_than(topic, AT_ONCE)
     }
 }
 
@@ -295,193 +380,5 @@ fn units(command: &Command<'_>) -> u32 {
         Command::Ping => 1,
         Command::Register(..) | Command::Unregister(..) => 20,
         Command::Identify(_) => 50,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::registry::Capacity;
-    use crate::snapshots::Snapshots;
-
-    const IDENTIFY_RESPONSE: &[u8] = b"\0\0\0\x02HI";
-    const IDENTIFY: &[u8] = b"IDENTIFY\n\0\0\0\x44{\"broadcast_address\":\"b\",\"tcp_port\":1,\"http_port\":2,\"version\":\"1.3\"}";
-
-    /// Records every event as a short text.
-    #[derive(Debug, Default)]
-    struct Recorder(Vec<String>);
-
-    impl Observer for Recorder {
-        fn observe(&mut self, _address: SocketAddr, event: SessionEvent<'_>) {
-            self.0.push(match event {
-                SessionEvent::Identified(peer) => {
-                    format!("Identified({})", peer.peer_info().version)
-                }
-                SessionEvent::Refused(refusal) => refusal.to_string(),
-                other => format!("{other:?}"),
-            });
-        }
-    }
-
-    fn sessions(capacity: Capacity) -> Sessions<Recorder> {
-        let registry = Arc::new(Registry::new(Arc::new(Snapshots::default()), capacity));
-        let timeouts = Timeouts::with_inactive_timeout(Duration::from_secs(300));
-        Sessions::new(registry, timeouts, IDENTIFY_RESPONSE.into(), Recorder::default())
-    }
-
-    fn second(number: i64) -> Timestamp {
-        Timestamp::from_unix_nanos(number * 1_000_000_000)
-    }
-
-    fn open(sessions: &mut Sessions<Recorder>) -> Session {
-        sessions.on_open(([127, 0, 0, 1], 5).into(), Token::default(), second(0)).0
-    }
-
-    /// Sends `bytes` in pieces of `step`, offering again what is not consumed, as an event loop does.
-    fn send(bytes: &[u8], step: usize, end: bool) -> (Vec<u8>, Next) {
-        let mut sessions = sessions(Capacity::default());
-        let mut session = open(&mut sessions);
-        let (mut output, mut unconsumed) = (Vec::new(), Vec::new());
-        let mut next = Next::Read { deadline: second(10) };
-        let pieces = bytes.chunks(step).map(|piece| (piece, false));
-        for (piece, end) in pieces.chain(end.then_some((&[][..], true))) {
-            unconsumed.extend_from_slice(piece);
-            let input = Input { bytes: &unconsumed, end };
-            let handled = sessions.on_input(
-                &mut session,
-                input,
-                second(1),
-                &mut output,
-                usize::MAX / 2,
-                &mut Work::unlimited(),
-            );
-            unconsumed.drain(..handled.consumed);
-            next = handled.next;
-            if next == Next::Close {
-                break;
-            }
-        }
-        (output, next)
-    }
-
-    #[test]
-    fn replies_are_the_same_for_every_split() {
-        let hello = [b"  V1", IDENTIFY].concat();
-        let ok = [IDENTIFY_RESPONSE, encode::OK, encode::OK, encode::OK].concat();
-        let script = [&hello[..], b"REGISTER t c\nPING\nUNREGISTER t\n"].concat();
-        let quiet = Next::Read { deadline: second(601) };
-        let refused = [IDENTIFY_RESPONSE, b"\0\0\0\x1fE_INVALID cannot IDENTIFY again"].concat();
-        let cases: &[(&[u8], bool, &[u8], Next)] = &[
-            (&script, false, &ok, quiet),
-            (&script, true, &ok, Next::Close),
-            (
-                b"  V1PING\nPING\n",
-                false,
-                b"\0\0\0\x02OK\0\0\0\x02OK",
-                Next::Read { deadline: second(10) },
-            ),
-            (b"  V2", false, b"\0\0\0\x0eE_BAD_PROTOCOL", Next::Close),
-            (b"  V", true, b"", Next::Close),
-            (&[&hello[..], IDENTIFY].concat(), false, &refused, Next::Close),
-            (
-                b"  V1IDENTIFY\n\xff\xff\xff\xff",
-                false,
-                b"\0\0\0\x28E_BAD_BODY IDENTIFY invalid body size -1",
-                Next::Close,
-            ),
-        ];
-        for (bytes, end, want, next) in cases {
-            for step in [1, 2, 7, 1000] {
-                let (output, got) = send(bytes, step, *end);
-                let shown = String::from_utf8_lossy(bytes);
-                assert_eq!(
-                    String::from_utf8_lossy(&output),
-                    String::from_utf8_lossy(want),
-                    "{shown}"
-                );
-                assert_eq!(got, *next, "{shown} in steps of {step}");
-            }
-        }
-    }
-
-    #[test]
-    fn deadline_is_that_of_the_handshake_the_command_or_the_silence() {
-        let mut sessions = sessions(Capacity::default());
-        let mut session = open(&mut sessions);
-        let mut next = |bytes: &[u8], at: i64| {
-            let input = Input { bytes, end: false };
-            sessions
-                .on_input(
-                    &mut session,
-                    input,
-                    second(at),
-                    &mut Vec::new(),
-                    1000,
-                    &mut Work::unlimited(),
-                )
-                .next
-        };
-        let until = |at| Next::Read { deadline: second(at) };
-        assert_eq!(next(b"  V1PING\n", 3), until(10));
-        assert_eq!(next(b"IDEN", 4), until(10));
-        assert_eq!(next(IDENTIFY, 5), until(605));
-        assert_eq!(next(b"REG", 20), until(30));
-        assert_eq!(next(b"REGI", 25), until(30), "more bytes of it do not move the deadline");
-        assert_eq!(next(b"REGISTER t\n", 26), until(626));
-        assert_eq!(next(b"PING\nPI", 27), until(37));
-    }
-
-    #[test]
-    fn it_stops_at_the_budget_and_continues_later() {
-        let mut sessions = sessions(Capacity::default());
-        let mut session = open(&mut sessions);
-        let input = [b"  V1", &b"PING\n".repeat(10)[..]].concat();
-        let mut output = b"of others".to_vec();
-        let input = Input { bytes: &input, end: false };
-        let handled = sessions.on_input(
-            &mut session,
-            input,
-            second(0),
-            &mut output,
-            10,
-            &mut Work::unlimited(),
-        );
-        assert_eq!((handled.consumed, handled.next, output.len()), (14, Next::Write, 9 + 12));
-    }
-
-    #[test]
-    fn closed_connection_leaves_every_topic_and_the_observer_is_told() {
-        let mut sessions = sessions(Capacity { registrations: 100, per_nsqd: 3 });
-        let mut session = open(&mut sessions);
-        let input = [b"  V1", IDENTIFY, b"REGISTER t c\nREGISTER u\nREGISTER v\nPING\n"].concat();
-        let mut output = Vec::new();
-        let input = Input { bytes: &input, end: false };
-        let handled = sessions.on_input(
-            &mut session,
-            input,
-            second(2),
-            &mut output,
-            1000,
-            &mut Work::unlimited(),
-        );
-        assert_eq!(handled.next, Next::Close);
-        sessions.commit();
-        let snapshots = Arc::clone(sessions.registry.snapshots());
-        let producers = || snapshots.topic("t", |t| t.map_or(9, |(t, _)| t.producers().len()));
-        assert_eq!((producers(), sessions.registry.registrations()), (1, 3));
-        sessions.on_close(&mut session, CloseReason::Finished, &mut Work::unlimited());
-        sessions.commit();
-        assert_eq!((producers(), sessions.registry.registrations()), (0, 0));
-        let mut events = sessions.observer.0;
-        events[7..].sort();
-        assert_eq!(events[5], "LimitReached(Nsqd)");
-        assert_eq!(events[6], "E_INVALID REGISTER too many registrations of this nsqd");
-        let left = [
-            "Closed(Finished, true)",
-            "Left(\"t\", None)",
-            "Left(\"t\", Some(\"c\"))",
-            "Left(\"u\", None)",
-        ];
-        assert_eq!(events[7..], left);
     }
 }
