@@ -14,6 +14,12 @@ pub const COMMAND_LINE: usize = 4 * 1024;
 /// The longest IDENTIFY body, in bytes. nsqd sends about 200. Past it, and for a negative length:
 /// `E_BAD_BODY`, close.
 pub const IDENTIFY_BODY: usize = 64 * 1024;
+/// The longest text field of an IDENTIFY body, in bytes of UTF-8: a DNS name has 253 at most. Every
+/// answer that shows the nsqd repeats them. Past it: `E_BAD_BODY`, close.
+pub const IDENTITY_FIELD: usize = 255;
+/// The fields of an IDENTIFY body together, in bytes as answers show them: escaped, with their names.
+/// Past it: `E_BAD_BODY`, close.
+pub const IDENTITY: usize = 1024;
 /// The longest topic or channel name, in bytes with its `#ephemeral`: NSQ's own limit. Past it:
 /// `E_BAD_TOPIC` or `E_BAD_CHANNEL`, close; or 400.
 pub const NAME: usize = 64;

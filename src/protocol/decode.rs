@@ -29,6 +29,8 @@ pub struct CommandError {
     pub code: ErrorCode,
     /// What follows the code. It may repeat bytes of the peer that are not UTF-8.
     pub text: Vec<u8>,
+    /// What the log says besides: it is not sent. May be empty.
+    pub detail: &'static str,
 }
 
 /// NSQ's error codes.
@@ -62,7 +64,7 @@ impl ErrorCode {
 
 impl CommandError {
     pub(crate) fn new(code: ErrorCode, text: impl Into<Vec<u8>>) -> Self {
-        Self { code, text: text.into() }
+        Self { code, text: text.into(), detail: "" }
     }
 
     /// The payload of the response: code, space, text.
@@ -74,7 +76,8 @@ impl CommandError {
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.code.as_str(), String::from_utf8_lossy(&self.text))
+        write!(f, "{} {}", self.code.as_str(), String::from_utf8_lossy(&self.text))?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
     }
 }
 

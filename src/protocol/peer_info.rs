@@ -11,6 +11,7 @@ use simd_json::{Buffers, Node, StaticNode};
 
 use super::decode::{CommandError, ErrorCode};
 use super::json;
+use crate::limits;
 
 /// What an nsqd says of itself in IDENTIFY.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl PeerInfo {
     ///
     /// # Errors
     /// `E_BAD_BODY` when it is no JSON object of Go's `PeerInfo`, or lacks an address, a port or
-    /// a version.
+    /// a version, or is longer than [`limits::IDENTITY_FIELD`] or [`limits::IDENTITY`].
     pub fn decode(body: &[u8]) -> Result<Self, CommandError> {
         let peer_info = parse(body).ok_or_else(|| {
             CommandError::new(ErrorCode::BadBody, "IDENTIFY failed to decode JSON body")
@@ -48,7 +49,33 @@ impl PeerInfo {
         if !complete {
             return Err(CommandError::new(ErrorCode::BadBody, "IDENTIFY missing fields"));
         }
-        Ok(peer_info)
+        match peer_info.too_long() {
+            None => Ok(peer_info),
+            Some(detail) => {
+                let error = CommandError::new(ErrorCode::BadBody, "IDENTIFY field too long");
+                Err(CommandError { detail, ..error })
+            }
+        }
+    }
+
+    /// Which field is too long, if one is.
+    fn too_long(&self) -> Option<&'static str> {
+        // Divergence: nsqlookupd takes fields of any length, and shows them in every lookup.
+        let fields = [
+            ("hostname", Some(&*self.hostname)),
+            ("broadcast_address", Some(&*self.broadcast_address)),
+            ("version", Some(&*self.version)),
+            ("topology_zone", self.topology_zone.as_deref()),
+            ("topology_region", self.topology_region.as_deref()),
+        ];
+        let is_long = |text: &str| text.len() > limits::IDENTITY_FIELD;
+        let long = fields.into_iter().find(|(_, text)| text.is_some_and(is_long));
+        if let Some((name, _)) = long {
+            return Some(name);
+        }
+        let mut encoded = Vec::new();
+        self.write_fields(&mut encoded);
+        (encoded.len() > limits::IDENTITY).then_some("all of them together, encoded")
     }
 
     /// Appends the fields as the inside of a JSON object, in the order of NSQ's answers:
@@ -200,7 +227,6 @@ fn code_unit(text: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits;
     use proptest::prelude::*;
 
     const BASE: &str = r#""version":"1","tcp_port":1,"http_port":2,"broadcast_address":"b""#;
@@ -286,6 +312,41 @@ mod tests {
                 String::from_utf8_lossy(extra)
             );
         }
+    }
+
+    #[test]
+    fn fields_that_are_too_long_are_refused_and_named() {
+        let cases = [
+            ("hostname", "h".repeat(limits::IDENTITY_FIELD), None),
+            ("hostname", "h".repeat(limits::IDENTITY_FIELD + 1), Some("hostname")),
+            ("broadcast_address", "é".repeat(128), Some("broadcast_address")),
+            ("version", "v".repeat(256), Some("version")),
+            ("topology_zone", "z".repeat(256), Some("topology_zone")),
+            ("topology_region", "r".repeat(256), Some("topology_region")),
+            ("hostname", "<".repeat(120), None),
+            // Six bytes each when encoded.
+            ("hostname", "<".repeat(250), Some("all of them together, encoded")),
+            ("unknown", "u".repeat(5000), None),
+        ];
+        for (key, value, want) in cases {
+            let body = format!("{{{BASE},\"{key}\":\"{value}\"}}");
+            let refused = PeerInfo::decode(body.as_bytes()).err();
+            assert_eq!(refused.as_ref().map(|error| error.detail), want, "{key} {}", value.len());
+            if let Some(error) = refused {
+                assert_eq!(error.message(), b"E_BAD_BODY IDENTIFY field too long");
+                assert!(error.to_string().ends_with(&format!("({})", error.detail)), "{error}");
+            }
+        }
+        let encoded_length = |hostname: usize| {
+            let mut out = Vec::new();
+            let extra = format!("\"hostname\":\"{}\"", "<".repeat(hostname));
+            with(extra.as_bytes())
+                .map(|identity| identity.write_fields(&mut out))
+                .map(|()| out.len())
+        };
+        let lengths: Vec<_> = (100..200).map_while(|count| encoded_length(count).ok()).collect();
+        let longest = lengths.last().copied().expect("100 fit");
+        assert!((limits::IDENTITY - 5..=limits::IDENTITY).contains(&longest), "{longest}");
     }
 
     #[test]
