@@ -31,7 +31,7 @@ use crate::registry::{Capacity, Registry};
 use crate::resources::{Port, Resources};
 use crate::session::{Sessions, Timeouts};
 use crate::snapshots::{Snapshots, Visibility};
-use crate::watchdog::{self, DenialWarnings, Watchdog};
+use crate::watchdog::{self, DenialWarnings, RegistryWarning, Watchdog};
 
 /// Why the daemon did not start, or did not go on: one line, for the log.
 pub type Failure = Box<dyn Error>;
@@ -61,7 +61,7 @@ pub fn run(config: &Config, clock: &Clock, dropped: &DroppedLines) -> Result<(),
     if is_exposed {
         tracing::warn!("every user of this host can read --http-write-token-file: `chmod o-r` it");
     }
-    let ended = wait(&servers, &shared.denials, clock, &signals);
+    let ended = wait(&servers, &shared, &signals);
     stop(servers, clock, &signals);
     ended
 }
@@ -266,8 +266,7 @@ impl<'a> Shared<'a> {
 /// Waits for a reason to stop: a signal, or the unasked end of a worker.
 fn wait(
     servers: &[Server; 2],
-    denials: &Denials,
-    clock: &Clock,
+    shared: &Shared<'_>,
     signals: &Receiver<i32>,
 ) -> Result<(), Failure> {
     let [tcp, http] = servers;
@@ -275,7 +274,8 @@ fn wait(
     let mut watchdogs = servers.each_ref().map(|Server { name, workers, counters, .. }| {
         Watchdog::new(name, counters, &workers.handles)
     });
-    let mut access = DenialWarnings::new(denials);
+    let mut access = DenialWarnings::new(&shared.denials);
+    let mut full = RegistryWarning::default();
     loop {
         select! {
             recv(signals) -> signal => match signal {
@@ -285,8 +285,9 @@ fn wait(
             recv(tcp.workers.exits) -> exit => return Err(exited(tcp.name, exit.ok())),
             recv(http.workers.exits) -> exit => return Err(exited(http.name, exit.ok())),
             recv(checks) -> _ => {
-                let now = clock.now();
+                let now = shared.clock.now();
                 access.check(now);
+                full.check(&shared.registry, now);
                 watchdogs.iter_mut().try_for_each(|watchdog| watchdog.check(now))?;
             }
         }

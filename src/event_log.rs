@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::handler::CloseReason;
 use crate::logging::Escaped;
@@ -63,15 +62,13 @@ impl SessionCounters {
 #[derive(Clone, Debug)]
 pub(crate) struct EventLog {
     counters: Arc<SessionCounters>,
-    /// Whether the warning that a limit is reached was logged: once is enough.
-    warned: Arc<AtomicBool>,
 }
 
 impl EventLog {
-    /// An event log that counts in `counters`; clones warn once together.
+    /// An event log that counts in `counters`.
     #[must_use]
     pub(crate) fn new(counters: Arc<SessionCounters>) -> Self {
-        Self { counters, warned: Arc::default() }
+        Self { counters }
     }
 
     fn magic(&self, peer: SocketAddr, magic: &[u8]) {
@@ -88,22 +85,21 @@ impl EventLog {
         tracing::error!("[{peer}] - {}", Escaped(&refusal.to_string()));
     }
 
-    fn full(&self, peer: SocketAddr, full: LimitReached) {
+    fn full(&self, peer: SocketAddr, full: LimitReached, log: bool) {
         let (rejected, what) = match full {
-            LimitReached::Nsqd => {
-                (&self.counters.nsqd_limit, "this nsqd has as many registrations as one may have")
-            }
+            LimitReached::Nsqd => (
+                &self.counters.nsqd_limit,
+                "this nsqd has as many registrations as one may have (--max-registrations-per-nsqd)",
+            ),
             LimitReached::Registry => (
                 &self.counters.registry_limit,
-                "there are as many registrations or names as there may be",
+                "there are as many registrations or names as there may be (--max-registrations)",
             ),
         };
         rejected.inc();
-        if !self.warned.swap(true, Ordering::Relaxed) {
+        if log {
             tracing::warn!(
-                "DB: client({peer}) REGISTER refused: {what} (--max-registrations-per-nsqd, \
-                 --max-registrations); this is said once, \
-                 musterd_registrations_rejected_total counts on"
+                "DB: client({peer}) REGISTER refused: {what}; it is tried again with each PING"
             );
         }
     }
@@ -174,7 +170,7 @@ impl Observer for EventLog {
                 register(peer, "UNREGISTER", "channel", topic, channel);
             }
             SessionEvent::Refused(refusal) => self.refused(peer, refusal),
-            SessionEvent::LimitReached(full) => self.full(peer, full),
+            SessionEvent::LimitReached(full, log) => self.full(peer, full, log),
             SessionEvent::Closed(reason, identified) => {
                 closed(peer, reason);
                 if identified {

@@ -62,11 +62,18 @@ pub const READ_BUFFER: usize = 64 * 1024;
 /// close.
 pub const UNCONSUMED_INPUT: usize = 128 * 1024;
 
-/// Registrations (topics and channels) of one nsqd. Past it: `E_INVALID`, close.
+/// Registrations (topics and channels) of one nsqd. Past it: `E_INVALID`; what it has stays, and what
+/// was refused is tried again.
 pub const REGISTRATIONS_PER_NSQD: usize = 100_000;
 /// Registrations of all nsqds together; also topics and channels together, so that those created
-/// over HTTP are bounded. Past it: `E_INVALID` and close, or 503 `REGISTRY_FULL`; a warning once.
+/// over HTTP are bounded. Past it: `E_INVALID` as above, or 503 `REGISTRY_FULL`.
 pub const REGISTRATIONS: usize = 5_000_000;
+/// Refused registrations of one nsqd that are tried again when it PINGs: nsqd never repeats them.
+/// Past it: forgotten until it connects again.
+pub const REFUSED_PER_NSQD: usize = 1_000;
+/// Refused registrations of all nsqds that are tried again, about 200 bytes each at most. Past it:
+/// as above.
+pub const REFUSED: usize = 500_000;
 
 /// An HTTP request's head, in bytes. Past it: 431, close.
 pub const HTTP_HEAD: usize = 16 * 1024;

@@ -9,11 +9,14 @@ use std::time::Duration;
 use crate::access::{DenialCount, Denials, DenyReason};
 use crate::clock::Timestamp;
 use crate::connections::{ConnectionCounters, LoopHandle};
+use crate::registry::Registry;
 
 /// How often the checks are made.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 /// How often the same warning is logged at most.
 const WARN: Duration = Duration::from_secs(60);
+/// From how full a registry on the log warns of it.
+const NEARLY_FULL: f64 = 0.8;
 /// Checks from one ping of the workers to the next.
 const PING_EVERY: u32 = 10;
 /// Pings in a row without an acknowledgement after which a worker counts as stalled: half a minute. A
@@ -129,6 +132,37 @@ impl<'a> DenialWarnings<'a> {
     }
 }
 
+/// The warning of a registry that is nearly full.
+#[derive(Debug, Default)]
+pub struct RegistryWarning {
+    was_nearly_full: bool,
+    at: Option<Timestamp>,
+}
+
+impl RegistryWarning {
+    /// Checks once; to be called every [`INTERVAL`].
+    pub fn check(&mut self, registry: &Registry, now: Timestamp) {
+        let ratio = registry.fill_ratio();
+        if self.is_due(ratio, now) {
+            tracing::warn!(
+                "DB: {:.0} % of --max-registrations are in use: past it REGISTERs and POSTs of new names are refused",
+                ratio * 100.0
+            );
+        }
+    }
+
+    /// Whether a registry that is so full is worth a warning: when it becomes nearly full.
+    fn is_due(&mut self, ratio: f64, now: Timestamp) -> bool {
+        let was_nearly_full = std::mem::replace(&mut self.was_nearly_full, ratio >= NEARLY_FULL);
+        let is_new = self.was_nearly_full && !was_nearly_full;
+        let is_due = is_new && self.at.is_none_or(|at| now.since(at) >= WARN);
+        if is_due {
+            self.at = Some(now);
+        }
+        is_due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +187,15 @@ mod tests {
         let (number, stalled) = stalled_at.expect("one is");
         assert_eq!(number, PING_EVERY * (MISSED_PINGS + 1));
         assert!(stalled.contains("TCP worker 1 stalled for 30s"));
+    }
+
+    #[test]
+    fn registry_is_warned_of_when_it_becomes_nearly_full() {
+        let mut warning = RegistryWarning::default();
+        let checks =
+            [(0, 0.79), (1, 0.8), (2, 1.0), (3, 0.7), (4, 0.9), (70, 0.9), (71, 0.5), (72, 0.8)];
+        let due = checks.map(|(at, ratio)| warning.is_due(ratio, second(at)));
+        assert_eq!(due, [false, true, false, false, false, false, false, true]);
     }
 
     #[test]

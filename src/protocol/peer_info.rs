@@ -68,10 +68,17 @@ impl PeerInfo {
             ("topology_zone", self.topology_zone.as_deref()),
             ("topology_region", self.topology_region.as_deref()),
         ];
-        let is_long = |text: &str| text.len() > limits::IDENTITY_FIELD;
-        let long = fields.into_iter().find(|(_, text)| text.is_some_and(is_long));
-        if let Some((name, _)) = long {
-            return Some(name);
+        let mut length = 0;
+        for (name, text) in fields {
+            let text = text.unwrap_or_default();
+            if text.len() > limits::IDENTITY_FIELD {
+                return Some(name);
+            }
+            length += text.len();
+        }
+        // An escape takes six bytes at most, names and numbers less than 200: most need no look.
+        if 6 * length + 200 <= limits::IDENTITY {
+            return None;
         }
         let mut encoded = Vec::new();
         self.write_fields(&mut encoded);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
+use super::refused::Refused;
 use crate::cow_set::{Chunk, CowSet};
 use crate::protocol::names::{ChannelName, TopicName};
 use crate::snapshots::Producer;
@@ -23,6 +24,8 @@ pub struct Client {
     registrations: usize,
     /// The topic that it is being removed from.
     removing: Option<(TopicName, CowSet<ChannelName>)>,
+    /// What was refused and is to be tried again.
+    pub(super) refused: Refused,
 }
 
 /// The channels of each topic that it registered. The names are shared with the registry. An admin
@@ -37,7 +40,7 @@ enum Topics {
 impl Client {
     pub(super) fn new(producer: Arc<Producer>) -> Self {
         let topics = Topics::Registered(HashMap::default());
-        Self { producer, topics, registrations: 0, removing: None }
+        Self { producer, topics, registrations: 0, removing: None, refused: Refused::default() }
     }
 
     /// The nsqd as readers see it.
@@ -50,6 +53,12 @@ impl Client {
     #[must_use]
     pub fn registrations(&self) -> usize {
         self.registrations
+    }
+
+    /// How many of its REGISTERs were refused and are to be tried again.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused.len()
     }
 
     /// Whether it has registered more than `count` channels of a topic.

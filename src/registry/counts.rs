@@ -41,12 +41,14 @@ pub(super) struct Counts {
     /// The channels among them.
     channels: AtomicUsize,
     registrations: AtomicUsize,
+    /// Names that nsqds wait to register.
+    refused: AtomicUsize,
 }
 
 impl Counts {
     pub(super) fn new(capacity: Capacity) -> Self {
-        let [names, channels, registrations] = [const { AtomicUsize::new(0) }; 3];
-        Self { capacity, names, channels, registrations }
+        let [names, channels, registrations, refused] = [const { AtomicUsize::new(0) }; 4];
+        Self { capacity, names, channels, registrations, refused }
     }
 
     pub(super) fn topics(&self) -> usize {
@@ -59,6 +61,32 @@ impl Counts {
 
     pub(super) fn registrations(&self) -> usize {
         self.registrations.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more refused name may be remembered. Threads that ask at the same time may add
+    /// one each.
+    pub(super) fn may_remember(&self) -> bool {
+        self.refused() < limits::REFUSED
+    }
+
+    pub(super) fn add_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_refused(&self, count: usize) {
+        if count > 0 {
+            self.refused.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a share, not a count")]
+    pub(super) fn fill_ratio(&self) -> f64 {
+        let used = self.registrations().max(self.names.load(Ordering::Relaxed));
+        used as f64 / self.capacity.registrations.max(1) as f64
     }
 
     /// Counts one more topic, if it fits.

@@ -30,10 +30,16 @@ impl Registry {
         gauge("musterd_channels", "Channels of all topics.", Self::channels);
         let help = "Topics and channels that nsqds have registered, counted for each nsqd.";
         gauge("musterd_registrations", help, Self::registrations);
+        let help = "Registrations that were refused for a limit and are tried again.";
+        gauge("musterd_registrations_waiting", help, Self::refused);
         let help = "The most registrations, and the most topics and channels, that there may be.";
         gauge("musterd_registrations_max", help, |all| all.counts.capacity.registrations);
         let help = "The most registrations that one nsqd may have.";
         gauge("musterd_nsqd_registrations_max", help, |all| all.counts.capacity.per_nsqd);
+        let registry = Arc::clone(self);
+        let help =
+            "How full the registry is, from 0 to 1: registrations or names, whichever are more.";
+        families.gauge("musterd_registry_fill_ratio", help, &[], move || registry.fill_ratio());
         let help = "Snapshots that were replaced and are not freed yet.";
         families.gauge("musterd_snapshots_retired", help, &[], published::retired);
         for (state, is_counted) in [("active", true), ("inactive", false)] {

@@ -12,6 +12,7 @@ mod client;
 mod counts;
 mod metrics;
 mod pending_changes;
+mod refused;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,8 @@ const STRIPES: usize = 256;
 
 /// With more registrations than these an nsqd is removed from them in slices, behind everything else.
 pub const AT_ONCE: usize = 64;
+/// Units of [`Work`] of a REGISTER that is tried again.
+const REGISTER: u32 = 20;
 /// Units of [`Work`] of the removal of one registration, its part of the commit included.
 const UNREGISTER: u32 = 20;
 
@@ -105,6 +108,18 @@ impl Registry {
         self.counts.registrations()
     }
 
+    /// How many refused registrations of all nsqds wait for room.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.counts.refused()
+    }
+
+    /// How full it is, from 0 to 1: registrations or names, whichever are more.
+    #[must_use]
+    pub fn fill_ratio(&self) -> f64 {
+        self.counts.fill_ratio()
+    }
+
     /// An nsqd identified itself. The client must [`Registry::leave`] in the end.
     #[must_use]
     pub fn identify(
@@ -122,11 +137,51 @@ impl Registry {
     /// Makes the nsqd a producer of a topic, and of a channel of it. The names are valid.
     ///
     /// # Errors
-    /// [`LimitReached`], and nothing has changed.
+    /// [`LimitReached`], and nothing has changed. The names are remembered, see
+    /// [`Registry::retry`].
     ///
     /// # Panics
     /// When a name is not valid: the decoder gives none that is not.
     pub fn register(
+        &self,
+        changes: &mut PendingChanges,
+        client: &mut Client,
+        topic: &str,
+        channel: Option<&str>,
+    ) -> Result<RegistrationChange, LimitReached> {
+        let done = self.register_if_it_fits(changes, client, topic, channel);
+        if done.is_err() {
+            if self.counts.may_remember() && client.refused.add(topic, channel) {
+                self.counts.add_refused();
+            }
+        } else if client.refused.len() > 0 {
+            self.counts.remove_refused(client.refused.remove(topic, channel));
+        }
+        done
+    }
+
+    /// Registers what was refused and fits now, [`AT_ONCE`] names at most; calls `registered` for
+    /// each. It ends at the first name that does not fit, and begins behind it the next time.
+    pub fn retry(
+        &self,
+        changes: &mut PendingChanges,
+        client: &mut Client,
+        work: &mut Work,
+        mut registered: impl FnMut(&str, Option<&str>, RegistrationChange),
+    ) {
+        for _ in 0..AT_ONCE {
+            let has_room = self.counts.check_registrations(client.registrations(), 1).is_ok();
+            let Some((topic, channel)) = has_room.then(|| client.refused.next()).flatten() else {
+                return;
+            };
+            work.spend(REGISTER);
+            let done = self.register(changes, client, &topic, channel.as_deref());
+            let Ok(change) = done else { return };
+            registered(&topic, channel.as_deref(), change);
+        }
+    }
+
+    fn register_if_it_fits(
         &self,
         changes: &mut PendingChanges,
         client: &mut Client,
@@ -170,6 +225,7 @@ impl Registry {
     ) -> bool {
         // Also what an admin has deleted: otherwise the nsqd's own list would only grow.
         self.counts.remove_registrations(client.remove(topic, channel));
+        self.counts.remove_refused(client.refused.remove(topic, Some(channel)));
         let Some(mut guard) = self.topics.get_mut(topic) else { return false };
         let entry = &mut *guard;
         let removed = entry.topic.remove_channel_producer(channel, client.producer());
@@ -192,6 +248,7 @@ impl Registry {
         mut left: impl FnMut(Option<&ChannelName>),
     ) -> bool {
         client.begin_to_remove(topic);
+        self.counts.remove_refused(client.refused.remove_topic(topic));
         while !self.remove_some(changes, client, topic, work, &mut left) {
             if work.is_over() {
                 return false;
@@ -226,6 +283,7 @@ impl Registry {
                 self.remove_if(topic.as_str(), TopicEntry::is_unused_ephemeral);
             }
         }
+        self.counts.remove_refused(client.refused.clear());
         self.snapshots.nodes().remove(client.producer(), &mut changes.nodes);
         true
     }

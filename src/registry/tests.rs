@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits;
 use crate::work::Work;
 
 type Addresses = BTreeSet<SocketAddr>;
@@ -357,4 +358,33 @@ fn a_full_registry_refuses_a_change_without_side_effects() {
         check(Capacity { per_nsqd: 2, registrations: 100 }, LimitReached::Nsqd, refused);
         check(Capacity { per_nsqd: 100, registrations: 2 }, LimitReached::Registry, refused);
     }
+}
+
+#[test]
+fn refused_names_of_all_nsqds_are_bounded_and_released() {
+    let capacity = Capacity { registrations: 1, ..Capacity::default() };
+    let registry = Registry::new(Arc::new(Snapshots::default()), capacity);
+    let mut changes = PendingChanges::default();
+    let nsqds = limits::REFUSED / limits::REFUSED_PER_NSQD + 1;
+    let mut clients: Vec<_> = (0..u16::try_from(nsqds).expect("few"))
+        .map(|n| registry.identify(&mut changes, address(n), peer_info(n), Timestamp::default()))
+        .collect();
+    registry.register(&mut changes, &mut clients[0], "only", None).expect("one fits");
+    for client in &mut clients {
+        for number in 0..limits::REFUSED_PER_NSQD {
+            let topic = format!("t{number}");
+            let done = registry.register(&mut changes, client, &topic, None);
+            assert_eq!(done, Err(LimitReached::Registry));
+        }
+    }
+    assert_eq!((registry.refused(), registry.topics()), (limits::REFUSED, 1));
+    let mut names = 0;
+    for mut client in clients {
+        names += client.refused();
+        let work = &mut Work::unlimited();
+        registry.unregister_channel(&mut changes, &mut client, "t1", "unknown");
+        registry.unregister_topic(&mut changes, &mut client, "t2", work, |_| {});
+        assert!(registry.leave(&mut changes, &mut client, work, |_, _| {}));
+    }
+    assert_eq!((names, registry.refused()), (limits::REFUSED, 0));
 }

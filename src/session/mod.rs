@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
 use crate::limits;
-use crate::protocol::decode::{Command, CommandError, ErrorCode, decode};
+use crate::protocol::decode::{Command, CommandError, decode};
 use crate::protocol::peer_info::PeerInfo;
 use crate::protocol::{MAGIC, encode};
 use crate::registry::{
@@ -44,8 +44,9 @@ pub enum SessionEvent<'a> {
     Left(&'a str, Option<&'a str>),
     /// Its command was refused; the connection closes.
     Refused(&'a CommandError),
-    /// Its REGISTER was refused: a limit is reached. [`SessionEvent::Refused`] follows.
-    LimitReached(LimitReached),
+    /// Its REGISTER was refused: a limit is reached. The connection stays. The flag: it is worth a
+    /// line in the log; there was none for this nsqd in the last minute.
+    LimitReached(LimitReached, bool),
     /// The connection ended. The flag: it had identified itself.
     Closed(CloseReason, bool),
 }
@@ -78,6 +79,9 @@ impl Timeouts {
         }
     }
 }
+
+/// How often the log says at most that a limit refuses the REGISTERs of an nsqd.
+const LOG_REFUSALS: Duration = Duration::from_secs(60);
 
 /// What the sessions of one event loop share; their connection handler.
 #[derive(Debug)]
@@ -118,6 +122,8 @@ struct Identified {
     client: Client,
     /// The UNREGISTER of a topic that is being carried out.
     unregistering: Option<Unregistering>,
+    /// From when on a refused REGISTER is worth a line in the log.
+    log_refusals_from: Timestamp,
 }
 
 #[derive(Debug)]
@@ -172,7 +178,7 @@ impl<O: Observer> Sessions<O> {
             Ok(None) => return Step::Incomplete,
             Ok(Some((command, taken))) => {
                 work.spend(units(&command));
-                self.execute(session, command, now, output).map(|done| (done, taken))
+                self.execute(session, command, now, output, work).map(|done| (done, taken))
             }
             Err(refusal) => Err(refusal),
         };
@@ -204,6 +210,7 @@ impl<O: Observer> Sessions<O> {
         command: Command<'_>,
         now: Timestamp,
         output: &mut Vec<u8>,
+        work: &mut Work,
     ) -> Result<Done, CommandError> {
         let address = session.address;
         match (command, &mut session.state) {
@@ -211,20 +218,30 @@ impl<O: Observer> Sessions<O> {
                 let peer = identified.client.producer();
                 self.observer.observe(address, SessionEvent::Pinged(now.since(peer.last_update())));
                 peer.update(now);
+                self.retry(address, &mut identified.client, work);
             }
             (Command::Identify(body), state @ State::Unidentified) => {
                 let identity = PeerInfo::decode(body)?;
                 let client = self.registry.identify(&mut self.pending, address, identity, now);
                 self.observer.observe(address, SessionEvent::Identified(client.producer()));
-                *state = State::Identified(Box::new(Identified { client, unregistering: None }));
+                let (unregistering, log_refusals_from) = (None, now);
+                let identified = Identified { client, unregistering, log_refusals_from };
+                *state = State::Identified(Box::new(identified));
                 output.extend_from_slice(&self.identify_response);
                 return Ok(Done::Replied);
             }
             (Command::Register(topic, channel), State::Identified(identified)) => {
                 let client = &mut identified.client;
-                let done = self.registry.register(&mut self.pending, client, topic, channel);
-                let changed = done.map_err(|full| self.refuse_full(address, full))?;
-                self.observer.observe(address, SessionEvent::Registered(topic, channel, changed));
+                match self.registry.register(&mut self.pending, client, topic, channel) {
+                    Ok(changed) => {
+                        let event = SessionEvent::Registered(topic, channel, changed);
+                        self.observer.observe(address, event);
+                    }
+                    Err(limit) => {
+                        self.refuse(address, identified, limit, now, output);
+                        return Ok(Done::Replied);
+                    }
+                }
             }
             (Command::Unregister(topic, Some(channel)), State::Identified(identified)) => {
                 let (pending, client) = (&mut self.pending, &mut identified.client);
@@ -249,7 +266,7 @@ impl<O: Observer> Sessions<O> {
     /// whether there is none any longer.
     fn unregister(&mut self, session: &mut Session, output: &mut Vec<u8>, work: &mut Work) -> bool {
         let State::Identified(identified) = &mut session.state else { return true };
-        let Identified { client, unregistering } = &mut **identified;
+        let Identified { client, unregistering, .. } = &mut **identified;
         let Some(Unregistering { topic, change }) = unregistering else { return true };
         let left = |channel: Option<&_>| match channel {
             Some(_) => change.channels += 1,
@@ -265,13 +282,36 @@ impl<O: Observer> Sessions<O> {
         true
     }
 
-    fn refuse_full(&mut self, address: SocketAddr, full: LimitReached) -> CommandError {
-        self.observer.observe(address, SessionEvent::LimitReached(full));
-        let text = match full {
-            LimitReached::Nsqd => "REGISTER too many registrations of this nsqd",
-            LimitReached::Registry => "REGISTER too many registrations in all",
+    /// Replies to a REGISTER that a limit refuses. Divergence from every other error: the connection
+    /// stays, since a real nsqd would repeat all its REGISTERs and be refused for ever.
+    fn refuse(
+        &mut self,
+        address: SocketAddr,
+        identified: &mut Identified,
+        limit: LimitReached,
+        now: Timestamp,
+        output: &mut Vec<u8>,
+    ) {
+        let log = now >= identified.log_refusals_from;
+        if log {
+            identified.log_refusals_from = now + LOG_REFUSALS;
+        }
+        self.observer.observe(address, SessionEvent::LimitReached(limit, log));
+        let reply: &[u8] = match limit {
+            LimitReached::Nsqd => b"E_INVALID REGISTER too many registrations of this nsqd",
+            LimitReached::Registry => b"E_INVALID REGISTER too many registrations in all",
         };
-        CommandError::new(ErrorCode::Invalid, text)
+        encode::frame(reply, output);
+    }
+
+    /// Registers what was refused before, as far as there is room now.
+    fn retry(&mut self, address: SocketAddr, client: &mut Client, work: &mut Work) {
+        if client.refused() > 0 {
+            let observer = &mut self.observer;
+            self.registry.retry(&mut self.pending, client, work, |topic, channel, changed| {
+                observer.observe(address, SessionEvent::Registered(topic, channel, changed));
+            });
+        }
     }
 
     /// What the session waits for, with `left` bytes of an incomplete command at hand.

@@ -154,7 +154,7 @@ fn closed_connection_leaves_every_topic_and_the_observer_is_told() {
         1000,
         &mut Work::unlimited(),
     );
-    assert_eq!(handled.next, Next::Close);
+    assert!(matches!(handled.next, Next::Read { .. }));
     sessions.commit();
     let snapshots = Arc::clone(sessions.registry.snapshots());
     let producers = || snapshots.topic("t", |t| t.map_or(9, |(t, _)| t.producers().len()));
@@ -164,8 +164,8 @@ fn closed_connection_leaves_every_topic_and_the_observer_is_told() {
     assert_eq!((producers(), sessions.registry.registrations()), (0, 0));
     let mut events = sessions.observer.0;
     events[7..].sort();
-    assert_eq!(events[5], "LimitReached(Nsqd)");
-    assert_eq!(events[6], "E_INVALID REGISTER too many registrations of this nsqd");
+    assert_eq!(events[5], "LimitReached(Nsqd, true)");
+    assert!(events[6].starts_with("Pinged"));
     let left = [
         "Closed(Finished, true)",
         "Left(\"t\", None)",
@@ -173,6 +173,52 @@ fn closed_connection_leaves_every_topic_and_the_observer_is_told() {
         "Left(\"u\", None)",
     ];
     assert_eq!(events[7..], left);
+}
+
+#[test]
+fn refused_register_keeps_its_connection_and_is_done_once_there_is_room() {
+    let mut sessions = sessions(Capacity { registrations: 100, per_nsqd: 3 });
+    let mut session = open(&mut sessions);
+    let registry = Arc::clone(&sessions.registry);
+    let mut send = |script: &[u8], at: i64| {
+        let (input, mut output) = (Input { bytes: script, end: false }, Vec::new());
+        let work = &mut Work::unlimited();
+        let handled = sessions.on_input(&mut session, input, second(at), &mut output, 10_000, work);
+        assert_eq!(handled.consumed, script.len());
+        sessions.commit();
+        output
+    };
+    let mut refused = Vec::new();
+    encode::frame(b"E_INVALID REGISTER too many registrations of this nsqd", &mut refused);
+    send(&[b"  V1", IDENTIFY, b"REGISTER t c\nREGISTER u\n"].concat(), 0);
+    let mut topics = |script: &str, at, want_output: &[u8], want: &[&str]| {
+        assert_eq!(send(script.as_bytes(), at), want_output, "{script}");
+        let mut shown = Vec::new();
+        registry.snapshots().each_topic(|name, topic| {
+            if !topic.producers().is_empty() {
+                shown.push(name.to_string());
+            }
+        });
+        shown.sort();
+        assert_eq!(shown, want, "{script}");
+    };
+    let twice = refused.repeat(2);
+    topics("REGISTER v\nREGISTER w x\n", 1, &twice, &["t", "u"]);
+    topics("PING\n", 2, encode::OK, &["t", "u"]);
+    topics("UNREGISTER u\n", 3, encode::OK, &["t"]);
+    topics("PING\n", 4, encode::OK, &["t", "v"]);
+    // It needs room for two.
+    topics("UNREGISTER t c\nPING\n", 5, &encode::OK.repeat(2), &["t", "v"]);
+    topics("UNREGISTER w\nUNREGISTER t\nPING\n", 6, &encode::OK.repeat(3), &["v"]);
+    assert_eq!(registry.refused(), 0, "an UNREGISTER takes it out");
+    topics("REGISTER a b\nREGISTER t\n", 62, &[encode::OK, &refused].concat(), &["a", "v"]);
+    assert_eq!(registry.refused(), 1);
+    sessions.on_close(&mut session, CloseReason::Finished, &mut Work::unlimited());
+    assert_eq!((registry.refused(), registry.registrations()), (0, 0));
+    let lines =
+        ["LimitReached(Nsqd, true)", "LimitReached(Nsqd, false)", "LimitReached(Nsqd, true)"];
+    let events = sessions.observer.0.iter().filter(|event| event.starts_with("LimitReached"));
+    assert_eq!(events.collect::<Vec<_>>(), lines, "a line a minute");
 }
 
 /// A session with `count` channels of the topic "wide".

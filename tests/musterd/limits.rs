@@ -139,18 +139,43 @@ fn registrations_are_limited_per_nsqd_and_in_all() {
     let check = |flag: &str, want: &str| {
         let daemon = Daemon::start(&[flag]);
         let mut nsqd = Nsqd::identified(daemon.tcp, "first");
-        nsqd.command("REGISTER t c");
+        nsqd.command("REGISTER t c#ephemeral");
         nsqd.send(b"REGISTER u\n");
-        assert_eq!(nsqd.rest(), frame(want));
+        assert_eq!(nsqd.reply(), want);
         daemon.line_with("WARNING: DB: client(");
-        let mut next = Nsqd::identified(daemon.tcp, "next");
-        next.command("PING");
+        // It keeps what it has, and gets the rest once there is room.
+        let mut http = HttpClient::connect(daemon.http);
+        let mut topics = |want: &[&str]| {
+            for topic in ["t", "u"] {
+                let lookup = http.request("GET", &format!("/lookup?topic={topic}"));
+                let shown = lookup.body.contains("host-first");
+                assert_eq!(shown, want.contains(&topic), "{topic}");
+            }
+        };
+        nsqd.command("PING");
+        topics(&["t"]);
+        nsqd.command("UNREGISTER t c#ephemeral");
+        topics(&["t"]);
+        nsqd.command("PING");
+        topics(&["t", "u"]);
     };
     check(
         "--max-registrations-per-nsqd=2",
         "E_INVALID REGISTER too many registrations of this nsqd",
     );
     check("--max-registrations=2", "E_INVALID REGISTER too many registrations in all");
+    let daemon = Daemon::start(&["--max-registrations=4"]);
+    let mut http = HttpClient::connect(daemon.http);
+    for name in ["a", "b", "c"] {
+        http.request("POST", &format!("/topic/create?topic={name}"));
+    }
+    let mut nsqd = Nsqd::identified(daemon.tcp, "first");
+    nsqd.command("REGISTER t");
+    nsqd.send(b"REGISTER u\n");
+    assert_eq!(nsqd.reply(), "E_INVALID REGISTER too many registrations in all");
+    http.request("POST", "/topic/delete?topic=a");
+    nsqd.command("PING");
+    assert!(http.get("/lookup?topic=u").contains("\"hostname\":\"host-first\""));
     let daemon = Daemon::start(&["--max-registrations=1"]);
     let mut http = HttpClient::connect(daemon.http);
     assert_eq!(http.request("POST", "/topic/create?topic=t").status, "HTTP/1.1 200 OK");

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use musterd::limits;
 use testkit::{HttpClient, Nsqd, Response};
 
 use crate::support::Daemon;
@@ -226,6 +227,10 @@ fn counters_move_by_exactly_what_was_done() {
         ("musterd_topics".to_owned(), 2.0),
         ("musterd_channels".to_owned(), 1.0),
         ("musterd_registrations".to_owned(), 1.0),
+        (
+            "musterd_registry_fill_ratio".to_owned(),
+            3.0 / f64::from(u32::try_from(limits::REGISTRATIONS).expect("it fits")),
+        ),
         (spans("route=\"/lookup\",method=\"GET\",code=\"200\""), 1.0),
         (spans("route=\"/lookup\",method=\"GET\",code=\"404\""), 1.0),
         (spans("route=\"/topic/create\",method=\"POST\",code=\"200\""), 1.0),

@@ -108,7 +108,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("hosts", "clock access handler listener connections"),
     ("config", "limits clock logging access"),
     ("resources", "limits access listener hosts config"),
-    ("watchdog", "clock access connections"),
+    ("watchdog", "clock access registry connections"),
 ];
 /// These may import all of them.
 const TOP: [&str; 3] = ["daemon", "main", "lib"];

@@ -238,10 +238,10 @@ impl Daemon {
                 match self.oracle.register(connection.shard, connection.id, topic, channel) {
                     Ok(()) => "OK",
                     Err(LimitReached::Nsqd) => {
-                        self.rejected(at, "E_INVALID REGISTER too many registrations of this nsqd")
+                        "E_INVALID REGISTER too many registrations of this nsqd"
                     }
                     Err(LimitReached::Registry) => {
-                        self.rejected(at, "E_INVALID REGISTER too many registrations in all")
+                        "E_INVALID REGISTER too many registrations in all"
                     }
                 }
             }
@@ -268,6 +268,7 @@ impl Daemon {
             });
         }
         nsqd.last_update = self.now.unix_nanos();
+        self.oracle.retry(connection.shard, connection.id);
     }
 
     fn rejected(&mut self, at: usize, rejection: &'static str) -> &'static str {

@@ -23,13 +23,24 @@ pub(crate) struct View {
 }
 
 /// What an nsqd has registered and not unregistered; admins cannot change that.
-type Held = BTreeSet<(String, Option<String>)>;
+type Held = BTreeSet<Name>;
+
+/// A topic, or a channel of it.
+type Name = (String, Option<String>);
+
+/// What was refused to an nsqd, and which of it was tried last.
+#[derive(Debug, Default)]
+struct Refused {
+    names: Held,
+    tried: Option<Name>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Oracle {
     pub(crate) model: Model<Id>,
     capacity: Capacity,
     held: BTreeMap<Id, Held>,
+    refused: BTreeMap<Id, Refused>,
     topics: BTreeMap<String, Window<Option<Topic>>>,
     clients: BTreeMap<Id, Window<bool>>,
     /// By shard: the states that its next commit makes visible.
@@ -48,6 +59,7 @@ impl Oracle {
             model: Model::default(),
             capacity,
             held: BTreeMap::new(),
+            refused: BTreeMap::new(),
             topics: BTreeMap::new(),
             clients: BTreeMap::new(),
             pending: vec![Pending::default(); shards],
@@ -73,7 +85,14 @@ impl Oracle {
         topic: &str,
         channel: Option<&str>,
     ) -> Result<(), LimitReached> {
-        self.check_capacity(id, topic, channel)?;
+        let name = (topic.to_owned(), channel.map(str::to_owned));
+        let refused = self.check_capacity(id, topic, channel);
+        let names = &mut self.refused.entry(id).or_default().names;
+        match refused {
+            Ok(()) => names.remove(&name),
+            Err(_) => names.insert(name),
+        };
+        refused?;
         self.model.register(id, topic, channel);
         let held = self.held.get_mut(&id).expect("it has identified");
         held.insert((topic.to_owned(), None));
@@ -82,6 +101,24 @@ impl Oracle {
         }
         self.changed(shard, topic);
         Ok(())
+    }
+
+    /// A PING: what was refused is registered, each in turn, up to the first that does not fit.
+    pub(crate) fn retry(&mut self, shard: usize, id: Id) {
+        loop {
+            let is_full = self.held[&id].len() >= self.capacity.per_nsqd
+                || self.registrations() >= self.capacity.registrations;
+            let Refused { names, tried } = self.refused.entry(id).or_default();
+            let behind = names.iter().find(|name| tried.as_ref().is_some_and(|last| *name > last));
+            let Some((topic, channel)) = behind.or_else(|| names.first()).cloned() else { return };
+            if is_full {
+                return;
+            }
+            *tried = Some((topic.clone(), channel.clone()));
+            if self.register(shard, id, &topic, channel.as_deref()).is_err() {
+                return;
+            }
+        }
     }
 
     fn check_capacity(
@@ -120,12 +157,16 @@ impl Oracle {
         held.retain(|(of, name)| {
             of != topic || channel.is_some_and(|channel| name.as_deref() != Some(channel))
         });
+        self.refused.entry(id).or_default().names.retain(|(of, name)| {
+            of != topic || channel.is_some_and(|channel| name.as_deref() != Some(channel))
+        });
         self.changed(shard, topic);
     }
 
     pub(crate) fn leave(&mut self, shard: usize, id: Id) {
         self.model.leave(id);
         self.held.remove(&id);
+        self.refused.remove(&id);
         for topic in self.names() {
             self.changed(shard, &topic);
         }
