@@ -97,13 +97,13 @@ fn turn(command: impl Fn(usize) -> Vec<u8>) {
     let registry = Arc::new(fleet.registry);
     let mut sessions = Sessions::new(registry, timeouts, b"identify_response"[..].into(), Blind);
     let (mut session, _) = sessions.on_open(address(9), Token::default(), NOW);
-    let mut output = Vec::new();
+    let (mut output, mut work) = (Vec::new(), Work::unlimited());
     let hello = [b"  V1", &*identify_command(9), b"REGISTER t0 c0\n"].concat();
-    one_turn(&mut sessions, &mut session, &hello, &mut output);
+    one_turn(&mut sessions, &mut session, &hello, &mut output, &mut work);
     let commands: Vec<_> = (0..ROUNDS).map(command).collect();
     measured(|| {
         for command in &commands {
-            one_turn(&mut sessions, &mut session, command, &mut output);
+            one_turn(&mut sessions, &mut session, command, &mut output, &mut work);
         }
     });
 }
@@ -113,10 +113,10 @@ fn one_turn(
     session: &mut Session,
     bytes: &[u8],
     output: &mut Vec<u8>,
+    work: &mut Work,
 ) {
     output.clear();
     let input = Input { bytes: black_box(bytes), end: false };
-    let work = &mut Work::unlimited();
     black_box(sessions.on_input(session, input, NOW, output, usize::MAX / 2, work));
     sessions.commit();
 }
@@ -194,12 +194,11 @@ fn lookup(registry: &str) {
     let request = b"GET /lookup?topic=t0 HTTP/1.1\r\nHost: lookupd:4161\r\n\
         User-Agent: go-nsq/1.1.0\r\nAccept: application/vnd.nsq; version=1.0\r\n\
         Accept-Encoding: gzip\r\n\r\n";
-    let mut output = Vec::new();
+    let (mut output, mut work) = (Vec::new(), Work::unlimited());
     let mut once = || {
         output.clear();
         let input = Input { bytes: black_box(request), end: false };
-        let work = &mut Work::unlimited();
-        connection.on_input(input, NOW, &mut output, usize::MAX / 2, work, &mut app)
+        connection.on_input(input, NOW, &mut output, usize::MAX / 2, &mut work, &mut app)
     };
     once();
     measured(|| {

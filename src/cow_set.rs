@@ -73,7 +73,12 @@ impl<T: Clone> CowSet<T> {
     /// Whether there are more than `count` items. Takes time in proportion to `count` at most.
     #[must_use]
     pub fn is_longer_than(&self, count: usize) -> bool {
-        let mut left = count;
+        let mut left = match &self.0 {
+            Repr::Empty => return false,
+            Repr::One(_) => return count == 0,
+            Repr::Slice(items) => return items.len() > count,
+            Repr::Tree(_) => count,
+        };
         self.chunks().any(|chunk| match left.checked_sub(chunk.len()) {
             Some(fewer) => {
                 left = fewer;

@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use crate::access::{AcceptPolicy, Denials, DenyReason, Rejection, Token, WritePolicy};
 use crate::api::{
     Api, ApiService, CACHE_FROM, OutputBudget, RequestDurations, TOO_MANY_CONNECTIONS,
-    TOO_MANY_CONNECTIONS_PER_IP, minihttp,
+    TOO_MANY_CONNECTIONS_PER_IP, Walks, minihttp,
 };
 use crate::clock::Clock;
 use crate::config::{Config, HttpEngine, TcpRuntime, VERSION, hostname};
@@ -218,6 +218,8 @@ impl<'a> Shared<'a> {
         counters.register_metrics(&mut families, "http", port.max_connections as u64);
         durations.register_metrics(&mut families);
         OutputBudget::register_metrics(&mut families);
+        let walks = Arc::new(Walks::default());
+        walks.register_metrics(&mut families);
         let allowed = config.http_write_allow.clone();
         let write_policy = WritePolicy::new(allowed, token, Arc::clone(&self.denials));
         let visibility = Visibility {
@@ -225,7 +227,7 @@ impl<'a> Shared<'a> {
             tombstone_lifetime: config.tombstone_lifetime,
         };
         let (registry, metrics) = (Arc::clone(&self.registry), Arc::new(families));
-        let api = Api { registry, visibility, cache_from: CACHE_FROM, metrics };
+        let api = Api { registry, visibility, cache_from: CACHE_FROM, metrics, walks };
         let queued = Arc::clone(&counters);
         let output = OutputBudget(Arc::new(move || queued.queued_output()));
         let clock = self.clock.clone();

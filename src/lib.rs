@@ -28,6 +28,7 @@ pub mod logging;
 pub mod metrics;
 pub mod protocol;
 pub mod published;
+mod reclaim;
 pub mod registry;
 mod resources;
 pub mod session;

@@ -42,6 +42,9 @@ pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the calls of handlers in one iteration of an event loop may take together. Past it:
 /// what is left is done in the next iteration.
 pub const ITERATION: Duration = Duration::from_millis(5);
+/// How much one call of a handler may do, in units of work, of about 100 ns each, so that no
+/// connection takes an iteration for itself. Past it: the rest goes on in slices, behind the others.
+pub const CALL: usize = 1024;
 /// How long the slices of long work may take in one iteration, all together, beside that. Past it:
 /// they go on in the next iteration, behind everything that is ready by then.
 pub const SLICES: Duration = Duration::from_millis(1);
@@ -52,6 +55,9 @@ pub const QUEUED_OUTPUT: usize = 256 * 1024;
 /// How long output may make no progress, because the peer does not read it or its machine does not
 /// acknowledge it (`TCP_USER_TIMEOUT`). Past it: close.
 pub const WRITE_STALL: Duration = Duration::from_secs(30);
+/// What an HTTP client must read of a long response, in bytes per second, counted over the time that
+/// it makes the response wait, of [`WRITE_STALL`] at least. Below it: close.
+pub const READ_RATE: usize = 64 * 1024;
 /// How long a connection that the daemon closes still discards input after the last reply, so that
 /// the peer reads that reply instead of a reset. Past it: close.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -93,6 +99,18 @@ pub const HTTP_AUTHORIZATION: usize = HTTP_TOKEN + 64;
 pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
 /// A keep-alive connection without a request. Past it: close.
 pub const HTTP_IDLE: Duration = Duration::from_secs(90);
+/// Topics, channels, registrations and nsqds, of each at most, up to which a listing of all of them
+/// is made at once. Past it: in slices, as the client reads.
+pub const SMALL_REGISTRY: usize = 4096;
+/// Producers, or channels, of a topic up to which a response about it is made at once. Past it: in
+/// slices.
+pub const WIDE_TOPIC: usize = 16 * 1024;
+/// Long responses and changes that are made in slices at a time, of all clients together; those about
+/// one topic are not counted. Past it: 503 `BUSY`.
+pub const WALKS: usize = 32;
+/// What the responses to `/nodes` that are being made may collect together, in bytes; one is always
+/// allowed. Past it: 503 `BUSY`.
+pub const NODES_INDEX: usize = 256 * 1024 * 1024;
 /// Cached bodies of `/lookup`, in bytes, all topics together. Past it bodies are rendered for each
 /// request.
 pub const RESPONSE_CACHE: usize = 64 * 1024 * 1024;

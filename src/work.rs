@@ -5,6 +5,7 @@
 //! the loop.
 
 use crate::clock::{Clock, Timestamp};
+use crate::limits;
 
 /// How much work the calls of an iteration may still do, in CPU time rather than in bytes.
 ///
@@ -18,23 +19,26 @@ pub struct Work {
     until: Timestamp,
     /// Units until the clock is read again.
     left: u32,
+    /// Units left to the call that is being made.
+    of_call: u64,
     is_over: bool,
 }
 
 /// Units from one look at the clock to the next: about 50 µs.
-const UNITS_PER_LOOK: u32 = 512;
+pub(crate) const UNITS_PER_LOOK: u32 = 512;
 
 impl Work {
     /// Work that is over from `until` on, by `clock`.
     #[must_use]
     pub fn new(clock: Clock, until: Timestamp) -> Self {
-        Self { clock: Some(clock), until, left: UNITS_PER_LOOK, is_over: false }
+        Self { clock: Some(clock), until, ..Self::unlimited() }
     }
 
     /// Work that is never over.
     #[must_use]
     pub fn unlimited() -> Self {
-        Self { clock: None, until: Timestamp::NEVER, left: UNITS_PER_LOOK, is_over: false }
+        let (until, left) = (Timestamp::NEVER, UNITS_PER_LOOK);
+        Self { clock: None, until, left, of_call: u64::MAX, is_over: false }
     }
 
     /// Work that is over once more than `units` are spent, on any machine.
@@ -48,9 +52,15 @@ impl Work {
         (self.until, self.left, self.is_over) = (until, UNITS_PER_LOOK, false);
     }
 
+    /// A call of a handler begins, which has [`limits::CALL`] at most.
+    pub(crate) fn begin_call(&mut self) {
+        self.of_call = limits::CALL as u64;
+    }
+
     /// So much was done, or is about to be.
     #[inline]
     pub fn spend(&mut self, units: u32) {
+        self.of_call = self.of_call.saturating_sub(units.into());
         match self.left.checked_sub(units) {
             Some(left) => self.left = left,
             None => self.look_at_the_clock(),
@@ -67,6 +77,11 @@ impl Work {
     /// Whether the call should end here and go on in a later one.
     #[must_use]
     pub fn is_over(&self) -> bool {
+        self.of_call == 0 || self.is_over
+    }
+
+    /// Whether the iteration should end.
+    pub(crate) fn is_iteration_over(&self) -> bool {
         self.is_over
     }
 }

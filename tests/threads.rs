@@ -14,7 +14,7 @@ use std::time::Duration;
 use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
 use musterd::handler::Input;
-use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
+use musterd::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Capacity, Client, PendingChanges, Registry};
 use musterd::snapshots::{Snapshots, Visibility};
@@ -44,8 +44,13 @@ impl Service for Reader<'_> {
         Date::new(784_111_777)
     }
 
-    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
-        self.api.answer(request, now, response);
+    fn call(
+        &mut self,
+        request: &Request<'_, Routed>,
+        now: Timestamp,
+        response: &mut Response<'_>,
+    ) -> Option<Box<dyn Task>> {
+        self.api.answer(request, now, response)
     }
 
     fn answered(&mut self, _: &Request<'_, Routed>, _: Timestamp, status: u16) {
@@ -174,6 +179,7 @@ fn api() -> Api {
             tombstone_lifetime: Duration::from_secs(45),
         },
         cache_from: 1,
+        walks: Arc::default(),
         metrics: Arc::default(),
     }
 }

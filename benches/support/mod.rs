@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use musterd::api::{Api, CACHE_FROM, RequestDurations, Routed};
 use musterd::clock::{Clock, Timestamp};
-use musterd::http1::{Date, Request, RequestError, Response, Service};
+use musterd::http1::{Date, Request, RequestError, Response, Service, Task};
 use musterd::protocol::peer_info::PeerInfo;
 use musterd::registry::{Capacity, Client, PendingChanges, Registry};
 use musterd::snapshots::{Producer, Snapshots, Visibility};
@@ -147,6 +147,7 @@ impl Static {
                 tombstone_lifetime: Duration::from_secs(45),
             },
             cache_from: CACHE_FROM,
+            walks: Arc::default(),
             metrics: Arc::default(),
         };
         Self(api, Clock::system(), RequestDurations::default())
@@ -160,8 +161,13 @@ impl Service for Static {
         Date::new(1_800_000_000)
     }
 
-    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
-        self.0.answer(request, now, response);
+    fn call(
+        &mut self,
+        request: &Request<'_, Routed>,
+        now: Timestamp,
+        response: &mut Response<'_>,
+    ) -> Option<Box<dyn Task>> {
+        self.0.answer(request, now, response)
     }
 
     fn answered(&mut self, request: &Request<'_, Routed>, now: Timestamp, status: u16) {

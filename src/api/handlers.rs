@@ -8,10 +8,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::listings;
+use super::long::{Change, Walks};
 use super::response::{ApiError, JsonArray, NSQ, TEXT, json};
 use super::routes::Routed;
+use super::walks::Topics;
 use crate::clock::Timestamp;
-use crate::http1::{Request, Response};
+use crate::http1::{Request, Response, Task};
+use crate::limits;
 use crate::metrics::{Families, Format};
 use crate::protocol::NSQ_VERSION;
 use crate::protocol::names::{ALL_TOPICS, ChannelName, TopicName};
@@ -19,7 +22,7 @@ use crate::registry::Registry;
 use crate::snapshots::{Snapshots, Topic, Visibility};
 
 /// What the handlers answer from.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Api {
     /// The registry: handlers change it, and read its snapshots.
     pub registry: Arc<Registry>,
@@ -29,10 +32,12 @@ pub struct Api {
     pub cache_from: usize,
     /// What `/metrics` shows.
     pub metrics: Arc<Families>,
+    /// The long responses that are being made.
+    pub walks: Arc<Walks>,
 }
 
 impl Api {
-    fn snapshots(&self) -> &Snapshots {
+    pub(super) fn snapshots(&self) -> &Snapshots {
         self.registry.snapshots()
     }
 }
@@ -48,8 +53,9 @@ pub(super) struct Exchange<'e, 'o> {
     pub(super) response: &'e mut Response<'o>,
 }
 
-/// A handler has written its response, or returns the error that is the response.
-pub(super) type Answered = Result<(), ApiError>;
+/// A handler has written its response, or returns what is left to do for it, or the error that is
+/// the response.
+pub(super) type Answered = Result<Option<Box<dyn Task>>, ApiError>;
 
 /// The parameters. Source: nsq `internal/http_api/req_params.go`.
 impl<'e> Exchange<'e, '_> {
@@ -83,15 +89,20 @@ fn text(parameter: &[u8]) -> &str {
     std::str::from_utf8(parameter).unwrap_or_default()
 }
 
+/// The name of a topic that was found by this parameter.
+fn known(topic: &[u8]) -> TopicName {
+    TopicName::new(text(topic)).expect("no other is ever listed")
+}
+
 /// The response to a change that was made.
 fn done(exchange: Exchange<'_, '_>) -> Answered {
     exchange.response.start(200, &[NSQ], 0);
-    Ok(())
+    Ok(None)
 }
 
 pub(super) fn do_ping(exchange: Exchange<'_, '_>) -> Answered {
     exchange.response.start_detected(200, &[], Some(TEXT), 2).extend_from_slice(b"OK");
-    Ok(())
+    Ok(None)
 }
 
 pub(super) fn do_info(exchange: Exchange<'_, '_>) -> Answered {
@@ -99,24 +110,27 @@ pub(super) fn do_info(exchange: Exchange<'_, '_>) -> Answered {
     for part in ["{\"version\":\"", NSQ_VERSION, "\"}"] {
         out.extend_from_slice(part.as_bytes());
     }
-    Ok(())
+    Ok(None)
 }
 
 /// `{"channels":[…],"producers":[{…}]}`, without inactive and tombstoned producers.
 pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
     let (topic, now, visibility) = (exchange.topic()?, exchange.now, &exchange.api.visibility);
     if &*topic == ALL_TOPICS.as_bytes() {
-        let found = listings::lookup_all(exchange.api.snapshots(), visibility, now, || {
-            json(exchange.response, 100_000)
-        });
-        return found.ok_or(ApiError::TOPIC_NOT_FOUND);
+        return match exchange.api.registry.topics() {
+            0 => Err(ApiError::TOPIC_NOT_FOUND),
+            _ => exchange.list(listings::lookup_all()),
+        };
     }
-    exchange.api.snapshots().topic(text(&topic), |topic| {
+    let is_answered: Result<_, ApiError> = exchange.api.snapshots().topic(text(&topic), |topic| {
         let (topic, cache) = topic.ok_or(ApiError::TOPIC_NOT_FOUND)?;
         let complete_until = || topic.all_visible_until(now, visibility);
         if let Some(body) = cache.get(now, complete_until) {
             json(exchange.response, body.len()).extend_from_slice(body);
-            return Ok(());
+            return Ok(true);
+        }
+        if topic.is_larger_than(limits::WIDE_TOPIC) {
+            return Ok(false);
         }
         let count = topic.producers().len();
         // Before the response is rendered: a producer that sends a PING from here on stays in it.
@@ -125,59 +139,75 @@ pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
         // Most producers' objects are this long.
         let out = json(exchange.response, 30 + 170 * count);
         let start = out.len();
-        out.extend_from_slice(b"{\"channels\":[");
-        listings::write_channels(topic, &mut JsonArray::default(), out);
-        out.extend_from_slice(b"],\"producers\":[");
-        let mut producers = JsonArray::default();
-        for producer in topic.producers().iter() {
-            if topic.is_visible(producer, now, visibility) {
-                producers.next(out);
-                out.extend_from_slice(producer.json());
-                out.push(b'}');
-            }
-        }
-        out.extend_from_slice(b"]}");
+        write_lookup(topic, now, visibility, out);
         if let Some(valid_until) = valid_until {
             let budget = exchange.api.snapshots().cache_budget();
             cache.store(&out[start..], valid_until, budget);
         }
-        Ok(())
-    })
+        Ok(true)
+    });
+    match is_answered? {
+        true => Ok(None),
+        false => exchange.stream(listings::lookup_one(&known(&topic)), None),
+    }
+}
+
+fn write_lookup(topic: &Topic, now: Timestamp, visibility: &Visibility, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"channels\":[");
+    write_channels(topic, out);
+    out.extend_from_slice(b"],\"producers\":[");
+    let mut producers = JsonArray::default();
+    for producer in topic.producers().iter() {
+        if topic.is_visible(producer, now, visibility) {
+            producers.next(out);
+            out.extend_from_slice(producer.json());
+            out.push(b'}');
+        }
+    }
+    out.extend_from_slice(b"]}");
+}
+
+fn write_channels(topic: &Topic, out: &mut Vec<u8>) {
+    let mut channels = JsonArray::default();
+    topic.channels().iter().for_each(|channel| channels.name(channel.name().as_str(), out));
 }
 
 /// `{"topics":[…]}`
 pub(super) fn do_topics(exchange: Exchange<'_, '_>) -> Answered {
-    listings::topics(exchange.api.snapshots(), json(exchange.response, 1000));
-    Ok(())
+    exchange.list(listings::topics())
 }
 
 /// `{"channels":[…]}`, empty for an unknown topic.
 pub(super) fn do_channels(exchange: Exchange<'_, '_>) -> Answered {
     let topic = exchange.topic()?;
-    let out = json(exchange.response, 0);
-    out.extend_from_slice(b"{\"channels\":[");
-    let mut channels = JsonArray::default();
-    let mut write = |topic: &Topic| listings::write_channels(topic, &mut channels, out);
     if &*topic == ALL_TOPICS.as_bytes() {
-        exchange.api.snapshots().each_topic(|_, topic| write(topic));
-    } else {
-        exchange.api.snapshots().topic(text(&topic), |topic| topic.map(|(topic, _)| write(topic)));
+        return exchange.list(listings::channels(Topics::all()));
     }
-    out.extend_from_slice(b"]}");
-    Ok(())
+    let is_answered = exchange.api.snapshots().topic(text(&topic), |topic| {
+        if topic.is_some_and(|(topic, _)| topic.is_larger_than(limits::WIDE_TOPIC)) {
+            return false;
+        }
+        let out = json(exchange.response, 0);
+        out.extend_from_slice(b"{\"channels\":[");
+        topic.into_iter().for_each(|(topic, _)| write_channels(topic, out));
+        out.extend_from_slice(b"]}");
+        true
+    });
+    match is_answered {
+        true => Ok(None),
+        false => exchange.stream(listings::channels(Topics::one(known(&topic))), None),
+    }
 }
 
 /// `{"producers":[{…,"tombstones":[bool],"topics":[…]}]}`: every active nsqd.
 pub(super) fn do_nodes(exchange: Exchange<'_, '_>) -> Answered {
-    let out = json(exchange.response, 100_000);
-    listings::nodes(exchange.api.snapshots(), &exchange.api.visibility, exchange.now, out);
-    Ok(())
+    let topics = exchange.api.registry.topics();
+    exchange.list(listings::nodes(topics))
 }
 
 /// Every registration that has producers.
 pub(super) fn do_debug(exchange: Exchange<'_, '_>) -> Answered {
-    listings::debug(exchange.api.snapshots(), json(exchange.response, 1_000_000));
-    Ok(())
+    exchange.list(listings::debug())
 }
 
 /// What is counted, in the format that the client prefers.
@@ -186,7 +216,7 @@ pub(super) fn do_metrics(exchange: Exchange<'_, '_>) -> Answered {
     let page = exchange.api.metrics.render(format);
     let out = exchange.response.start(200, &[format.content_type()], page.len());
     out.extend_from_slice(page.as_bytes());
-    Ok(())
+    Ok(None)
 }
 
 pub(super) fn do_profile(_: Exchange<'_, '_>) -> Answered {
@@ -200,7 +230,11 @@ pub(super) fn do_create_topic(exchange: Exchange<'_, '_>) -> Answered {
 }
 
 pub(super) fn do_delete_topic(exchange: Exchange<'_, '_>) -> Answered {
-    exchange.api.registry.delete_topic(text(&exchange.topic()?));
+    let topic = exchange.topic()?;
+    if &*topic == ALL_TOPICS.as_bytes() {
+        return exchange.change_all(Change::Delete);
+    }
+    exchange.api.registry.delete_topic(text(&topic));
     done(exchange)
 }
 
@@ -208,6 +242,9 @@ pub(super) fn do_tombstone_topic_producer(exchange: Exchange<'_, '_>) -> Answere
     let [topic, node] = exchange.params(["topic", "node"])?;
     let topic = topic.ok_or(ApiError::MISSING_ARG_TOPIC)?;
     let node = node.ok_or(ApiError::MISSING_ARG_NODE)?;
+    if &*topic == ALL_TOPICS.as_bytes() {
+        return exchange.change_all(Change::Tombstone(text(&node).to_owned()));
+    }
     exchange.api.registry.tombstone(text(&topic), text(&node), exchange.now);
     done(exchange)
 }

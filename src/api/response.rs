@@ -31,12 +31,17 @@ impl ApiError {
     pub(super) const REGISTRY_FULL: Self = Self(503, "REGISTRY_FULL");
     // Divergence: nsqlookupd renders for clients that do not read until its memory is gone.
     pub(super) const OVERLOADED: Self = Self(503, "OVERLOADED");
+    // Divergence: nsqlookupd walks its registry for as many clients as ask.
+    pub(super) const BUSY: Self = Self(503, "BUSY");
     // Divergence: there are no Go profiles of a daemon that is not written in Go.
     pub(super) const NO_PROFILES: Self =
         Self(404, "NO_GO_PROFILES: see \\\"profile under perf\\\" in the README");
 
     pub(super) fn write(self, response: &mut Response<'_>) {
-        self.write_with(&[JSON, NSQ], response);
+        match self {
+            Self::BUSY => self.write_with(&[JSON, NSQ, "Retry-After: 1"], response),
+            _ => self.write_with(&[JSON, NSQ], response),
+        }
     }
 
     pub(super) fn write_with(self, fields: &[&str], response: &mut Response<'_>) {

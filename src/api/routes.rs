@@ -9,7 +9,7 @@ use std::fmt;
 use super::handlers::{self, Answered, Api, Exchange};
 use super::response::{self, ApiError, JSON, NSQ};
 use crate::clock::Timestamp;
-use crate::http1::{self, Request, Response, Target};
+use crate::http1::{self, Request, Response, Target, Task};
 
 const GET: &[u8] = b"GET";
 const POST: &[u8] = b"POST";
@@ -141,13 +141,14 @@ impl Api {
         request: &Request<'_, Routed>,
         now: Timestamp,
         response: &mut Response<'_>,
-    ) {
+    ) -> Option<Box<dyn Task>> {
         let allow_field = |allow| format!("Allow: {allow}");
         match request.route {
             Routed::To(route) => {
                 let exchange = Exchange { api: self, request, now, response };
-                if let Err(error) = (route.handler)(exchange) {
-                    error.write(response);
+                match (route.handler)(exchange) {
+                    Ok(task) => return task,
+                    Err(error) => error.write(response),
                 }
             }
             Routed::Moved(path) => response::redirect(request.head, path, response),
@@ -161,6 +162,7 @@ impl Api {
             }
             Routed::NotFound => ApiError::NOT_FOUND.write(response),
         }
+        None
     }
 }
 

@@ -15,7 +15,7 @@ use super::routes::Routed;
 use crate::access::WritePolicy;
 use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
-use crate::http1::{Connection, Date, Request, RequestError, Response, Service};
+use crate::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
 use crate::limits;
 use crate::logging::Escaped;
 use crate::metrics::Families;
@@ -82,14 +82,20 @@ impl Service for ApiService {
         self.date.1
     }
 
-    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
+    fn call(
+        &mut self,
+        request: &Request<'_, Routed>,
+        now: Timestamp,
+        response: &mut Response<'_>,
+    ) -> Option<Box<dyn Task>> {
         if self.output.is_exceeded() {
             ApiError::OVERLOADED.write_with(&[response::JSON, "Retry-After: 1"], response);
         } else if request.route.writes() && !self.may_write(request) {
             ApiError::FORBIDDEN.write(response);
         } else {
-            self.api.answer(request, now, response);
+            return self.api.answer(request, now, response);
         }
+        None
     }
 
     fn answered(&mut self, request: &Request<'_, Routed>, now: Timestamp, status: u16) {

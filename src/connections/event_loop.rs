@@ -258,10 +258,11 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let mut ready = mem::take(&mut self.ready);
         let mut served = 0;
         for &token in &ready {
-            if self.work.is_over() {
+            if self.work.is_iteration_over() {
                 break;
             }
             served += 1;
+            self.work.begin_call();
             self.work.spend(SERVE);
             self.serve(token);
             self.write_if_full();
@@ -299,10 +300,11 @@ impl<H: ConnectionHandler> EventLoop<H> {
         }
         self.work.restart(self.clock.now() + limits::SLICES);
         for served in 0..count {
-            if self.work.is_over() {
+            if self.work.is_iteration_over() {
                 return served;
             }
             let Some(token) = self.continuing.pop_front() else { return served };
+            self.work.begin_call();
             self.work.spend(SERVE);
             self.go_on(token);
             self.write_if_full();

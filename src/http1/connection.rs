@@ -7,11 +7,13 @@
 
 use std::net::SocketAddr;
 
-use super::body::{Body, BodyError};
+use super::body::BodyError;
 use super::error::RequestError;
+use super::pending::PendingRequest;
 use super::request::{self, Expect, Progress, Request, RequestHead};
-use super::response::{CLOSE, Date, Response};
+use super::response::{CLOSE, Date, Framing, Response};
 use super::target::Target;
+use super::task::{Running, Task};
 use crate::clock::Timestamp;
 use crate::handler::{Handled, Input, Next};
 use crate::limits;
@@ -29,8 +31,13 @@ pub trait Service {
     /// The value of the `Date` header now.
     fn date(&mut self) -> Date;
 
-    /// Answers a request, by one [`Response::start`].
-    fn call(&mut self, request: &Request<'_, Self::Route>, now: Timestamp, to: &mut Response<'_>);
+    /// Answers a request, by one [`Response::start`], or returns what is left to do for it.
+    fn call(
+        &mut self,
+        request: &Request<'_, Self::Route>,
+        now: Timestamp,
+        to: &mut Response<'_>,
+    ) -> Option<Box<dyn Task>>;
 
     /// A request that came at `now` was answered with `status`: to count and to log.
     fn answered(&mut self, request: &Request<'_, Self::Route>, now: Timestamp, status: u16);
@@ -69,29 +76,17 @@ enum State<R> {
     Head,
     /// A request's body is on its way.
     Body(Box<PendingRequest<R>>),
-}
-
-/// A request that waits for the end of its body.
-#[derive(Debug)]
-pub(crate) struct PendingRequest<R> {
-    body: Body,
-    route: R,
-    /// The method, then the target.
-    line: Box<[u8]>,
-    method: usize,
-    authorization: Option<Box<[u8]>>,
-    accept: Option<Box<[u8]>>,
-    is_http11: bool,
-    persistent: bool,
+    /// A request is being answered, in slices.
+    Task(Box<Running<R>>),
 }
 
 /// Line ends that may follow the body of a POST: old browsers sent them. Go tolerates as many.
 const EXTRA_NEWLINES: u8 = 4;
 
 /// Units of [`Work`] of a step: a request, or a piece of one.
-const STEP: u32 = 10;
+const STEP: u32 = 20;
 /// Bytes of a response that cost one unit more.
-const BYTES_PER_UNIT: usize = 2048;
+pub(super) const BYTES_PER_UNIT: usize = 2048;
 
 /// What came of the next piece of the input.
 enum Status {
@@ -99,6 +94,8 @@ enum Status {
     Complete(usize),
     /// This many are; the rest is not all there.
     Partial(usize),
+    /// This many are, and a task goes on before the rest.
+    Begun(usize),
     /// The connection ends.
     Close,
 }
@@ -136,6 +133,11 @@ impl<R: Route> Connection<R> {
     ) -> Handled {
         let full = output.len().saturating_add(budget);
         let mut consumed = 0;
+        if let State::Task(_) = self.state
+            && let Some(next) = self.resume(now, output, budget, work, service)
+        {
+            return Handled { consumed, next };
+        }
         loop {
             let rest = &input.bytes[consumed..];
             let before = output.len();
@@ -147,6 +149,9 @@ impl<R: Route> Connection<R> {
                     let deadline = self.deadline;
                     let next = if input.end { Next::Close } else { Next::Read { deadline } };
                     return Handled { consumed, next };
+                }
+                Status::Begun(used) => {
+                    return Handled { consumed: consumed + used, next: Next::Continue };
                 }
                 Status::Close => return Handled { consumed: input.bytes.len(), next: Next::Close },
             }
@@ -165,9 +170,51 @@ impl<R: Route> Connection<R> {
         }
     }
 
+    /// Goes on with a task, if there is one; what the connection waits for then, unless it is done
+    /// and the next request follows.
+    #[inline(never)]
+    fn resume(
+        &mut self,
+        now: Timestamp,
+        output: &mut Vec<u8>,
+        budget: usize,
+        work: &mut Work,
+        service: &mut impl Service<Route = R>,
+    ) -> Option<Next> {
+        let State::Task(running) = &mut self.state else { return None };
+        if !running.is_read_at(now) {
+            return Some(Next::Close);
+        }
+        let before = output.len();
+        let Some(status) = running.resume(now, service.date(), output, budget, work) else {
+            if output.len() - before < budget {
+                return Some(Next::Continue);
+            }
+            running.waits_for_the_reader(now);
+            return Some(Next::Write);
+        };
+        let head = running.request.head();
+        let (route, peer) = (running.request.route, self.peer);
+        let request = Request { peer, head: &head, route, body_is_broken: false };
+        service.answered(&request, running.since, status);
+        let (persistent, is_post) = (head.persistent, head.method == b"POST");
+        self.state = State::Idle;
+        if !persistent {
+            return Some(Next::Close);
+        }
+        self.end_of_request(now, is_post);
+        None
+    }
+
+    /// A request was answered at `now`, and the connection goes on.
+    fn end_of_request(&mut self, now: Timestamp, is_post: bool) {
+        self.deadline = now + limits::HTTP_IDLE;
+        self.extra_newlines = if is_post { EXTRA_NEWLINES } else { 0 };
+    }
+
     /// The deadline has passed: 408 if a request had begun. The caller closes the connection.
     pub fn on_timeout(&mut self, output: &mut Vec<u8>, service: &mut impl Service<Route = R>) {
-        if !matches!(self.state, State::Idle) {
+        if !matches!(self.state, State::Idle | State::Task(_)) {
             let now = self.deadline;
             Context { connection: self, now, output, service }.refuse(RequestError::Timeout);
         }
@@ -186,7 +233,7 @@ impl<S: Service> Context<'_, S> {
     fn step(&mut self, rest: &[u8], end: bool) -> Status {
         match std::mem::replace(&mut self.connection.state, State::Idle) {
             State::Body(pending) => self.body(pending, rest, end),
-            State::Idle => self.idle(rest, end),
+            State::Idle | State::Task(_) => self.idle(rest, end),
             State::Head => self.head(rest, end),
         }
     }
@@ -264,13 +311,13 @@ impl<S: Service> Context<'_, S> {
 
     /// Answers a request; `used` bytes of the input are then dealt with.
     fn answer(&mut self, head: &RequestHead<'_>, route: S::Route, used: usize) -> Status {
-        self.call(head, route, false);
+        if self.call(head, route, false) {
+            return Status::Begun(used);
+        }
         if !head.persistent {
             return Status::Close;
         }
-        self.connection.deadline = self.now + limits::HTTP_IDLE;
-        let is_post = head.method == b"POST";
-        self.connection.extra_newlines = if is_post { EXTRA_NEWLINES } else { 0 };
+        self.connection.end_of_request(self.now, head.method == b"POST");
         Status::Complete(used)
     }
 
@@ -280,13 +327,27 @@ impl<S: Service> Context<'_, S> {
             return self.refuse(RequestError::BodyTooLarge);
         }
         head.persistent = false;
-        self.call(&head, route, true);
-        Status::Close
+        if self.call(&head, route, true) { Status::Begun(0) } else { Status::Close }
     }
 
-    fn call(&mut self, head: &RequestHead<'_>, route: S::Route, body_is_broken: bool) {
+    /// Answers a request; whether a task is left, which goes on in later calls.
+    fn call(&mut self, head: &RequestHead<'_>, route: S::Route, body_is_broken: bool) -> bool {
         let request = Request { peer: self.connection.peer, head, route, body_is_broken };
-        answer(&request, self.now, self.output, self.service);
+        let mut response = Response::new(self.output, head, self.service.date());
+        match begin(&request, self.now, &mut response, self.service) {
+            Some(task) => {
+                let mut pending = PendingRequest::new(head, route);
+                pending.persistent &= response.framing() != Framing::UntilClose;
+                let running = Running::new(pending, task, self.now, &response);
+                self.connection.state = State::Task(Box::new(running));
+                true
+            }
+            None => {
+                let status = response.finish();
+                self.service.answered(&request, self.now, status);
+                false
+            }
+        }
     }
 
     fn refuse(&mut self, error: RequestError) -> Status {
@@ -296,53 +357,35 @@ impl<S: Service> Context<'_, S> {
     }
 }
 
-/// Appends the response of `service` to `request`, which came at `now`: its status.
+/// Has `service` answer a request, or begin to.
+fn begin<S: Service>(
+    request: &Request<'_, S::Route>,
+    now: Timestamp,
+    response: &mut Response<'_>,
+    service: &mut S,
+) -> Option<Box<dyn Task>> {
+    if request.head.expect == Expect::Unknown {
+        response.start(417, &[CLOSE], 0);
+        return None;
+    }
+    service.call(request, now, response)
+}
+
+/// Appends the whole response of `service` to `request`, which came at `now`, however long that
+/// takes: its status. A body in pieces is not cut into chunks.
 pub(crate) fn answer<S: Service>(
     request: &Request<'_, S::Route>,
     now: Timestamp,
     output: &mut Vec<u8>,
     service: &mut S,
 ) -> u16 {
-    let mut response = Response::new(output, request.head, service.date());
-    if request.head.expect == Expect::Unknown {
-        response.start(417, &[CLOSE], 0);
-    } else {
-        service.call(request, now, &mut response);
+    let mut response = Response::new(output, request.head, service.date()).in_one_piece();
+    if let Some(mut task) = begin(request, now, &mut response, service) {
+        while !task.resume(now, &mut response, usize::MAX, &mut Work::unlimited()) {}
     }
     let status = response.finish();
     service.answered(request, now, status);
     status
-}
-
-impl<R> PendingRequest<R> {
-    pub(crate) fn new(head: &RequestHead<'_>, route: R) -> Self {
-        Self {
-            body: head.body,
-            route,
-            line: [head.method, head.target.raw].concat().into(),
-            method: head.method.len(),
-            authorization: head.authorization.map(Into::into),
-            accept: head.accept.map(Into::into),
-            is_http11: head.is_http11,
-            persistent: head.persistent,
-        }
-    }
-
-    /// The request's head, as far as it matters from here on.
-    pub(crate) fn head(&self) -> RequestHead<'_> {
-        let (method, target) = self.line.split_at(self.method);
-        RequestHead {
-            method,
-            target: Target::parse(method, target).expect("it was parsed before it had to wait"),
-            is_http11: self.is_http11,
-            persistent: self.persistent,
-            body: self.body,
-            expect: Expect::Nothing,
-            authorization: self.authorization.as_deref(),
-            accept: self.accept.as_deref(),
-            length: 0,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -380,8 +423,14 @@ mod tests {
             Date::new(784_111_777)
         }
 
-        fn call(&mut self, request: &Request<'_, Counted>, _: Timestamp, to: &mut Response<'_>) {
+        fn call(
+            &mut self,
+            request: &Request<'_, Counted>,
+            _: Timestamp,
+            to: &mut Response<'_>,
+        ) -> Option<Box<dyn Task>> {
             to.start(if request.body_is_broken { 400 } else { 200 }, &[], 0);
+            None
         }
 
         fn answered(&mut self, _: &Request<'_, Counted>, _: Timestamp, status: u16) {

@@ -20,10 +20,26 @@ pub struct Response<'o> {
     date: Date,
     /// 0 until the response is started.
     status: u16,
-    /// Where the digits of the length stand, and where the body begins.
+    framing: Framing,
+    is_in_one_piece: bool,
+    /// Where the digits of the length stand, and where the body begins; in a chunk the same of that.
     length: Range<usize>,
     body_at: usize,
 }
+
+/// How a client knows where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By its length, which is in the head.
+    Length,
+    /// By its last chunk.
+    Chunked,
+    /// By the end of the connection.
+    UntilClose,
+}
+
+/// What stands before a chunk until its size is known.
+const CHUNK_HEAD: &[u8] = b"000000\r\n";
 
 /// The field that ends a connection.
 pub const CLOSE: &str = "Connection: close";
@@ -33,8 +49,24 @@ impl<'o> Response<'o> {
     #[must_use]
     pub fn new(output: &'o mut Vec<u8>, request: &RequestHead<'_>, date: Date) -> Self {
         let &RequestHead { is_http11, persistent, method, .. } = request;
-        let (head_only, length) = (method == b"HEAD", 0..0);
-        Self { output, is_http11, persistent, head_only, date, status: 0, length, body_at: 0 }
+        let (head_only, length, framing) = (method == b"HEAD", 0..0, Framing::Length);
+        Self {
+            output,
+            is_http11,
+            persistent,
+            head_only,
+            date,
+            status: 0,
+            framing,
+            is_in_one_piece: false,
+            length,
+            body_at: 0,
+        }
+    }
+
+    /// The same for a caller that frames the body itself, once it is all there.
+    pub(super) fn in_one_piece(self) -> Self {
+        Self { is_in_one_piece: true, ..self }
     }
 
     /// Begins the response; its body is appended to what this returns. `fields` are `Name: value`
@@ -53,7 +85,75 @@ impl<'o> Response<'o> {
         content_type: Option<&str>,
         expected: usize,
     ) -> &mut Vec<u8> {
+        self.start_line(status, fields);
+        let mut buffer = itoa::Buffer::new();
+        let expected = buffer.format(expected).as_bytes();
+        self.line(&[b"Content-Length: ", expected]);
+        let length_at = self.output.len() - expected.len() - b"\r\n".len();
+        if let Some(field) = content_type {
+            self.line(&[field.as_bytes()]);
+        }
+        self.end_head(fields);
+        self.length = length_at..length_at + expected.len();
+        self.output
+    }
+
+    /// Begins a response whose body is written in pieces, by a task: its length is not known.
+    pub fn start_streamed(&mut self, status: u16, fields: &[&str]) {
+        if self.is_in_one_piece {
+            self.start(status, fields, 0);
+            return;
+        }
+        self.framing = if self.is_http11 { Framing::Chunked } else { Framing::UntilClose };
+        self.persistent &= self.is_http11;
+        self.start_line(status, fields);
+        if self.is_http11 {
+            self.line(&[b"Transfer-Encoding: chunked"]);
+        }
+        self.end_head(fields);
+    }
+
+    /// Goes on with a response of this status that was begun in an earlier call, if it was.
+    pub(super) fn resume(&mut self, status: u16, framing: Framing) {
+        (self.status, self.framing) = (status, framing);
+        if framing == Framing::Chunked {
+            self.output.extend_from_slice(CHUNK_HEAD);
+        }
+        self.body_at = self.output.len();
+    }
+
+    /// The body of a response that was begun in an earlier call, to append to.
+    pub fn rest(&mut self) -> &mut Vec<u8> {
+        self.output
+    }
+
+    /// The end of what one call has appended.
+    pub(super) fn end_chunk(&mut self) {
+        if self.framing != Framing::Chunked {
+            return;
+        }
+        let (at, size) = (self.body_at - CHUNK_HEAD.len(), self.output.len() - self.body_at);
+        if size == 0 {
+            return self.output.truncate(at);
+        }
+        let digits = format!("{size:06x}");
+        self.output.splice(at..at + CHUNK_HEAD.len() - b"\r\n".len(), digits.bytes());
+        self.output.extend_from_slice(b"\r\n");
+    }
+
+    /// 0 until it is started.
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    #[inline]
+    fn start_line(&mut self, status: u16, fields: &[&str]) {
         debug_assert!(self.status == 0, "a response starts once");
+        self.status = status;
         let version: &[u8] = if self.is_http11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " };
         let mut buffer = itoa::Buffer::new();
         let code = buffer.format(status).as_bytes();
@@ -63,23 +163,17 @@ impl<'o> Response<'o> {
         }
         let date = self.date;
         self.line(&[b"Date: ", date.as_bytes()]);
-        let mut buffer = itoa::Buffer::new();
-        let expected = buffer.format(expected).as_bytes();
-        self.line(&[b"Content-Length: ", expected]);
-        let length_at = self.output.len() - expected.len() - b"\r\n".len();
-        if let Some(field) = content_type {
-            self.line(&[field.as_bytes()]);
-        }
+    }
+
+    #[inline]
+    fn end_head(&mut self, fields: &[&str]) {
         match (self.is_http11, self.persistent) {
             (true, false) if !fields.contains(&CLOSE) => self.line(&[CLOSE.as_bytes()]),
             (false, true) => self.line(&[b"Connection: keep-alive"]),
             _ => {}
         }
         self.line(&[]);
-        self.status = status;
-        self.length = length_at..length_at + expected.len();
         self.body_at = self.output.len();
-        self.output
     }
 
     fn line(&mut self, parts: &[&[u8]]) {
@@ -96,6 +190,14 @@ impl<'o> Response<'o> {
     #[must_use]
     pub fn finish(self) -> u16 {
         assert_ne!(self.status, 0, "every handler answers every request");
+        match self.framing {
+            Framing::Length => {}
+            Framing::Chunked => {
+                self.output.extend_from_slice(b"0\r\n\r\n");
+                return self.status;
+            }
+            Framing::UntilClose => return self.status,
+        }
         let mut buffer = itoa::Buffer::new();
         let length = buffer.format(self.output.len() - self.body_at).as_bytes();
         if self.head_only {

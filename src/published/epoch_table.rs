@@ -22,7 +22,7 @@ const DELETED: usize = 1;
 
 /// A value that stores its own hash.
 pub trait StoredHash {
-    /// The hash. It never changes, and its low bits are well mixed.
+    /// The hash. It never changes, and its high bits are well mixed: tables are in their order.
     fn stored_hash(&self) -> u64;
 }
 
@@ -67,14 +67,38 @@ impl<T: StoredHash + Send + Sync + 'static> EpochTable<T> {
 
     /// Visits every value. One that is inserted or removed meanwhile may be visited or not; every
     /// other one is visited once.
-    pub fn each(&self, mut visit: impl FnMut(&T)) {
+    pub fn each(&self, visit: impl FnMut(&T)) {
+        self.each_from(0, usize::MAX, visit);
+    }
+
+    /// Visits the values in the order of their hashes, as far as `cells` cells of the table have
+    /// them, from the hash `from` on; returns the hash to go on from, none at the end. Between two
+    /// calls the table may change and be replaced by one of another size: every value that is in it
+    /// throughout is visited once.
+    pub fn each_from(&self, from: u64, cells: usize, mut visit: impl FnMut(&T)) -> Option<u64> {
         let guard = epoch::pin();
-        for cell in self.current(&guard) {
+        let table = self.current(&guard);
+        let (first, mask) = (home(table.len(), from), table.len() - 1);
+        let behind = first.saturating_add(cells.max(1));
+        let end = (behind <= mask).then(|| hash_of(table.len(), behind));
+        for step in 0..table.len() {
+            // A value stands in the first cell that its hash names, or in the cells behind that one
+            // up to the next that was always empty.
+            let cell = &table[(first + step) & mask];
+            let cell = cell.load(Ordering::Acquire, &guard);
             // SAFETY: as in `search`.
-            if let Some(value) = unsafe { cell.load(Ordering::Acquire, &guard).as_ref() } {
-                visit(value);
+            match unsafe { cell.as_ref() } {
+                Some(value) => {
+                    let hash = value.stored_hash();
+                    if hash >= from && end.is_none_or(|end| hash < end) {
+                        visit(value);
+                    }
+                }
+                None if first + step >= behind && cell.tag() != DELETED => break,
+                None => {}
             }
         }
+        end
     }
 
     /// Inserts a value.
@@ -170,10 +194,20 @@ fn empty<T>(cells: usize) -> Cells<T> {
     std::iter::repeat_with(Atomic::null).take(cells).collect()
 }
 
+/// The first cell for a value of this hash, by its high bits: cells are in the order of the hashes,
+/// whatever their number.
+fn home(cells: usize, hash: u64) -> usize {
+    usize::try_from(hash >> (u64::BITS - cells.trailing_zeros())).expect("less than the cells")
+}
+
+/// The lowest hash whose first cell is `cell`.
+fn hash_of(cells: usize, cell: usize) -> u64 {
+    (cell as u64) << (u64::BITS - cells.trailing_zeros())
+}
+
 /// The cells in the order in which they are tried for a value of this hash: linear probing.
 fn probes(cells: usize, hash: u64) -> impl Iterator<Item = usize> {
-    let mask = cells - 1;
-    let first = usize::try_from(hash & mask as u64).expect("no larger than the mask");
+    let (first, mask) = (home(cells, hash), cells - 1);
     (0..cells).map(move |step| (first + step) & mask)
 }
 
@@ -239,7 +273,7 @@ mod tests {
     }
 
     fn hash(number: u64) -> u64 {
-        number / 3
+        (number / 3).reverse_bits()
     }
 
     impl StoredHash for Canary {
@@ -283,6 +317,43 @@ mod tests {
             wait_until_alive(&alive, model.len());
             drop(epoch_table);
             wait_until_alive(&alive, 0);
+        }
+    }
+
+    proptest! {
+        /// A walk in small steps, between which the table changes, grows and shrinks.
+        #[test]
+        fn walk_visits_once_what_is_there_throughout(
+            numbers in prop::collection::btree_set(0_u64..600, 0..300),
+            steps in prop::collection::vec((any::<bool>(), 0_u64..600, 1_u64..20, 0_usize..20), 0..200),
+            cells in 1_usize..9,
+        ) {
+            let alive = Arc::new(AtomicUsize::new(0));
+            let epoch_table = EpochTable::default();
+            let (mut model, mut throughout) = (numbers.clone(), numbers.clone());
+            numbers.iter().for_each(|&number| epoch_table.insert(Canary::new(number, &alive)));
+            let (mut seen, mut ever) = (Vec::new(), numbers);
+            let mut from = Some(0);
+            let mut steps = steps.into_iter();
+            while let Some(next) = from {
+                from = epoch_table.each_from(next, cells, |canary| seen.push(canary.number));
+                prop_assert!(from.is_none_or(|from| from > next));
+                let Some((insert, number, span, every)) = steps.next() else { continue };
+                for number in (number..number + span * 20).step_by(every + 1) {
+                    if insert && model.insert(number) {
+                        ever.insert(number);
+                        epoch_table.insert(Canary::new(number, &alive));
+                    } else if !insert && model.remove(&number) {
+                        throughout.remove(&number);
+                        epoch_table.remove(hash(number), |canary| canary.number == number);
+                    }
+                }
+            }
+            for number in &throughout {
+                let visits = seen.iter().filter(|seen| *seen == number).count();
+                prop_assert_eq!(visits, 1, "{}", number);
+            }
+            prop_assert!(seen.iter().all(|number| ever.contains(number)));
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::{LimitReached, Registry, TopicEntry};
 use crate::clock::Timestamp;
-use crate::protocol::names::{ALL_TOPICS, ChannelName, TopicName};
+use crate::protocol::names::{ChannelName, TopicName};
 
 impl Registry {
     /// Creates a topic, if there is none of that name.
@@ -46,10 +46,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes a topic with its channels, or every topic by [`ALL_TOPICS`]; an unknown name is no
-    /// error. nsqds that have registered the topic are listed again once they register it again.
+    /// Removes a topic with its channels; an unknown name is no error. nsqds that have registered it
+    /// are listed again once they register it again.
     pub fn delete_topic(&self, topic: &str) {
-        self.for_each_named(topic, |name| self.remove_if(name, |_| true));
+        self.remove_if(topic, |_| true);
     }
 
     /// Removes a channel. Returns whether there was one of that name.
@@ -65,23 +65,11 @@ impl Registry {
         found
     }
 
-    /// Hides every producer of `topic` (of every topic by [`ALL_TOPICS`]) whose
-    /// `broadcast_address:http_port` is `node` from lookups for the tombstone lifetime from `now`.
+    /// Hides every producer of `topic` whose `broadcast_address:http_port` is `node` from lookups for
+    /// the tombstone lifetime from `now`.
     pub fn tombstone(&self, topic: &str, node: &str, now: Timestamp) {
-        self.for_each_named(topic, |name| {
-            let Some(mut entry) = self.topics.get_mut(name) else { return };
-            entry.dirty |= entry.topic.tombstone(node, now);
-            entry.publish_changes(&self.snapshots);
-        });
-    }
-
-    /// Calls `change` with `topic`, or with the name of every listed topic by [`ALL_TOPICS`].
-    fn for_each_named(&self, topic: &str, change: impl Fn(&str)) {
-        if topic != ALL_TOPICS {
-            return change(topic);
-        }
-        let mut names = Vec::new();
-        self.snapshots.each_topic(|name, _| names.push(name.clone()));
-        names.iter().for_each(|name| change(name.as_str()));
+        let Some(mut entry) = self.topics.get_mut(topic) else { return };
+        entry.dirty |= entry.topic.tombstone(node, now);
+        entry.publish_changes(&self.snapshots);
     }
 }

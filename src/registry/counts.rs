@@ -43,12 +43,14 @@ pub(super) struct Counts {
     registrations: AtomicUsize,
     /// Names that nsqds wait to register.
     refused: AtomicUsize,
+    /// Connected and identified.
+    nsqds: AtomicUsize,
 }
 
 impl Counts {
     pub(super) fn new(capacity: Capacity) -> Self {
-        let [names, channels, registrations, refused] = [const { AtomicUsize::new(0) }; 4];
-        Self { capacity, names, channels, registrations, refused }
+        let [names, channels, registrations, refused, nsqds] = [const { AtomicUsize::new(0) }; 5];
+        Self { capacity, names, channels, registrations, refused, nsqds }
     }
 
     pub(super) fn topics(&self) -> usize {
@@ -87,6 +89,21 @@ impl Counts {
     pub(super) fn fill_ratio(&self) -> f64 {
         let used = self.registrations().max(self.names.load(Ordering::Relaxed));
         used as f64 / self.capacity.registrations.max(1) as f64
+    }
+
+    /// Whether there is so little of everything that a listing of all of it is short.
+    pub(super) fn is_small(&self) -> bool {
+        [&self.names, &self.registrations, &self.nsqds]
+            .iter()
+            .all(|count| count.load(Ordering::Relaxed) <= limits::SMALL_REGISTRY)
+    }
+
+    pub(super) fn add_nsqd(&self) {
+        self.nsqds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_nsqd(&self) {
+        self.nsqds.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts one more topic, if it fits.

@@ -102,6 +102,12 @@ impl Registry {
         self.counts.channels()
     }
 
+    /// Whether it may be listed at once: see [`limits::SMALL_REGISTRY`].
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.counts.is_small()
+    }
+
     /// How many registrations all nsqds have together.
     #[must_use]
     pub fn registrations(&self) -> usize {
@@ -130,6 +136,7 @@ impl Registry {
         now: Timestamp,
     ) -> Client {
         let producer = Producer::new(address, peer_info, now);
+        self.counts.add_nsqd();
         self.snapshots.nodes().add(&producer, &mut changes.nodes);
         Client::new(producer)
     }
@@ -284,6 +291,7 @@ impl Registry {
             }
         }
         self.counts.remove_refused(client.refused.clear());
+        self.counts.remove_nsqd();
         self.snapshots.nodes().remove(client.producer(), &mut changes.nodes);
         true
     }

@@ -149,8 +149,8 @@ impl Pair {
                 self.model.create(topic, channel.as_deref());
             }
             Step::DeleteTopic(topic) => {
-                self.registry.delete_topic(topic);
-                self.for_each_named(topic, |model, name| {
+                self.for_each_named(topic, |registry, model, name| {
+                    registry.delete_topic(name);
                     model.delete_topic(name);
                 });
             }
@@ -160,21 +160,21 @@ impl Pair {
             }
             Step::Tombstone(topic, peer) => {
                 self.now = self.now + std::time::Duration::from_secs(1);
-                self.registry.tombstone(topic, &format!("node-{peer}:4151"), self.now);
-                let (node, now) = (address(*peer), self.now.unix_nanos());
-                self.for_each_named(topic, |model, name| {
-                    model.tombstone(name, |peer| peer == node, now);
+                let (node, now, text) = (address(*peer), self.now, format!("node-{peer}:4151"));
+                self.for_each_named(topic, |registry, model, name| {
+                    registry.tombstone(name, &text, now);
+                    model.tombstone(name, |peer| peer == node, now.unix_nanos());
                 });
             }
             _ => unreachable!("not an admin's step"),
         }
     }
 
-    /// Changes the model's topic of that name, or every topic by `*`.
-    fn for_each_named(&mut self, topic: &str, change: impl Fn(&mut Model, &str)) {
+    /// Changes the topic of that name, or every topic by `*`.
+    fn for_each_named(&mut self, topic: &str, change: impl Fn(&Registry, &mut Model, &str)) {
         let names: Vec<_> = self.model.topics.keys().cloned().collect();
         for name in names.iter().filter(|name| topic == "*" || topic == *name) {
-            change(&mut self.model, name);
+            change(&self.registry, &mut self.model, name);
         }
     }
 

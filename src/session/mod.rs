@@ -264,6 +264,7 @@ impl<O: Observer> Sessions<O> {
 
     /// Goes on with an UNREGISTER of a topic that has begun, and replies once it is done. Returns
     /// whether there is none any longer.
+    #[inline(never)]
     fn unregister(&mut self, session: &mut Session, output: &mut Vec<u8>, work: &mut Work) -> bool {
         let State::Identified(identified) = &mut session.state else { return true };
         let Identified { client, unregistering, .. } = &mut **identified;
@@ -346,23 +347,26 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
     ) -> Handled {
         let full = output.len() + budget;
         let mut consumed = 0;
+        if session.is_unregistering() && !self.unregister(session, output, work) {
+            return Handled { consumed, next: Next::Continue };
+        }
         loop {
             if output.len() >= full {
                 return Handled { consumed, next: Next::Write };
-            }
-            if work.is_over() || !self.unregister(session, output, work) {
-                return Handled { consumed, next: Next::Continue };
             }
             let rest = Input { bytes: &input.bytes[consumed..], end: input.end };
             match self.step(session, rest, now, output, work) {
                 Step::Consumed(taken) => {
                     consumed += taken;
                     session.command = Timestamp::NEVER;
+                    if work.is_over() && consumed < input.bytes.len() {
+                        return Handled { consumed, next: Next::Continue };
+                    }
                 }
                 Step::Begun(taken) => {
                     consumed += taken;
                     session.command = Timestamp::NEVER;
-                    if session.is_long() {
+                    if session.is_long() || !self.unregister(session, output, work) {
                         return Handled { consumed, next: Next::Continue };
                     }
                 }
@@ -406,6 +410,10 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
 }
 
 impl Session {
+    fn is_unregistering(&self) -> bool {
+        matches!(&self.state, State::Identified(nsqd) if nsqd.unregistering.is_some())
+    }
+
     /// Whether the command that has begun is better done in slices, behind other connections.
     fn is_long(&self) -> bool {
         let State::Identified(identified) = &self.state else { return false };

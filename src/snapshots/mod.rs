@@ -20,12 +20,25 @@ pub use nodes::{ChangedStripes, Nodes};
 pub use producer::Producer;
 pub use topic::{Channel, Topic, Visibility};
 
+use crate::cow_set::CowSet;
 use crate::protocol::names::TopicName;
 use crate::published::Published;
 use crate::published::epoch_table::{EpochTable, StoredHash};
 
 /// Each starts with a small table, so that a walk over few topics visits few cells.
 const STRIPES: usize = 256;
+
+/// Cells of a table that one step of a walk looks at.
+const CELLS_AT_ONCE: usize = 64;
+
+/// Where a walk over all topics goes on: between two steps it holds nothing. It begins with the
+/// default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TopicCursor {
+    stripe: usize,
+    /// The lowest hash that was not visited.
+    hash: u64,
+}
 
 /// Everything that the HTTP API reads.
 #[derive(Debug)]
@@ -81,6 +94,33 @@ impl Snapshots {
         self.topics.iter().for_each(|stripe| stripe.each(&mut visit));
     }
 
+    /// Gives the names of some listed topics to `names`, and moves the cursor behind them; returns
+    /// whether there are more. Every topic that is listed from the first call to the last is given
+    /// once, whatever happens to others meanwhile.
+    pub fn names_from(&self, cursor: &mut TopicCursor, names: &mut Vec<TopicName>) -> bool {
+        let Some(stripe) = self.topics.get(cursor.stripe) else { return false };
+        let next = stripe.each_from(cursor.hash, CELLS_AT_ONCE, |topic| {
+            names.push(topic.name.clone());
+        });
+        match next {
+            Some(hash) => cursor.hash = hash,
+            None => *cursor = TopicCursor { stripe: cursor.stripe + 1, hash: 0 },
+        }
+        cursor.stripe < STRIPES
+    }
+
+    /// How many parts the set of nsqds has, for [`Snapshots::nodes_of`].
+    #[must_use]
+    pub fn node_parts(&self) -> usize {
+        self.nodes.parts()
+    }
+
+    /// The connected nsqds of one part: an nsqd is in the same part as long as it is connected.
+    #[must_use]
+    pub fn nodes_of(&self, part: usize) -> CowSet<Arc<Producer>> {
+        self.nodes.of(part)
+    }
+
     /// Visits every nsqd that has identified itself and is connected, in no order.
     pub fn each_node(&self, mut visit: impl FnMut(&Arc<Producer>)) {
         self.nodes.each(&mut visit);
@@ -112,9 +152,9 @@ impl Snapshots {
         &self.nodes
     }
 
-    /// Chosen by the high bits of the hash: the low ones choose the cell in the table.
+    /// Chosen by the low bits of the hash: the high ones choose the cell in the table.
     fn stripe(&self, hash: u64) -> &EpochTable<PublishedTopic> {
-        &self.topics[usize::try_from(hash >> 56).expect("a byte")]
+        &self.topics[usize::try_from(hash & 0xff).expect("a byte")]
     }
 }
 

@@ -45,6 +45,16 @@ impl Nodes {
         }
     }
 
+    /// How many stripes there are.
+    pub(super) fn parts(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The published nsqds of one stripe.
+    pub(super) fn of(&self, part: usize) -> CowSet<Arc<Producer>> {
+        self.0[part].published.read(CowSet::clone)
+    }
+
     /// Adds an nsqd; visible once `changed` is published.
     pub(crate) fn add(&self, producer: &Arc<Producer>, changed: &mut ChangedStripes) {
         self.change(producer, changed, |producers| {

@@ -77,6 +77,17 @@ impl Topic {
         &self.channels
     }
 
+    /// Its channels, by name, behind the one called `last`, whether or not there is one.
+    pub fn channels_after(
+        &self,
+        last: Option<&ChannelName>,
+    ) -> impl Iterator<Item = &Arc<Channel>> {
+        self.channels.iter_from(move |channel| match last {
+            Some(last) if channel.name <= *last => Ordering::Less,
+            _ => Ordering::Greater,
+        })
+    }
+
     /// The channel called `name`.
     #[must_use]
     pub fn channel(&self, name: &str) -> Option<&Arc<Channel>> {
@@ -87,6 +98,12 @@ impl Topic {
     #[must_use]
     pub fn has_producer(&self, producer: &Arc<Producer>) -> bool {
         self.producers.find(by_address(producer)).is_some()
+    }
+
+    /// Whether it has more than `count` producers or more than `count` channels.
+    #[must_use]
+    pub fn is_larger_than(&self, count: usize) -> bool {
+        self.producers.is_longer_than(count) || self.channels.is_longer_than(count)
     }
 
     /// When `producer` was tombstoned here, if it was, however long ago.

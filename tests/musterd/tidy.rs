@@ -85,7 +85,8 @@ fn only_the_log_and_the_date_read_the_wall_clock() {
 const LAYERS: &[(&str, &str)] = &[
     ("limits", ""),
     ("clock", ""),
-    ("work", "clock"),
+    ("work", "limits clock"),
+    ("reclaim", ""),
     ("cow_set", ""),
     ("metrics", ""),
     ("published", "metrics"),
@@ -102,7 +103,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("http1", "limits clock work handler"),
     (
         "api",
-        "limits clock work metrics logging protocol access handler listener snapshots registry \
+        "limits clock work cow_set metrics logging protocol access handler listener snapshots reclaim registry \
          http1",
     ),
     ("hosts", "clock access handler listener connections"),

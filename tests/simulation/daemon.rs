@@ -90,6 +90,7 @@ impl Daemon {
                 tombstone_lifetime: TOMBSTONE + mutation.late(Mutation::TombstoneOneNanosecondLong),
             },
             cache_from: 1,
+            walks: Arc::default(),
             metrics: Arc::default(),
         };
         Self {

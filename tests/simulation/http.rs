@@ -10,7 +10,7 @@ use std::time::Duration;
 use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
 use musterd::handler::{Input, Next};
-use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
+use musterd::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
 use musterd::work::Work;
 use serde_json::{Value, json};
 use testkit::wire::{HTTP_PORT, TCP_PORT, VERSION};
@@ -35,8 +35,13 @@ impl Service for Server {
         self.date
     }
 
-    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
-        self.api.answer(request, now, response);
+    fn call(
+        &mut self,
+        request: &Request<'_, Routed>,
+        now: Timestamp,
+        response: &mut Response<'_>,
+    ) -> Option<Box<dyn Task>> {
+        self.api.answer(request, now, response)
     }
 
     fn answered(&mut self, _: &Request<'_, Routed>, _: Timestamp, _: u16) {}

@@ -2,6 +2,7 @@
 //! in which requests can be cut into reads.
 
 mod conformance;
+mod long;
 mod malformed;
 pub(in crate::api) mod server;
 mod splits;

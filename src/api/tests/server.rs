@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::api::{Api, OutputBudget, Routed};
 use crate::clock::Timestamp;
 use crate::handler::{Input, Next};
-use crate::http1::{Connection, Date, Request, RequestError, Response, Service};
+use crate::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
 use crate::protocol::peer_info::PeerInfo;
 use crate::registry::{Capacity, Client, PendingChanges, Registry};
 use crate::snapshots::{Snapshots, Visibility};
@@ -26,6 +26,7 @@ pub(in crate::api) fn api() -> Api {
             tombstone_lifetime: Duration::from_secs(45),
         },
         cache_from: 1,
+        walks: Arc::default(),
         metrics: Arc::default(),
     }
 }
@@ -97,8 +98,13 @@ impl Service for Server {
         Date::new(784_111_777)
     }
 
-    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
-        self.api.answer(request, now, response);
+    fn call(
+        &mut self,
+        request: &Request<'_, Routed>,
+        now: Timestamp,
+        response: &mut Response<'_>,
+    ) -> Option<Box<dyn Task>> {
+        self.api.answer(request, now, response)
     }
 
     fn answered(&mut self, _: &Request<'_, Routed>, _: Timestamp, status: u16) {

@@ -34,10 +34,11 @@ impl<H: ConnectionHandler> EventLoop<H> {
             Sweep { index: 0, earliest }
         });
         while sweep.index < self.slots.capacity() {
-            if self.work.is_over() {
+            if self.work.is_iteration_over() {
                 self.sweep = Some(sweep);
                 return;
             }
+            self.work.begin_call();
             self.work.spend(1);
             let token = self.slots.token_at(sweep.index);
             sweep.index += 1;

@@ -229,6 +229,23 @@ fn one_connection_s_commands_fill_no_more_than_an_iteration() {
 }
 
 #[test]
+fn one_call_does_only_so_much_whatever_time_it_takes() {
+    let mut test = TestLoop::new();
+    let mut peers = [test.peer(), test.peer()];
+    peers[0].write_all(&b"echo x\n".repeat(10)).unwrap();
+    peers[1].write_all(b"echo x\n").unwrap();
+    test.each_takes(Duration::ZERO);
+    // A line is a look at the clock and more, and time stands still.
+    let per_call = limits::CALL.div_ceil(crate::work::UNITS_PER_LOOK as usize + 1);
+    test.iterate();
+    assert_eq!(answered(&mut peers), [2 * per_call, 1], "as ready, and in a slice");
+    test.iterate();
+    assert_eq!(answered(&mut peers), [per_call, 0]);
+    test.settle();
+    assert_eq!(answered(&mut peers), [10 - 3 * per_call, 0]);
+}
+
+#[test]
 fn slices_share_their_part_of_an_iteration() {
     let mut test = TestLoop::new();
     let mut peers = ["a", "b", "c"].map(|word| (word, test.peer()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
-use crate::work::Work;
+use crate::work::{UNITS_PER_LOOK, Work};
 
 /// From accept to the first line, and from a line's first byte to its last.
 pub(crate) const LINE: Duration = Duration::from_secs(10);
@@ -67,8 +67,9 @@ impl Log {
     fn work(&self, work: &mut Work) {
         if let Some((clock, span)) = &*self.takes.lock().unwrap() {
             clock.set(clock.now() + *span);
+            work.spend(UNITS_PER_LOOK);
         }
-        work.spend(u32::MAX);
+        work.spend(1);
     }
 
     pub(crate) fn endings(&self) -> Vec<CloseReason> {

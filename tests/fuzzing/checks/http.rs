@@ -8,7 +8,7 @@ use std::time::Duration;
 use musterd::api::{Api, Routed};
 use musterd::clock::Timestamp;
 use musterd::handler::{Input, Next};
-use musterd::http1::{Connection, Date, Request, RequestError, Response, Service};
+use musterd::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
 use musterd::limits;
 use musterd::snapshots::Visibility;
 use musterd::work::Work;
@@ -28,8 +28,13 @@ impl Service for Server {
         Date::new(784_111_777)
     }
 
-    fn call(&mut self, request: &Request<'_, Routed>, now: Timestamp, response: &mut Response<'_>) {
-        self.api.answer(request, now, response);
+    fn call(
+        &mut self,
+        request: &Request<'_, Routed>,
+        now: Timestamp,
+        response: &mut Response<'_>,
+    ) -> Option<Box<dyn Task>> {
+        self.api.answer(request, now, response)
     }
 
     fn answered(&mut self, request: &Request<'_, Routed>, _: Timestamp, status: u16) {
@@ -58,6 +63,7 @@ fn responses(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16,
             tombstone_lifetime: Duration::from_secs(45),
         },
         cache_from: 1,
+        walks: Arc::default(),
         metrics: Arc::default(),
     };
     let mut server = Server { api, statuses: Vec::new() };
@@ -90,7 +96,9 @@ fn responses(bytes: &[u8], cuts: &[usize], budget: usize) -> (Vec<u8>, Vec<(u16,
             }
         }
     }
-    server.api.registry.delete_topic("*");
+    let mut names = Vec::new();
+    server.api.registry.snapshots().each_topic(|name, _| names.push(name.clone()));
+    names.iter().for_each(|name| server.api.registry.delete_topic(name.as_str()));
     (output, server.statuses)
 }
 

@@ -64,6 +64,8 @@ fn replies(bytes: &[u8], cuts: &[usize], budget: usize) -> Vec<u8> {
     registry.snapshots().each_topic(|name, topic| {
         assert!(topic.producers().is_empty() && !name.is_ephemeral(), "{name} is left");
     });
-    registry.delete_topic("*");
+    let mut names = Vec::new();
+    registry.snapshots().each_topic(|name, _| names.push(name.clone()));
+    names.iter().for_each(|name| registry.delete_topic(name.as_str()));
     output
 }

@@ -50,9 +50,9 @@ impl StoredHash for Canary {
 /// In the table from the beginning to the end.
 const PERMANENT: u64 = 0;
 /// Inserted and removed. Has the same first cell as `PERMANENT` in tables of 4 and of 8.
-const TEMPORARY: u64 = 8;
+const TEMPORARY: u64 = 1 << 60;
 /// Inserted last, when the first table of 4 cells is half full.
-const LAST: u64 = 3;
+const LAST: u64 = 3 << 62;
 
 fn find(table: &EpochTable<Canary>, hash: u64) -> bool {
     table.find(hash, |_| true, |found| found.inspect(|canary| canary.check()).is_some())

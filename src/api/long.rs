@@ -1,0 +1,213 @@
+//! Requests that take long in a large registry: listings and changes of all topics, made in slices.
+//!
+//! Must not: let more of them at a time than [`limits::WALKS`]; the others are told to come again. Any
+//! thread; each belongs to a connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::handlers::{Answered, Api, Exchange};
+use super::listings::{Context, Part};
+use super::response::{ApiError, JSON, NSQ, json};
+use super::walks::{Next, Topics};
+use crate::clock::Timestamp;
+use crate::http1::{Response, Task};
+use crate::limits;
+use crate::metrics::{Families, StripedCounter};
+use crate::work::Work;
+
+/// Units of [`Work`] of the removal of a topic, and of a search for the nsqd to tombstone.
+const CHANGE: u32 = 20;
+
+/// How many long requests are being answered. Relaxed: each number is a bound by itself.
+#[derive(Debug, Default)]
+pub struct Walks {
+    running: AtomicUsize,
+    /// Bytes that they may collect.
+    bytes: AtomicUsize,
+    refused: StripedCounter,
+}
+
+/// The place of one of them; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    walks: Arc<Walks>,
+    bytes: usize,
+}
+
+impl Walks {
+    /// A place for a request that may collect so many bytes.
+    pub(super) fn enter(self: &Arc<Self>, bytes: usize) -> Result<Place, ApiError> {
+        let running = self.running.fetch_add(1, Ordering::Relaxed);
+        let others = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Counted first: if it is refused, the place is given back like any other.
+        let place = Place { walks: Arc::clone(self), bytes };
+        let is_first = bytes == 0 || others == 0;
+        if running < limits::WALKS && (is_first || others + bytes <= limits::NODES_INDEX) {
+            return Ok(place);
+        }
+        self.refused.inc();
+        Err(ApiError::BUSY)
+    }
+
+    /// Registers the families of long requests.
+    pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
+        let (walks, help) = (Arc::clone(self), "Long HTTP requests that are being answered.");
+        let running = move || walks.running.load(Ordering::Relaxed) as u64;
+        families.gauge("musterd_http_long_requests", help, &[], running);
+        let help = "The most long HTTP requests at a time.";
+        families.gauge("musterd_http_long_requests_max", help, &[], || limits::WALKS as u64);
+        let (walks, help) = (Arc::clone(self), "Long HTTP requests that were told to come again.");
+        let refused = move || walks.refused.get();
+        families.counter("musterd_http_long_requests_refused_total", help, &[], refused);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.walks.running.fetch_sub(1, Ordering::Relaxed);
+        self.walks.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Exchange<'_, '_> {
+    /// Answers with a listing of everything: at once in a small registry.
+    pub(super) fn list(self, parts: Vec<Part>) -> Answered {
+        if !self.api.registry.is_small() {
+            let bytes = parts.iter().map(|part| part.bytes(&self.api.registry)).sum();
+            let place = self.api.walks.enter(bytes)?;
+            return self.stream(parts, Some(place));
+        }
+        let out = json(self.response, 1000);
+        let mut listing = LongListing::new(self.api, parts, None);
+        while !listing.write(self.now, out, usize::MAX, &mut Work::unlimited()) {}
+        Ok(None)
+    }
+
+    /// Answers with a listing in slices.
+    pub(super) fn stream(self, parts: Vec<Part>, place: Option<Place>) -> Answered {
+        self.response.start_streamed(200, &[JSON, NSQ]);
+        Ok(Some(Box::new(LongListing::new(self.api, parts, place))))
+    }
+
+    /// Changes every topic: at once in a small registry.
+    pub(super) fn change_all(self, change: Change) -> Answered {
+        let (api, topics) = (self.api.clone(), Topics::all());
+        let mut task = LongChange { api, topics, change, at: self.now, _place: None };
+        if self.api.registry.is_small() {
+            while !task.resume(self.now, self.response, usize::MAX, &mut Work::unlimited()) {}
+            return Ok(None);
+        }
+        task._place = Some(self.api.walks.enter(0)?);
+        Ok(Some(Box::new(task)))
+    }
+}
+
+/// A listing that is being written.
+#[derive(Debug)]
+struct LongListing {
+    api: Api,
+    /// What is left, the next one last.
+    parts: Vec<Part>,
+    _place: Option<Place>,
+}
+
+impl LongListing {
+    fn new(api: &Api, mut parts: Vec<Part>, place: Option<Place>) -> Self {
+        parts.reverse();
+        Self { api: api.clone(), parts, _place: place }
+    }
+
+    fn write(&mut self, now: Timestamp, out: &mut Vec<u8>, most: usize, work: &mut Work) -> bool {
+        let full = out.len().saturating_add(most);
+        let (snapshots, visibility) = (self.api.snapshots(), &self.api.visibility);
+        let context = Context { snapshots, visibility, now };
+        while let Some(part) = self.parts.last_mut() {
+            if part.step(&context, work, out) {
+                self.parts.pop();
+            }
+            if work.is_over() || out.len() >= full {
+                break;
+            }
+        }
+        self.parts.is_empty()
+    }
+}
+
+impl Task for LongListing {
+    fn resume(
+        &mut self,
+        now: Timestamp,
+        response: &mut Response<'_>,
+        most: usize,
+        work: &mut Work,
+    ) -> bool {
+        self.write(now, response.rest(), most, work)
+    }
+}
+
+/// What is done to every topic.
+#[derive(Debug)]
+pub(super) enum Change {
+    Delete,
+    /// The node.
+    Tombstone(String),
+}
+
+/// A change of every topic that is being made.
+#[derive(Debug)]
+struct LongChange {
+    api: Api,
+    topics: Topics,
+    change: Change,
+    /// When it was asked for.
+    at: Timestamp,
+    _place: Option<Place>,
+}
+
+impl Task for LongChange {
+    fn resume(
+        &mut self,
+        _: Timestamp,
+        response: &mut Response<'_>,
+        _: usize,
+        work: &mut Work,
+    ) -> bool {
+        let registry = &self.api.registry;
+        loop {
+            match self.topics.next(registry.snapshots(), work) {
+                Next::Topic(name) => match &self.change {
+                    Change::Delete => registry.delete_topic(name.as_str()),
+                    Change::Tombstone(node) => registry.tombstone(name.as_str(), node, self.at),
+                },
+                Next::Later => {}
+                Next::End => break,
+            }
+            work.spend(CHANGE);
+            if work.is_over() {
+                return false;
+            }
+        }
+        response.start(200, &[NSQ], 0);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_long_requests_collect_is_bounded() {
+        let walks = Arc::new(Walks::default());
+        let large = limits::NODES_INDEX + 1;
+        let first = walks.enter(large).expect("one is always allowed");
+        assert_eq!(walks.enter(1).err(), Some(ApiError::BUSY));
+        let _second = walks.enter(0).expect("it collects nothing");
+        drop(first);
+        let _third = walks.enter(limits::NODES_INDEX - 1).expect("there is room");
+        let _fourth = walks.enter(1).expect("just enough");
+        assert_eq!(walks.enter(1).err(), Some(ApiError::BUSY));
+        assert_eq!(walks.refused.get(), 2);
+    }
+}
