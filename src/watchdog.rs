@@ -19,8 +19,8 @@ const WARN: Duration = Duration::from_secs(60);
 const NEARLY_FULL: f64 = 0.8;
 /// Checks from one ping of the workers to the next.
 const PING_EVERY: u32 = 10;
-/// Pings in a row without an acknowledgement after which a worker counts as stalled: half a minute. A
-/// process that was stopped for a while checks, once it goes on, before its workers can have
+/// Pings in a row without an acknowledgement or a call after which a worker counts as stalled: half a
+/// minute in which it has done nothing, however much there was to do. A process that was stopped for a while checks, once it goes on, before its workers can have
 /// acknowledged; that is one.
 const MISSED_PINGS: u32 = 3;
 
@@ -32,8 +32,9 @@ pub struct Watchdog<'a> {
     refused: Warned,
     accept_errors: Warned,
     checks: u32,
-    /// For each worker, how many pings in a row it has not acknowledged.
-    missed: Vec<u32>,
+    /// For each worker, how many pings in a row it has neither acknowledged nor made a call since, and
+    /// the calls it had made by the last ping.
+    missed: Vec<(u32, u64)>,
 }
 
 /// How much of a counter has been warned of, and when.
@@ -63,7 +64,7 @@ impl<'a> Watchdog<'a> {
         handles: &'a [LoopHandle],
     ) -> Self {
         let (refused, accept_errors) = (Warned::default(), Warned::default());
-        let missed = vec![0; handles.len()];
+        let missed = vec![(0, 0); handles.len()];
         Self { server, counters, handles, refused, accept_errors, checks: 0, missed }
     }
 
@@ -89,15 +90,19 @@ impl<'a> Watchdog<'a> {
         if self.checks.is_multiple_of(PING_EVERY) { self.ping() } else { Ok(()) }
     }
 
-    /// Pings every worker, and counts those that did not acknowledge the last ping.
+    /// Pings every worker, and counts those that have done nothing since the last ping. One that is
+    /// busy makes calls, and is left alone.
     fn ping(&mut self) -> Result<(), String> {
         for (worker, (handle, missed)) in self.handles.iter().zip(&mut self.missed).enumerate() {
-            *missed = if handle.is_responsive() { 0 } else { *missed + 1 };
-            if *missed == MISSED_PINGS {
+            let calls = handle.calls();
+            let is_alive = handle.is_responsive() || calls != missed.1;
+            *missed = (if is_alive { 0 } else { missed.0 + 1 }, calls);
+            if missed.0 == MISSED_PINGS {
                 let (server, span) = (self.server, INTERVAL * PING_EVERY * MISSED_PINGS);
+                let doing = handle.stage().doing();
                 return Err(format!(
-                    "{server} worker {worker} stalled for {span:?}; exiting, since its peers hang; \
-                     please report this"
+                    "{server} worker {worker} stalled for {span:?} while {doing}; exiting, since \
+                     its peers hang; please report this"
                 ));
             }
             handle.ping();
@@ -166,7 +171,7 @@ impl RegistryWarning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connections::LoopFds;
+    use crate::connections::{LoopFds, Stage};
 
     fn second(number: u32) -> Timestamp {
         Timestamp::default() + Duration::from_secs(number.into())
@@ -177,6 +182,7 @@ mod tests {
         let counters = ConnectionCounters::default();
         let loop_fds = [0, 1].map(|_| LoopFds::new(second(0)).expect("descriptors"));
         let handles = loop_fds.each_ref().map(|fds| fds.handle.clone());
+        handles[1].begin(Stage::Serve);
         let mut watchdog = Watchdog::new("TCP", &counters, &handles);
         let stalled_at = (1..100).find_map(|number| {
             let checked = watchdog.check(second(number));
@@ -186,7 +192,20 @@ mod tests {
         // The first ping can only be missed at the second one.
         let (number, stalled) = stalled_at.expect("one is");
         assert_eq!(number, PING_EVERY * (MISSED_PINGS + 1));
-        assert!(stalled.contains("TCP worker 1 stalled for 30s"));
+        assert!(stalled.contains("TCP worker 1 stalled for 30s while serving connections"));
+    }
+
+    #[test]
+    fn worker_that_is_busy_for_minutes_is_left_alone() {
+        let counters = ConnectionCounters::default();
+        let handles = [LoopFds::new(second(0)).expect("descriptors").handle.clone()];
+        let mut watchdog = Watchdog::new("TCP", &counters, &handles);
+        for number in 1..600 {
+            handles[0].called();
+            assert_eq!(watchdog.check(second(number)), Ok(()));
+        }
+        let stalled = (600..700).find(|&number| watchdog.check(second(number)).is_err());
+        assert_eq!(stalled, Some(630), "half a minute after its last call");
     }
 
     #[test]

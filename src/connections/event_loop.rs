@@ -24,7 +24,7 @@ use self::timeouts::Sweep;
 use super::counters::{ConnectionCounters, LocalCounters};
 use super::deadlines::{CoarseTime, Deadlines};
 use super::epoll::{Epoll, Event, LISTENER, LoopFds, MESSAGES, TIMER};
-use super::messages::{LoopHandle, LoopMessage};
+use super::messages::{LoopHandle, LoopMessage, Stage};
 use super::output::{Output, Reply};
 use super::slab::Slab;
 use super::slot::{Action, Leaving, Pending, Phase, Slot, State, check};
@@ -164,6 +164,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let wait = if self.has_more() { Duration::ZERO } else { wait };
         let events = self.epoll.wait(wait)?;
         self.now = self.clock.now();
+        self.messages.begin(Stage::Events);
         self.work.restart(self.now + limits::ITERATION);
         if self.has_messages {
             self.take_messages();
@@ -171,11 +172,14 @@ impl<H: ConnectionHandler> EventLoop<H> {
         for index in 0..events {
             self.note_event(self.epoll.event(index))?;
         }
+        self.messages.begin(Stage::Serve);
         let served = self.serve_ready() + self.serve_continuing();
         self.check_deadlines();
+        self.messages.begin(Stage::Commit);
         self.commit_and_write();
         self.deadlines.arm(self.now)?;
         self.publish_counts();
+        self.messages.begin(Stage::Wait);
         Ok(self.progress(events + served))
     }
 
@@ -298,6 +302,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if count == 0 {
             return 0;
         }
+        self.messages.begin(Stage::Slices);
         self.work.restart(self.clock.now() + limits::SLICES);
         for served in 0..count {
             if self.work.is_iteration_over() {
@@ -363,6 +368,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             handled
         });
         self.uncommitted = true;
+        self.messages.called();
         let Some(handled) = handled else {
             self.output.bytes.truncate(start);
             return self.end(token, CloseReason::Panicked);

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crossbeam::queue::SegQueue;
 use rustix::event::{EventfdFlags, eventfd};
@@ -43,13 +43,52 @@ struct MessageQueue {
     /// call.
     woken: AtomicBool,
     waker: OwnedFd,
+    /// Calls of the handler that the loop has made. Relaxed, as `stage`: for the watchdog.
+    calls: AtomicU64,
+    stage: AtomicU8,
+}
+
+/// What a loop is doing, for the watchdog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waiting for events, or between two iterations.
+    Wait,
+    /// Looking at what has come: messages, new connections, sockets.
+    Events,
+    /// Serving connections that are ready.
+    Serve,
+    /// Going on with what takes long.
+    Slices,
+    /// Sweeping the deadlines.
+    Timeouts,
+    /// Publishing changes and writing replies.
+    Commit,
+}
+
+impl Stage {
+    const ALL: [Self; 6] =
+        [Self::Wait, Self::Events, Self::Serve, Self::Slices, Self::Timeouts, Self::Commit];
+
+    /// For a log line: the loop was …
+    #[must_use]
+    pub fn doing(self) -> &'static str {
+        match self {
+            Self::Wait => "waiting for events",
+            Self::Events => "looking at events",
+            Self::Serve => "serving connections",
+            Self::Slices => "going on with long requests",
+            Self::Timeouts => "sweeping deadlines",
+            Self::Commit => "publishing and writing",
+        }
+    }
 }
 
 impl LoopHandle {
     pub(super) fn new() -> io::Result<Self> {
         let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let queue = SegQueue::new();
-        Ok(Self(Arc::new(MessageQueue { queue, woken: AtomicBool::new(false), waker })))
+        let (woken, calls, stage) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU8::new(0));
+        Ok(Self(Arc::new(MessageQueue { queue, woken, waker, calls, stage })))
     }
 
     /// Queues `message` and wakes the loop. A message to a loop that is gone is dropped with the
@@ -78,6 +117,29 @@ impl LoopHandle {
     #[must_use]
     pub fn is_responsive(&self) -> bool {
         !self.0.woken.load(Ordering::Acquire)
+    }
+
+    /// How many calls of its handler the loop has made.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.0.calls.load(Ordering::Relaxed)
+    }
+
+    /// What the loop is doing.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        Stage::ALL[usize::from(self.0.stage.load(Ordering::Relaxed)) % Stage::ALL.len()]
+    }
+
+    /// The loop has made one more call. Only the loop calls this.
+    pub(crate) fn called(&self) {
+        let calls = self.0.calls.load(Ordering::Relaxed);
+        self.0.calls.store(calls + 1, Ordering::Relaxed);
+    }
+
+    /// The loop begins to do this.
+    pub(crate) fn begin(&self, stage: Stage) {
+        self.0.stage.store(stage as u8, Ordering::Relaxed);
     }
 
     /// The loop has seen the waker and will now take every message: the next one wakes it again.

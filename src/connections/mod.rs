@@ -23,4 +23,6 @@ pub(crate) mod tests;
 pub(crate) use counters::ConnectionCounters;
 pub(crate) use epoll::LoopFds;
 pub(crate) use event_loop::{Acceptor, EventLoop, Options, Progress, Route};
+#[cfg(test)]
+pub(crate) use messages::Stage;
 pub(crate) use messages::{LoopHandle, LoopMessage};

@@ -159,6 +159,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let connection = &mut leaving.connection;
         let done = catch_panic(|| handler.on_close(connection, leaving.reason, work));
         self.uncommitted = true;
+        self.messages.called();
         let Some(slot) = self.slots.get_mut(token) else { return };
         if done == Some(false) {
             (slot.state, slot.deadline) = (State::Leaving, CoarseTime::NEVER);

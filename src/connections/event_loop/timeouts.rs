@@ -6,6 +6,7 @@ use super::lifecycle::catch_panic;
 use super::{EventLoop, SERVE};
 use crate::clock::Timestamp;
 use crate::connections::deadlines::CoarseTime;
+use crate::connections::messages::Stage;
 use crate::connections::slot::{Pending, Phase, State};
 use crate::handler::{CloseReason, ConnectionHandler, Token};
 
@@ -23,6 +24,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if self.sweep.is_none() && !self.deadlines.due(now) {
             return;
         }
+        self.messages.begin(Stage::Timeouts);
         self.commit_and_write();
         let is_over = self.stopping.is_some_and(|stop| stop <= now);
         if is_over {
