@@ -29,8 +29,40 @@ pub struct CommandError {
     pub code: ErrorCode,
     /// What follows the code. It may repeat bytes of the peer that are not UTF-8.
     pub text: Vec<u8>,
-    /// What the log says besides: it is not sent. May be empty.
-    pub detail: &'static str,
+    /// Which field of IDENTIFY is too long, for the log: it is not sent.
+    pub too_long: Option<LongField>,
+}
+
+/// A field of IDENTIFY that is too long. One byte: every decoded command has room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LongField {
+    /// `hostname`.
+    Hostname,
+    /// `broadcast_address`.
+    BroadcastAddress,
+    /// `version`.
+    Version,
+    /// `topology_zone`.
+    TopologyZone,
+    /// `topology_region`.
+    TopologyRegion,
+    /// All fields together, encoded.
+    All,
+}
+
+impl LongField {
+    /// Its name in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hostname => "hostname",
+            Self::BroadcastAddress => "broadcast_address",
+            Self::Version => "version",
+            Self::TopologyZone => "topology_zone",
+            Self::TopologyRegion => "topology_region",
+            Self::All => "all of them together, encoded",
+        }
+    }
 }
 
 /// NSQ's error codes.
@@ -64,7 +96,7 @@ impl ErrorCode {
 
 impl CommandError {
     pub(crate) fn new(code: ErrorCode, text: impl Into<Vec<u8>>) -> Self {
-        Self { code, text: text.into(), detail: "" }
+        Self { code, text: text.into(), too_long: None }
     }
 
     /// The payload of the response: code, space, text.
@@ -77,7 +109,7 @@ impl CommandError {
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.code.as_str(), String::from_utf8_lossy(&self.text))?;
-        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
+        self.too_long.map_or(Ok(()), |field| write!(f, " ({})", field.as_str()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use simd_json::{Buffers, Node, StaticNode};
 
-use super::decode::{CommandError, ErrorCode};
+use super::decode::{CommandError, ErrorCode, LongField};
 use super::json;
 use crate::limits;
 
@@ -51,28 +51,28 @@ impl PeerInfo {
         }
         match peer_info.too_long() {
             None => Ok(peer_info),
-            Some(detail) => {
+            too_long => {
                 let error = CommandError::new(ErrorCode::BadBody, "IDENTIFY field too long");
-                Err(CommandError { detail, ..error })
+                Err(CommandError { too_long, ..error })
             }
         }
     }
 
     /// Which field is too long, if one is.
-    fn too_long(&self) -> Option<&'static str> {
+    fn too_long(&self) -> Option<LongField> {
         // Divergence: nsqlookupd takes fields of any length, and shows them in every lookup.
         let fields = [
-            ("hostname", Some(&*self.hostname)),
-            ("broadcast_address", Some(&*self.broadcast_address)),
-            ("version", Some(&*self.version)),
-            ("topology_zone", self.topology_zone.as_deref()),
-            ("topology_region", self.topology_region.as_deref()),
+            (LongField::Hostname, Some(&*self.hostname)),
+            (LongField::BroadcastAddress, Some(&*self.broadcast_address)),
+            (LongField::Version, Some(&*self.version)),
+            (LongField::TopologyZone, self.topology_zone.as_deref()),
+            (LongField::TopologyRegion, self.topology_region.as_deref()),
         ];
         let mut length = 0;
-        for (name, text) in fields {
+        for (field, text) in fields {
             let text = text.unwrap_or_default();
             if text.len() > limits::IDENTITY_FIELD {
-                return Some(name);
+                return Some(field);
             }
             length += text.len();
         }
@@ -82,7 +82,7 @@ impl PeerInfo {
         }
         let mut encoded = Vec::new();
         self.write_fields(&mut encoded);
-        (encoded.len() > limits::IDENTITY).then_some("all of them together, encoded")
+        (encoded.len() > limits::IDENTITY).then_some(LongField::All)
     }
 
     /// Appends the fields as the inside of a JSON object, in the order of NSQ's answers:
@@ -338,10 +338,18 @@ mod tests {
         for (key, value, want) in cases {
             let body = format!("{{{BASE},\"{key}\":\"{value}\"}}");
             let refused = PeerInfo::decode(body.as_bytes()).err();
-            assert_eq!(refused.as_ref().map(|error| error.detail), want, "{key} {}", value.len());
+            assert_eq!(
+                refused.as_ref().and_then(|error| error.too_long).map(LongField::as_str),
+                want,
+                "{key} {}",
+                value.len()
+            );
             if let Some(error) = refused {
                 assert_eq!(error.message(), b"E_BAD_BODY IDENTIFY field too long");
-                assert!(error.to_string().ends_with(&format!("({})", error.detail)), "{error}");
+                assert!(
+                    error.to_string().ends_with(&format!("({})", want.expect("refused"))),
+                    "{error}"
+                );
             }
         }
         let encoded_length = |hostname: usize| {

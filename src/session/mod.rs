@@ -218,16 +218,12 @@ impl<O: Observer> Sessions<O> {
                 let peer = identified.client.producer();
                 self.observer.observe(address, SessionEvent::Pinged(now.since(peer.last_update())));
                 peer.update(now);
-                self.retry(address, &mut identified.client, work);
+                if identified.client.refused() > 0 {
+                    self.retry(address, &mut identified.client, work);
+                }
             }
-            (Command::Identify(body), state @ State::Unidentified) => {
-                let identity = PeerInfo::decode(body)?;
-                let client = self.registry.identify(&mut self.pending, address, identity, now);
-                self.observer.observe(address, SessionEvent::Identified(client.producer()));
-                let (unregistering, log_refusals_from) = (None, now);
-                let identified = Identified { client, unregistering, log_refusals_from };
-                *state = State::Identified(Box::new(identified));
-                output.extend_from_slice(&self.identify_response);
+            (Command::Identify(body), State::Unidentified) => {
+                self.identify(session, body, now, output)?;
                 return Ok(Done::Replied);
             }
             (Command::Register(topic, channel), State::Identified(identified)) => {
@@ -262,6 +258,25 @@ impl<O: Observer> Sessions<O> {
         Ok(Done::Replied)
     }
 
+    /// Not inlined: a PING would pay for its variables.
+    #[inline(never)]
+    fn identify(
+        &mut self,
+        session: &mut Session,
+        body: &[u8],
+        now: Timestamp,
+        output: &mut Vec<u8>,
+    ) -> Result<(), CommandError> {
+        let identity = PeerInfo::decode(body)?;
+        let client = self.registry.identify(&mut self.pending, session.address, identity, now);
+        self.observer.observe(session.address, SessionEvent::Identified(client.producer()));
+        let (unregistering, log_refusals_from) = (None, now);
+        let identified = Identified { client, unregistering, log_refusals_from };
+        session.state = State::Identified(Box::new(identified));
+        output.extend_from_slice(&self.identify_response);
+        Ok(())
+    }
+
     /// Goes on with an UNREGISTER of a topic that has begun, and replies once it is done. Returns
     /// whether there is none any longer.
     #[inline(never)]
@@ -285,6 +300,8 @@ impl<O: Observer> Sessions<O> {
 
     /// Replies to a REGISTER that a limit refuses. Divergence from every other error: the connection
     /// stays, since a real nsqd would repeat all its REGISTERs and be refused for ever.
+    #[cold]
+    #[inline(never)]
     fn refuse(
         &mut self,
         address: SocketAddr,
@@ -306,13 +323,13 @@ impl<O: Observer> Sessions<O> {
     }
 
     /// Registers what was refused before, as far as there is room now.
+    #[cold]
+    #[inline(never)]
     fn retry(&mut self, address: SocketAddr, client: &mut Client, work: &mut Work) {
-        if client.refused() > 0 {
-            let observer = &mut self.observer;
-            self.registry.retry(&mut self.pending, client, work, |topic, channel, changed| {
-                observer.observe(address, SessionEvent::Registered(topic, channel, changed));
-            });
-        }
+        let observer = &mut self.observer;
+        self.registry.retry(&mut self.pending, client, work, |topic, channel, changed| {
+            observer.observe(address, SessionEvent::Registered(topic, channel, changed));
+        });
     }
 
     /// What the session waits for, with `left` bytes of an incomplete command at hand.
