@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, after, select, tick, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -15,7 +16,7 @@ use signal_hook::iterator::Signals;
 
 use crate::access::{AcceptPolicy, Denials, DenyReason, Rejection, Token, WritePolicy};
 use crate::api::{
-    Api, ApiService, CACHE_FROM, OutputBudget, RequestDurations, TOO_MANY_CONNECTIONS,
+    Api, ApiService, CACHE_FROM, OutputBudget, RequestDurations, Sites, TOO_MANY_CONNECTIONS,
     TOO_MANY_CONNECTIONS_PER_IP, Walks, minihttp,
 };
 use crate::clock::Clock;
@@ -231,7 +232,10 @@ impl<'a> Shared<'a> {
         let queued = Arc::clone(&counters);
         let output = OutputBudget(Arc::new(move || queued.queued_output()));
         let clock = self.clock.clone();
+        let (origins, hosts) = (config.http_origin_allow.clone(), config.http_host.clone());
+        let sites = Sites::new(origins, hosts, Arc::clone(&self.denials));
         let service = ApiService::new(api, write_policy, durations, output, clock.clone());
+        let service = service.of_sites(sites);
         if config.http_engine == HttpEngine::Minihttp {
             // It binds for itself; that the port is free is known since ours was bound.
             drop(port.listener);
@@ -306,25 +310,34 @@ fn exited(server: &str, exit: Option<WorkerExit>) -> Failure {
     }
 }
 
+/// A signal so soon after the one that stops is the same one.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
+
 /// Stops both servers: no more accepts, what is in flight is finished, the rest ends. Waits for that,
 /// but no longer than [`limits::SHUTDOWN`], nor past a second signal.
 fn stop(servers: [Server; 2], clock: &Clock, signals: &Receiver<i32>) {
-    let deadline = clock.now() + limits::DRAIN;
+    let began = clock.now();
+    let deadline = began + limits::DRAIN;
     for server in &servers {
         tracing::info!("{}: closing {}", server.name, server.address);
         server.workers.stop(deadline);
     }
     let late = after(limits::SHUTDOWN);
     for server in servers {
-        for _ in 0..server.workers.handles.len() {
+        let mut running = server.workers.handles.len();
+        while running > 0 {
             select! {
                 recv(server.workers.exits) -> exit => {
+                    running -= 1;
                     if let Ok(WorkerExit { worker, result: Err(error) }) = exit {
                         tracing::error!("{} worker {worker}: {error}", server.name);
                     }
                 },
                 recv(late) -> _ => return tracing::warn!("{} did not stop in time", server.name),
-                recv(signals) -> _ => return tracing::warn!("a second signal: not waiting"),
+                // Some supervisors send one to the group and one to the process.
+                recv(signals) -> _ => if clock.now().since(began) >= SAME_SIGNAL {
+                    return tracing::warn!("a second signal: not waiting");
+                },
             }
         }
     }

@@ -39,6 +39,8 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(9);
 /// probes. An nsqd would have sent four PINGs in that time.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// TCP workers (`--shards`), and HTTP workers. Past it: the daemon does not start.
+pub const WORKERS: usize = 1024;
 /// How long the calls of handlers in one iteration of an event loop may take together. Past it:
 /// what is left is done in the next iteration.
 pub const ITERATION: Duration = Duration::from_millis(5);

@@ -20,12 +20,20 @@ pub enum DenyReason {
     WriteAllow,
     /// A POST without the token of `--http-write-token-file`.
     WriteToken,
+    /// A POST by a web page of another site, which `--http-origin-allow` does not name.
+    WriteOrigin,
 }
 
 impl DenyReason {
     /// All reasons.
-    pub const ALL: [Self; 5] =
-        [Self::TcpAllow, Self::TcpPerIp, Self::HttpPerIp, Self::WriteAllow, Self::WriteToken];
+    pub const ALL: [Self; 6] = [
+        Self::TcpAllow,
+        Self::TcpPerIp,
+        Self::HttpPerIp,
+        Self::WriteAllow,
+        Self::WriteToken,
+        Self::WriteOrigin,
+    ];
 
     /// The flag that sets the rule.
     #[must_use]
@@ -35,6 +43,7 @@ impl DenyReason {
             Self::TcpPerIp | Self::HttpPerIp => "--max-connections-per-ip",
             Self::WriteAllow => "--http-write-allow",
             Self::WriteToken => "--http-write-token-file",
+            Self::WriteOrigin => "--http-origin-allow",
         }
     }
 
@@ -44,7 +53,7 @@ impl DenyReason {
         match self {
             Self::TcpAllow | Self::TcpPerIp => "TCP connections",
             Self::HttpPerIp => "HTTP connections",
-            Self::WriteAllow | Self::WriteToken => "HTTP POSTs",
+            Self::WriteAllow | Self::WriteToken | Self::WriteOrigin => "HTTP POSTs",
         }
     }
 }
@@ -86,6 +95,7 @@ impl Denials {
                 DenyReason::HttpPerIp => ("http", "max_connections_per_ip"),
                 DenyReason::WriteAllow => ("", "allow_list"),
                 DenyReason::WriteToken => ("", "token"),
+                DenyReason::WriteOrigin => ("", "origin"),
             };
             if port.is_empty() {
                 let help = "HTTP POSTs rejected by an access rule.";

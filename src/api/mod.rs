@@ -14,6 +14,7 @@ mod nodes;
 mod response;
 mod routes;
 mod service;
+mod sites;
 #[cfg(test)]
 mod tests;
 mod walks;
@@ -24,3 +25,4 @@ pub use long::Walks;
 pub use response::{TOO_MANY_CONNECTIONS, TOO_MANY_CONNECTIONS_PER_IP};
 pub use routes::{Route, Routed};
 pub use service::{ApiService, OutputBudget};
+pub use sites::Sites;

@@ -31,6 +31,8 @@ impl ApiError {
     pub(super) const REGISTRY_FULL: Self = Self(503, "REGISTRY_FULL");
     // Divergence: nsqlookupd renders for clients that do not read until its memory is gone.
     pub(super) const OVERLOADED: Self = Self(503, "OVERLOADED");
+    // Divergence: nsqlookupd serves whatever host it is asked for.
+    pub(super) const MISDIRECTED: Self = Self(421, "MISDIRECTED_REQUEST");
     // Divergence: nsqlookupd walks its registry for as many clients as ask.
     pub(super) const BUSY: Self = Self(503, "BUSY");
     // Divergence: there are no Go profiles of a daemon that is not written in Go.

@@ -15,10 +15,11 @@ const GET: &[u8] = b"GET";
 const POST: &[u8] = b"POST";
 
 /// The routes, the busiest first.
-pub(super) static ROUTES: [Route; 22] = [
+pub(super) static ROUTES: [Route; 23] = [
     route(GET, "/lookup", handlers::do_lookup, BODY),
-    route(GET, "/ping", handlers::do_ping, NOTHING),
+    route(GET, "/ping", handlers::do_ping, PROBE),
     route(GET, "/channels", handlers::do_channels, BODY),
+    route(GET, "/livez", handlers::do_ping, PROBE),
     route(GET, "/topics", handlers::do_topics, NOTHING),
     route(GET, "/nodes", handlers::do_nodes, NOTHING),
     route(GET, "/info", handlers::do_info, NOTHING),
@@ -58,11 +59,14 @@ struct Needs {
     body: bool,
     /// It changes something, so that the access rules are asked and the request is logged at info.
     write: bool,
+    /// It says that the daemon serves: no rule closes it, whatever name it is asked by.
+    probe: bool,
 }
 
-const NOTHING: Needs = Needs { body: false, write: false };
-const BODY: Needs = Needs { body: true, write: false };
-const WRITE: Needs = Needs { body: true, write: true };
+const NOTHING: Needs = Needs { body: false, write: false, probe: false };
+const BODY: Needs = Needs { body: true, ..NOTHING };
+const WRITE: Needs = Needs { body: true, write: true, ..NOTHING };
+const PROBE: Needs = Needs { probe: true, ..NOTHING };
 
 const fn route(method: &'static [u8], path: &'static str, handler: Handler, needs: Needs) -> Route {
     Route { method, path, handler, needs }
@@ -127,6 +131,11 @@ impl Routed {
     #[must_use]
     pub fn writes(&self) -> bool {
         self.needs().write
+    }
+
+    /// Whether it leads to a route that is never closed.
+    pub(super) fn is_probe(&self) -> bool {
+        self.needs().probe
     }
 
     fn needs(&self) -> Needs {

@@ -12,6 +12,7 @@ use super::durations::RequestDurations;
 use super::handlers::Api;
 use super::response::{self, ApiError};
 use super::routes::Routed;
+use super::sites::Sites;
 use crate::access::WritePolicy;
 use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
@@ -27,6 +28,7 @@ pub struct ApiService {
     api: Api,
     /// Who may change something; none: everyone.
     write_policy: Option<Arc<WritePolicy>>,
+    sites: Arc<Sites>,
     durations: RequestDurations,
     output: OutputBudget,
     clock: Clock,
@@ -62,10 +64,20 @@ impl ApiService {
         output: OutputBudget,
         clock: Clock,
     ) -> Self {
-        Self { api, write_policy, durations, output, clock, date: (0, Date::new(0)) }
+        let (sites, date) = (Arc::default(), (0, Date::new(0)));
+        Self { api, write_policy, sites, durations, output, clock, date }
+    }
+
+    /// The same, for these sites.
+    #[must_use]
+    pub fn of_sites(self, sites: Sites) -> Self {
+        Self { sites: Arc::new(sites), ..self }
     }
 
     fn may_write(&self, request: &Request<'_, Routed>) -> bool {
+        if !self.sites.is_meant(request.peer.ip(), request.head) {
+            return false;
+        }
         let Some(policy) = &self.write_policy else { return true };
         policy.allows(request.peer.ip(), request.head.authorization)
     }
@@ -88,7 +100,9 @@ impl Service for ApiService {
         now: Timestamp,
         response: &mut Response<'_>,
     ) -> Option<Box<dyn Task>> {
-        if self.output.is_exceeded() {
+        if !request.route.is_probe() && !self.sites.serves(request.head.site.host) {
+            ApiError::MISDIRECTED.write(response);
+        } else if self.output.is_exceeded() && !request.route.is_probe() {
             ApiError::OVERLOADED.write_with(&[response::JSON, "Retry-After: 1"], response);
         } else if request.route.writes() && !self.may_write(request) {
             ApiError::FORBIDDEN.write(response);

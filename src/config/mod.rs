@@ -29,6 +29,7 @@ pub use go_duration::GoDuration;
 
 use crate::access::AllowList;
 use crate::clock::Clock;
+use crate::limits;
 use crate::logging::{self, Level};
 use values::Values;
 
@@ -74,6 +75,10 @@ pub struct Config {
     pub http_write_allow: AllowList,
     /// The file with the bearer token that every POST must carry.
     pub http_write_token_file: Option<PathBuf>,
+    /// The origins whose web pages may send a POST, beside those of the host itself.
+    pub http_origin_allow: Vec<String>,
+    /// The hosts that HTTP clients may ask for; none: all.
+    pub http_host: Vec<String>,
     /// Topics and channels that all nsqds together may register.
     pub max_registrations: usize,
     /// Topics and channels that one nsqd may register.
@@ -101,6 +106,12 @@ impl Config {
     fn new(values: &Values) -> Result<Self, String> {
         let address = |flag| address::resolve(&values.get::<String>(flag));
         let count = |flag| NonZeroUsize::new(values.get(flag));
+        let workers = |flag| match count(flag) {
+            Some(count) if count.get() > limits::WORKERS => {
+                Err(format!("--{flag} must be at most {}", limits::WORKERS))
+            }
+            count => Ok(count),
+        };
         let config = Self {
             log_level: values.get("log-level"),
             log_prefix: values.get("log-prefix"),
@@ -112,9 +123,9 @@ impl Config {
             inactive_producer_timeout: values.duration("inactive-producer-timeout")?,
             tombstone_lifetime: values.duration("tombstone-lifetime")?,
             handshake_timeout: values.duration("handshake-timeout")?,
-            shards: count("shards"),
+            shards: workers("shards")?,
             tcp_runtime: values.get("tcp-runtime"),
-            http_workers: count("http-workers"),
+            http_workers: workers("http-workers")?,
             http_engine: values.get("http-engine"),
             max_tcp_connections: count("max-tcp-connections"),
             max_http_connections: count("max-http-connections"),
@@ -122,6 +133,8 @@ impl Config {
             tcp_allow: values.list("tcp-allow").into(),
             http_write_allow: values.list("http-write-allow").into(),
             http_write_token_file: values.text("http-write-token-file").map(PathBuf::from),
+            http_origin_allow: values.words("http-origin-allow"),
+            http_host: values.words("http-host"),
             max_registrations: values.count("max-registrations")?,
             max_registrations_per_nsqd: values.count("max-registrations-per-nsqd")?,
         };
@@ -185,7 +198,6 @@ fn usage() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits;
 
     fn config(words: &[&str]) -> Result<Config, Exit> {
         Config::from_args(words.iter().map(OsString::from))
@@ -234,6 +246,8 @@ mod tests {
             tcp_allow: AllowList::default(),
             http_write_allow: AllowList::default(),
             http_write_token_file: None,
+            http_origin_allow: Vec::new(),
+            http_host: Vec::new(),
             max_registrations: 5_000_000,
             max_registrations_per_nsqd: 100_000,
         };
@@ -387,5 +401,15 @@ mod tests {
             assert!(got.contains(stderr) && got.is_empty() == stderr.is_empty(), "{got}");
         }
         assert!(VERSION.contains(crate::protocol::NSQ_VERSION));
+    }
+
+    #[test]
+    fn workers_are_limited() {
+        for flag in ["shards", "http-workers"] {
+            assert!(config(&[&format!("-{flag}=1024")]).is_ok());
+            let error = config(&[&format!("-{flag}=1025")]).unwrap_err();
+            let want = format!("--{flag} must be at most 1024");
+            assert!(matches!(&error, Exit::Config(e) if *e == want), "{error:?}");
+        }
     }
 }

@@ -44,6 +44,12 @@ impl Values {
         self.given(name).into_iter().flatten().map(|text| parse(text)).collect()
     }
 
+    /// The words of the effective text, which commas separate.
+    pub(super) fn words(&self, name: &str) -> Vec<String> {
+        let words = self.text(name).unwrap_or_default().split(',').map(str::trim);
+        words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
     /// The effective number, checked against the limit of its row.
     pub(super) fn count(&self, name: &str) -> Result<usize, String> {
         match self.get(name) {

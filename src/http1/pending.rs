@@ -3,7 +3,7 @@
 //! Must not: remember what nothing asks for after the head. Belongs to its connection.
 
 use super::body::Body;
-use super::request::{Expect, RequestHead};
+use super::request::{Expect, RequestHead, Site};
 use super::target::Target;
 
 /// A request that waits: for the end of its body, or for the end of its response.
@@ -16,6 +16,9 @@ pub(crate) struct PendingRequest<R> {
     method: usize,
     authorization: Option<Box<[u8]>>,
     accept: Option<Box<[u8]>>,
+    host: Box<[u8]>,
+    origin: Option<Box<[u8]>>,
+    fetch_site: Option<Box<[u8]>>,
     is_http11: bool,
     pub(super) persistent: bool,
 }
@@ -29,6 +32,9 @@ impl<R> PendingRequest<R> {
             method: head.method.len(),
             authorization: head.authorization.map(Into::into),
             accept: head.accept.map(Into::into),
+            host: head.site.host.into(),
+            origin: head.site.origin.map(Into::into),
+            fetch_site: head.site.fetch_site.map(Into::into),
             is_http11: head.is_http11,
             persistent: head.persistent,
         }
@@ -46,6 +52,11 @@ impl<R> PendingRequest<R> {
             expect: Expect::Nothing,
             authorization: self.authorization.as_deref(),
             accept: self.accept.as_deref(),
+            site: Site {
+                host: &self.host,
+                origin: self.origin.as_deref(),
+                fetch_site: self.fetch_site.as_deref(),
+            },
             length: 0,
         }
     }

@@ -45,8 +45,21 @@ pub struct RequestHead<'a> {
     pub authorization: Option<&'a [u8]>,
     /// The value of the first `Accept` field.
     pub accept: Option<&'a [u8]>,
+    /// Which site was asked, and whose page has asked.
+    pub site: Site<'a>,
     /// Bytes of the head, with the empty line that ends it.
     pub length: usize,
+}
+
+/// What a head says about sites.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Site<'a> {
+    /// The value of `Host`.
+    pub host: &'a [u8],
+    /// The value of `Origin`; empty when there are several.
+    pub origin: Option<&'a [u8]>,
+    /// The value of `Sec-Fetch-Site`; empty when there are several.
+    pub fetch_site: Option<&'a [u8]>,
 }
 
 /// The `Expect` header.
@@ -153,6 +166,12 @@ impl<'a> RequestLine<'a> {
     }
 }
 
+/// Notes a value of which there should be one: two could be taken for either.
+#[cold]
+fn only<'a>(field: &mut Option<&'a [u8]>, value: &'a [u8]) {
+    *field = Some(if field.is_none() { value } else { b"" });
+}
+
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -161,7 +180,7 @@ fn is_token(byte: u8) -> bool {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fields<'a> {
     hosts: usize,
-    host: &'a [u8],
+    site: Site<'a>,
     lengths: usize,
     length: &'a [u8],
     lengths_differ: bool,
@@ -235,7 +254,7 @@ impl<'a> Fields<'a> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 self.hosts += 1;
-                self.host = value;
+                self.site.host = value;
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 self.expect.get_or_insert(value);
@@ -243,6 +262,7 @@ impl<'a> Fields<'a> {
             6 if name.eq_ignore_ascii_case(b"accept") => {
                 self.accept.get_or_insert(value);
             }
+            6 if name.eq_ignore_ascii_case(b"origin") => only(&mut self.site.origin, value),
             7 if name.eq_ignore_ascii_case(b"trailer") => {
                 let bad = ["transfer-encoding", "trailer", "content-length"];
                 self.trailer_is_bad |= bad.iter().any(|bad| has_token(value, bad));
@@ -259,6 +279,9 @@ impl<'a> Fields<'a> {
                 self.lengths_differ |= self.lengths > 0 && self.length != value;
                 self.lengths += 1;
                 self.length = value;
+            }
+            14 if name.eq_ignore_ascii_case(b"sec-fetch-site") => {
+                only(&mut self.site.fetch_site, value);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 self.encodings += 1;
@@ -295,11 +318,13 @@ impl<'a> Fields<'a> {
         if needs_host && self.hosts == 0 {
             return Err(RequestError::BadRequest(Some("missing required Host header")));
         }
-        if !self.host.iter().all(|&byte| is_host_byte(byte)) {
+        if !self.site.host.iter().all(|&byte| is_host_byte(byte)) {
             return Err(RequestError::BadRequest(Some("malformed Host header")));
         }
         let persistent = match is_http11 {
-            true => !self.close && !is_preface,
+            // Who names both a length and an encoding may have been misread on the way (RFC 9112
+            // 6.1): what follows is not read.
+            true => !self.close && !is_preface && (self.lengths == 0 || self.encodings == 0),
             // Divergence: Go keeps an HTTP/1.0 connection whose request names an encoding that
             // HTTP/1.0 does not know, and then takes the body for the next request.
             false => self.keep_alive == Some(true) && self.encodings == 0,
@@ -315,6 +340,7 @@ impl<'a> Fields<'a> {
             expect,
             authorization: self.authorization,
             accept: self.accept,
+            site: self.site,
             length,
         })
     }
@@ -400,6 +426,20 @@ mod tests {
             let head = parse(head.as_bytes(), &mut Progress::default());
             let head = head.expect("a good head").expect("a whole one");
             assert_eq!(head.authorization, want, "{fields}");
+        }
+    }
+
+    #[test]
+    fn request_with_a_length_and_an_encoding_is_the_last() {
+        let length = "Content-Length: 0\r\n";
+        let encoding = "Transfer-Encoding: chunked\r\n";
+        for (fields, persistent) in
+            [(length, true), (encoding, true), (&*[length, encoding].concat(), false)]
+        {
+            let head = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+            let head = parse(head.as_bytes(), &mut Progress::default());
+            let head = head.expect("a good head").expect("a whole one");
+            assert_eq!(head.persistent, persistent, "{fields}");
         }
     }
 }

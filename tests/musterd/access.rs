@@ -426,3 +426,42 @@ fn invalid_access_rules_fail_the_start() {
     check(&["-http-write-token-file="], 2, "invalid value \"\" for flag -http-write-token-file: ");
     check(&["-http-write-token-file=/"], 1, "--http-write-token-file \"/\": Is a directory");
 }
+
+/// What a browser sends when a page of another site has a form that posts here.
+#[test]
+fn page_of_another_site_cannot_delete_a_topic() {
+    let daemon = Daemon::start(&["--http-write-allow=127.0.0.1"]);
+    let mut http = HttpClient::connect(daemon.http);
+    assert_eq!(code(&post(&mut http, "/topic/create?topic=payments", "")), "200");
+    let send = |http: &mut HttpClient, fields: &str| {
+        let target = "/topic/delete?topic=payments";
+        let head =
+            format!("POST {target} HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: 1\r\n\r\na");
+        http.send(head.as_bytes());
+        code(&http.response(false)).to_owned()
+    };
+    let foreign = "Origin: https://evil.example\r\n";
+    assert_eq!(send(&mut http, foreign), "403");
+    assert_eq!(send(&mut http, "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n"), "403");
+    assert_eq!(send(&mut http, "Origin: null\r\n"), "403");
+    assert_eq!(http.get("/topics"), "{\"topics\":[\"payments\"]}");
+    let denied = figure(&mut http, "musterd_http_writes_rejected_total{reason=\"origin\"}");
+    assert_eq!(denied, 3);
+    assert_eq!(send(&mut http, "Sec-Fetch-Site: same-origin\r\n"), "200");
+    assert_eq!(http.get("/topics"), "{\"topics\":[]}");
+}
+
+#[test]
+fn only_the_named_hosts_are_served() {
+    let daemon = Daemon::start(&["--http-host=lookupd.example,10.0.0.1:4161"]);
+    let mut http = HttpClient::connect(daemon.http);
+    let mut ask = |host: &str, path: &str| {
+        http.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        code(&http.response(false)).to_owned()
+    };
+    assert_eq!(ask("lookupd.example:4161", "/topics"), "200");
+    assert_eq!(ask("rebound.example", "/topics"), "421");
+    assert_eq!(ask("rebound.example", "/lookup?topic=t"), "421");
+    assert_eq!(ask("rebound.example", "/ping"), "200");
+    assert_eq!(ask("rebound.example", "/livez"), "200");
+}

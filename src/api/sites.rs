@@ -1,0 +1,152 @@
+//! Whose requests are served: a web page of another site must not change anything through the
+//! browser of somebody who may.
+//!
+//! A browser says where a request comes from, and no page can change that: `Sec-Fetch-Site`, and
+//! `Origin` in older ones. nsqadmin, curl and consumers send neither. Must not: keep what a client
+//! sends. Any thread. Source: Fetch Metadata, RFC 6454.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::access::{Denials, DenyReason};
+use crate::http1::RequestHead;
+
+/// Which sites may change something, and which names of this one are served.
+#[derive(Debug, Default)]
+pub struct Sites {
+    /// `--http-origin-allow`
+    origins: Vec<String>,
+    /// `--http-host`; all when there are none.
+    hosts: Vec<String>,
+    denials: Arc<Denials>,
+}
+
+impl Sites {
+    /// Sites of these origins (`https://admin.example`) may change something; requests for these
+    /// hosts, with or without a port, are served. Denials are counted in `denials`.
+    #[must_use]
+    pub fn new(origins: Vec<String>, hosts: Vec<String>, denials: Arc<Denials>) -> Self {
+        Self { origins, hosts, denials }
+    }
+
+    /// Whether a request of `peer` that changes something was meant by whoever sent it; if not, the
+    /// denial is counted.
+    pub(super) fn is_meant(&self, peer: IpAddr, head: &RequestHead<'_>) -> bool {
+        let is_meant = match (head.site.fetch_site, head.site.origin) {
+            (Some(site), _) => site == b"same-origin" || site == b"none",
+            (None, Some(origin)) => self.is_ours(origin, head.site.host),
+            (None, None) => true,
+        };
+        if !is_meant {
+            self.denials.count(DenyReason::WriteOrigin, peer);
+        }
+        is_meant
+    }
+
+    /// Whether the page at `origin` is of this `host`, or of a site that is allowed.
+    fn is_ours(&self, origin: &[u8], host: &[u8]) -> bool {
+        let is = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin);
+        let of_host = [&b"http://"[..], b"https://"].iter().zip([&b":80"[..], b":443"]).any(
+            |(scheme, port)| {
+                let page = origin.strip_prefix(*scheme);
+                let host = host.strip_suffix(port).unwrap_or(host);
+                page.is_some_and(|page| {
+                    page.strip_suffix(port).unwrap_or(page).eq_ignore_ascii_case(host)
+                })
+            },
+        );
+        of_host || self.origins.iter().any(is)
+    }
+
+    /// Whether requests for `host` are served.
+    pub(super) fn serves(&self, host: &[u8]) -> bool {
+        let is_port = |port: &[u8]| port.iter().all(u8::is_ascii_digit);
+        let name = match host.iter().rposition(|&byte| byte == b':') {
+            Some(colon) if is_port(&host[colon + 1..]) => &host[..colon],
+            _ => host,
+        };
+        let is = |served: &String| {
+            let served = served.as_bytes();
+            served.eq_ignore_ascii_case(host) || served.eq_ignore_ascii_case(name)
+        };
+        self.hosts.is_empty() || self.hosts.iter().any(is)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::request::{Progress, parse};
+
+    fn head(fields: &str) -> Vec<u8> {
+        format!("POST /topic/delete?topic=t HTTP/1.1\r\n{fields}\r\n").into_bytes()
+    }
+
+    #[test]
+    fn page_of_another_site_changes_nothing() {
+        let denials = Arc::new(Denials::default());
+        let origins = vec!["https://admin.example".to_owned()];
+        let sites = Sites::new(origins, Vec::new(), Arc::clone(&denials));
+        let mut refused = 0;
+        for (fields, want) in [
+            // nsqadmin, curl, a consumer.
+            ("Host: lookupd:4161\r\n", true),
+            // A form on another site; one of a sister site; a page of ours; a typed address.
+            ("Host: lookupd:4161\r\nSec-Fetch-Site: cross-site\r\n", false),
+            ("Host: lookupd:4161\r\nSec-Fetch-Site: same-site\r\n", false),
+            ("Host: lookupd:4161\r\nSec-Fetch-Site: same-origin\r\n", true),
+            ("Host: lookupd:4161\r\nSec-Fetch-Site: none\r\n", true),
+            ("Host: x\r\nSec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n", false),
+            ("Host: x\r\nSec-Fetch-Site: same-origin, cross-site\r\n", false),
+            ("Host: x\r\nSec-Fetch-Site: cross-site\r\nOrigin: http://x\r\n", false),
+            ("Host: x\r\nSec-Fetch-Site: same-origin\r\nOrigin: http://y\r\n", true),
+            // Older browsers.
+            ("Host: lookupd:4161\r\nOrigin: http://lookupd:4161\r\n", true),
+            ("Host: LOOKUPD:4161\r\nOrigin: http://lookupd:4161\r\n", true),
+            ("Host: lookupd:4161\r\nOrigin: https://evil.example\r\n", false),
+            ("Host: lookupd:4161\r\nOrigin: http://lookupd\r\n", false),
+            ("Host: lookupd:4161\r\nOrigin: http://lookupd:4161.evil.example\r\n", false),
+            ("Host: lookupd\r\nOrigin: http://lookupd:80\r\n", true),
+            ("Host: lookupd:443\r\nOrigin: https://lookupd\r\n", true),
+            ("Host: lookupd:443\r\nOrigin: http://lookupd\r\n", false),
+            ("Host: [::1]:4161\r\nOrigin: http://[::1]:4161\r\n", true),
+            ("Host: [::1]:4161\r\nOrigin: http://[::2]:4161\r\n", false),
+            ("Host: x\r\nOrigin: null\r\n", false),
+            ("Host: null\r\nOrigin: null\r\n", false),
+            ("Host: x\r\nOrigin: \r\n", false),
+            ("Host: x\r\nOrigin: http://x\r\nOrigin: http://y\r\n", false),
+            ("Host: x\r\nOrigin: https://admin.example\r\n", true),
+            ("Host: x\r\nOrigin: https://Admin.Example\r\n", true),
+            ("Host: x\r\nOrigin: http://admin.example\r\n", false),
+        ] {
+            let bytes = head(fields);
+            let parsed = parse(&bytes, &mut Progress::default()).expect("good").expect("whole");
+            assert_eq!(sites.is_meant([10, 0, 0, 1].into(), &parsed), want, "{fields}");
+            refused += u64::from(!want);
+        }
+        assert_eq!(denials.get(DenyReason::WriteOrigin).count, refused);
+    }
+
+    #[test]
+    fn only_the_named_hosts_are_served() {
+        let hosts = ["lookupd.example", "10.0.0.1:4161", "[::1]"].map(str::to_owned);
+        let sites = Sites::new(Vec::new(), hosts.into(), Arc::default());
+        for (host, want) in [
+            ("lookupd.example", true),
+            ("LOOKUPD.example:4161", true),
+            ("10.0.0.1:4161", true),
+            ("10.0.0.1", false),
+            ("10.0.0.1:80", false),
+            ("[::1]:4161", true),
+            ("[::1]", true),
+            ("[::2]", false),
+            ("rebound.example", false),
+            ("lookupd.example.evil.example", false),
+            ("lookupd.example:x", false),
+            ("", false),
+        ] {
+            assert_eq!(sites.serves(host.as_bytes()), want, "{host}");
+        }
+        assert!(Sites::default().serves(b"anything"));
+    }
+}
