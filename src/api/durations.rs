@@ -13,7 +13,7 @@ use crate::metrics::{Families, Histograms};
 const METHODS: [&str; 3] = ["GET", "POST", "other"];
 
 /// The statuses of responses, the busiest first, and all others.
-const STATUSES: [(u16, &str); 15] = [
+const STATUSES: [(u16, &str); 16] = [
     (200, "200"),
     (404, "404"),
     (301, "301"),
@@ -25,6 +25,7 @@ const STATUSES: [(u16, &str); 15] = [
     (413, "413"),
     (414, "414"),
     (417, "417"),
+    (421, "421"),
     (431, "431"),
     (501, "501"),
     (503, "503"),

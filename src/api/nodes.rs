@@ -186,7 +186,9 @@ impl Listing for NodesListing {
 impl Drop for NodesListing {
     /// Also when the client goes in the middle.
     fn drop(&mut self) {
-        reclaim::free(mem::take(&mut self.names));
-        reclaim::free(mem::take(&mut self.nodes));
+        if self.names.len().max(self.nodes.len()) > reclaim::LARGE {
+            reclaim::free(mem::take(&mut self.names));
+            reclaim::free(mem::take(&mut self.nodes));
+        }
     }
 }

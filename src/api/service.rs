@@ -261,10 +261,11 @@ mod tests {
         let clock = Clock::manual(Timestamp::default());
         let mut service =
             ApiService::new(api(), None, RequestDurations::default(), output, clock.clone());
-        let mut ask = || {
+        let mut ask = |path: &str| {
             let (mut connection, _) =
                 service.on_open(([127, 0, 0, 1], 1).into(), Token::default(), clock.now());
-            let input = Input { bytes: b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", end: false };
+            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let input = Input { bytes: request.as_bytes(), end: false };
             let mut output = Vec::new();
             let handled = service.on_input(
                 &mut connection,
@@ -277,10 +278,13 @@ mod tests {
             assert_eq!(handled.consumed, input.bytes.len(), "the connection goes on");
             String::from_utf8(output).expect("text")
         };
-        assert!(ask().starts_with("HTTP/1.1 200 OK"));
+        assert!(ask("/info").starts_with("HTTP/1.1 200 OK"));
         queued.fetch_add(1, Ordering::Relaxed);
-        let answer = ask();
+        let answer = ask("/info");
         assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable"), "{answer}");
         assert!(answer.ends_with("{\"message\":\"OVERLOADED\"}"), "{answer}");
+        for probe in ["/ping", "/livez"] {
+            assert!(ask(probe).starts_with("HTTP/1.1 200 OK"), "{probe} is always answered");
+        }
     }
 }

@@ -65,6 +65,12 @@ impl<T: Clone> CowSet<T> {
         })
     }
 
+    /// Whether a clone of it may be alive that shares the root of its tree.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(&self.0, Repr::Tree(root) if Arc::strong_count(root) > 1)
+    }
+
     /// The first item.
     #[must_use]
     pub fn first(&self) -> Option<&T> {

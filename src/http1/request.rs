@@ -322,9 +322,7 @@ impl<'a> Fields<'a> {
             return Err(RequestError::BadRequest(Some("malformed Host header")));
         }
         let persistent = match is_http11 {
-            // Who names both a length and an encoding may have been misread on the way (RFC 9112
-            // 6.1): what follows is not read.
-            true => !self.close && !is_preface && (self.lengths == 0 || self.encodings == 0),
+            true => !self.close && !is_preface,
             // Divergence: Go keeps an HTTP/1.0 connection whose request names an encoding that
             // HTTP/1.0 does not know, and then takes the body for the next request.
             false => self.keep_alive == Some(true) && self.encodings == 0,
@@ -426,20 +424,6 @@ mod tests {
             let head = parse(head.as_bytes(), &mut Progress::default());
             let head = head.expect("a good head").expect("a whole one");
             assert_eq!(head.authorization, want, "{fields}");
-        }
-    }
-
-    #[test]
-    fn request_with_a_length_and_an_encoding_is_the_last() {
-        let length = "Content-Length: 0\r\n";
-        let encoding = "Transfer-Encoding: chunked\r\n";
-        for (fields, persistent) in
-            [(length, true), (encoding, true), (&*[length, encoding].concat(), false)]
-        {
-            let head = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
-            let head = parse(head.as_bytes(), &mut Progress::default());
-            let head = head.expect("a good head").expect("a whole one");
-            assert_eq!(head.persistent, persistent, "{fields}");
         }
     }
 }

@@ -40,6 +40,7 @@ impl Registry {
                 return Err(limit);
             }
             entry.topic.add_channel(channel);
+            entry.channels += 1;
             entry.dirty = true;
         }
         entry.publish(&self.snapshots);
@@ -58,6 +59,7 @@ impl Registry {
         let Some(mut entry) = self.topics.get_mut(topic) else { return false };
         let found = entry.topic.remove_channel(channel);
         if found {
+            entry.channels -= 1;
             self.counts.remove_channels(1);
             entry.dirty = true;
         }

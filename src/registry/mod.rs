@@ -30,6 +30,7 @@ pub use pending_changes::PendingChanges;
 use crate::clock::Timestamp;
 use crate::protocol::names::{ChannelName, EPHEMERAL, TopicName};
 use crate::protocol::peer_info::PeerInfo;
+use crate::reclaim;
 use crate::snapshots::{Producer, PublishedTopic, Snapshots, Topic};
 use crate::work::Work;
 use counts::Counts;
@@ -69,6 +70,8 @@ struct TopicEntry {
     topic: Topic,
     /// Where readers find it, once it was published.
     published: Option<Arc<PublishedTopic>>,
+    /// How many channels it has: the set would have to be walked.
+    channels: usize,
     /// Whether `topic` has a change that `published` does not show.
     dirty: bool,
 }
@@ -372,7 +375,7 @@ impl Registry {
     /// topic has none of that name. Returns the channel's name, shared with the topic's if known.
     fn check_and_count(
         &self,
-        entry: &TopicEntry,
+        entry: &mut TopicEntry,
         client: &Client,
         channel: Option<&str>,
         new: usize,
@@ -383,6 +386,7 @@ impl Registry {
             return Ok(Some(known.name().clone()));
         }
         self.counts.add_channel()?;
+        entry.channels += 1;
         Ok(Some(ChannelName::new(name).expect("the decoder gives valid names")))
     }
 
@@ -395,6 +399,7 @@ impl Registry {
             .is_some_and(|channel| channel.name().is_ephemeral() && channel.producers().is_empty());
         if is_unused {
             entry.topic.remove_channel(name);
+            entry.channels -= 1;
             self.counts.remove_channels(1);
         }
         is_unused
@@ -410,14 +415,17 @@ impl Registry {
             remove
         });
         if let Some((_, entry)) = removed {
-            self.counts.remove_topic(entry.topic.channels().len());
+            self.counts.remove_topic(entry.channels);
+            if entry.topic.is_larger_than(reclaim::LARGE) {
+                reclaim::free(entry.topic);
+            }
         }
     }
 }
 
 impl TopicEntry {
     fn new(name: TopicName) -> Self {
-        Self { name, topic: Topic::default(), published: None, dirty: false }
+        Self { name, topic: Topic::default(), published: None, channels: 0, dirty: false }
     }
 
     /// Its change must be published before the replies to what made it are sent.

@@ -355,14 +355,14 @@ mod tests {
 
     #[test]
     fn more_workers_than_descriptors_are_refused_however_many() {
-        for flag in ["-shards", "-http-workers"] {
-            for count in [100_000_000, usize::MAX / 32 + 1, usize::MAX] {
-                let failure = Resources::prepare(&config(&[&format!("{flag}={count}")]));
-                let failure = failure.unwrap_err();
-                assert!(
-                    matches!(failure, Failure::Descriptors { .. }),
-                    "{flag} {count}: {failure}"
-                );
+        let all = config(&["-http-engine=builtin"]);
+        for count in [100_000_000, usize::MAX / 32 + 1, usize::MAX] {
+            let count = std::num::NonZeroUsize::new(count);
+            let shards = Config { shards: count, ..all.clone() };
+            let http_workers = Config { http_workers: count, ..all.clone() };
+            for config in [shards, http_workers] {
+                let failure = Resources::prepare(&config).unwrap_err();
+                assert!(matches!(failure, Failure::Descriptors { .. }), "{count:?}: {failure}");
             }
         }
     }

@@ -12,16 +12,18 @@ use super::producer::by_address;
 use crate::clock::Timestamp;
 use crate::cow_set::CowSet;
 use crate::protocol::names::ChannelName;
+use crate::reclaim::Garbage;
 
-type Tombstones = Vec<(Arc<Producer>, Timestamp)>;
+/// In the order of the producers, since all of a large topic may be tombstoned.
+type Tombstones = CowSet<(Arc<Producer>, Timestamp)>;
 
 /// A topic. A clone costs a few reference counts.
 #[derive(Clone, Debug, Default)]
 pub struct Topic {
     producers: CowSet<Arc<Producer>>,
     channels: CowSet<Arc<Channel>>,
-    /// When each tombstoned producer was tombstoned. Nearly always none, and never many.
-    tombstones: Option<Arc<Tombstones>>,
+    /// When each tombstoned producer was tombstoned. Nearly always none.
+    tombstones: Tombstones,
 }
 
 /// How long a producer stays in answers.
@@ -62,6 +64,12 @@ impl Channel {
 
 fn by_name(sought: &str) -> impl Fn(&Arc<Channel>) -> Ordering {
     move |channel| channel.name.as_str().cmp(sought)
+}
+
+impl Garbage for Topic {
+    fn is_alone(&self) -> bool {
+        !self.channels.is_shared() && !self.producers.is_shared()
+    }
 }
 
 impl Topic {
@@ -109,8 +117,8 @@ impl Topic {
     /// When `producer` was tombstoned here, if it was, however long ago.
     #[must_use]
     pub fn tombstoned_at(&self, producer: &Producer) -> Option<Timestamp> {
-        let mut tombstones = self.tombstones.as_deref()?.iter();
-        tombstones.find(|(nsqd, _)| std::ptr::eq(Arc::as_ptr(nsqd), producer)).map(|&(_, at)| at)
+        let sought = std::ptr::from_ref(producer);
+        self.tombstones.find(|(nsqd, _)| Arc::as_ptr(nsqd).cmp(&sought)).map(|&(_, at)| at)
     }
 
     /// Whether `producer` is tombstoned here at `now`.
@@ -147,11 +155,8 @@ impl Topic {
 
     /// Removes a producer and its tombstone, but not from channels. Returns whether it was there.
     pub(crate) fn remove_producer(&mut self, producer: &Arc<Producer>) -> bool {
-        if let Some(tombstones) = &mut self.tombstones
-            && tombstones.iter().any(|(tombstoned, _)| Arc::ptr_eq(tombstoned, producer))
-        {
-            Arc::make_mut(tombstones).retain(|(tombstoned, _)| !Arc::ptr_eq(tombstoned, producer));
-        }
+        let order = by_address(producer);
+        self.tombstones.remove(|(tombstoned, _)| order(tombstoned));
         self.producers.remove(by_address(producer))
     }
 
@@ -200,16 +205,12 @@ impl Topic {
 
     /// Tombstones at `now` every producer that is `node`. Returns whether there was one.
     pub(crate) fn tombstone(&mut self, node: &str, now: Timestamp) -> bool {
-        let matching: Vec<_> =
-            self.producers.iter().filter(|producer| producer.is_node(node)).collect();
-        if matching.is_empty() {
-            return false;
+        let mut is_any = false;
+        for producer in self.producers.iter().filter(|producer| producer.is_node(node)) {
+            let order = by_address(producer);
+            self.tombstones.insert((Arc::clone(producer), now), |(known, _)| order(known));
+            is_any = true;
         }
-        let tombstones = Arc::make_mut(self.tombstones.get_or_insert_default());
-        tombstones.retain(|(tombstoned, _)| {
-            !matching.iter().any(|producer| Arc::ptr_eq(tombstoned, producer))
-        });
-        tombstones.extend(matching.into_iter().map(|producer| (Arc::clone(producer), now)));
-        true
+        is_any
     }
 }

@@ -113,6 +113,11 @@ impl Daemon {
         self.skipped.borrow().clone()
     }
 
+    /// A line of the log that has come so far and contains `mark`; those before it are gone.
+    pub(crate) fn line_so_far_with(&self, mark: &str) -> Option<String> {
+        self.lines.try_iter().find(|line| line.contains(mark))
+    }
+
     /// The next log line that contains `mark`, skipping others.
     pub(crate) fn line_with(&self, mark: &str) -> String {
         let clock = Clock::system();
