@@ -109,6 +109,13 @@ impl Clock {
     }
 }
 
+/// How much CPU time this thread has taken so far. A system call.
+#[must_use]
+pub(crate) fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
 fn wall() -> Timestamp {
     Timestamp::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

@@ -21,7 +21,7 @@ use crate::api::{
 };
 use crate::clock::Clock;
 use crate::config::{Config, HttpEngine, TcpRuntime, VERSION, hostname};
-use crate::connections::{ConnectionCounters, Options};
+use crate::connections::{ConnectionCounters, IterationSpans, ListenerPort, Options};
 use crate::event_log::{EventLog, SessionCounters};
 use crate::hosts::{self, HostConfig, Runtime, WorkerExit, Workers, may};
 use crate::limits;
@@ -102,6 +102,7 @@ struct Shared<'a> {
     registry: Arc<Registry>,
     sessions: Arc<SessionCounters>,
     denials: Arc<Denials>,
+    spans: IterationSpans,
     dropped: &'a DroppedLines,
 }
 
@@ -121,7 +122,8 @@ impl<'a> Shared<'a> {
         };
         let registry = Arc::new(Registry::new(Arc::new(Snapshots::default()), capacity));
         let (sessions, denials) = (Arc::default(), Arc::default());
-        Self { config, clock, registry, sessions, denials, dropped }
+        let spans = IterationSpans::default();
+        Self { config, clock, registry, sessions, denials, spans, dropped }
     }
 
     /// The families of `/metrics`, but for those of the listeners.
@@ -135,6 +137,7 @@ impl<'a> Shared<'a> {
         self.registry.register_metrics(&mut families, self.clock, timeout);
         self.sessions.register_metrics(&mut families);
         self.denials.register_metrics(&mut families);
+        self.spans.register_metrics(&mut families);
         self.dropped.register_metrics(&mut families);
         families
     }
@@ -155,7 +158,7 @@ impl<'a> Shared<'a> {
         let (workers, counters) = started.map_err(|error| not_started("TCP", &error))?;
         let (help, labels) = ("The host of the TCP workers.", [("runtime", runtime.as_str())]);
         families.gauge("musterd_tcp_runtime", help, &labels, || 1_u64);
-        counters.register_metrics(families, "tcp", port.max_connections as u64);
+        counters.register_metrics(families, port.max_connections as u64);
         Ok(Server { name: "TCP", address: port.address, workers, counters })
     }
 
@@ -188,7 +191,7 @@ impl<'a> Shared<'a> {
         let policy = AcceptPolicy::new(Arc::clone(&self.denials))
             .allow_only(&config.tcp_allow, not_allowed)
             .limit_per_ip(config.max_connections_per_ip, too_many);
-        let counters = Arc::new(ConnectionCounters::default());
+        let counters = Arc::new(ConnectionCounters::new(ListenerPort::Tcp, self.spans.clone()));
         let host_config = HostConfig {
             name: "tcp-worker",
             workers: count,
@@ -214,9 +217,11 @@ impl<'a> Shared<'a> {
         mut families: Families,
     ) -> Result<Server, Failure> {
         let (config, address, workers) = (self.config, port.address, port.workers.count);
-        let (counters, durations) =
-            (Arc::new(ConnectionCounters::default()), RequestDurations::default());
-        counters.register_metrics(&mut families, "http", port.max_connections as u64);
+        let (counters, durations) = (
+            Arc::new(ConnectionCounters::new(ListenerPort::Http, self.spans.clone())),
+            RequestDurations::default(),
+        );
+        counters.register_metrics(&mut families, port.max_connections as u64);
         durations.register_metrics(&mut families);
         OutputBudget::register_metrics(&mut families);
         let walks = Arc::new(Walks::default());

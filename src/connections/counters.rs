@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::access::register_rejections;
 use crate::handler::CloseReason;
-use crate::metrics::{Families, StripedCounter};
+use crate::metrics::{Families, Histograms, StripedCounter};
 
 /// Numbers shared by all event loops of one listener.
 #[derive(Debug, Default)]
@@ -30,6 +31,46 @@ pub struct ConnectionCounters {
     #[cfg(test)]
     pub iterations: StripedCounter,
     closed: [StripedCounter; CloseReason::ALL.len()],
+    /// How long iterations take.
+    spans: IterationSpans,
+    port: Port,
+}
+
+/// The two listeners.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Port {
+    /// That of nsqds.
+    #[default]
+    Tcp,
+    /// That of HTTP clients.
+    Http,
+}
+
+impl Port {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// How much CPU time the iterations of all event loops take.
+#[derive(Clone, Debug)]
+pub struct IterationSpans(Arc<Histograms>);
+
+impl Default for IterationSpans {
+    fn default() -> Self {
+        Self(Arc::new(Histograms::new(2)))
+    }
+}
+
+impl IterationSpans {
+    /// Registers their family.
+    pub fn register_metrics(&self, families: &mut Families) {
+        let help = "CPU time of the iterations of event loops that had something to do.";
+        families.histogram("musterd_loop_iteration_cpu_seconds", help, Arc::clone(&self.0));
+    }
 }
 
 /// What one event loop has done and not added yet: the busiest numbers are summed on its own thread
@@ -41,6 +82,18 @@ pub(super) struct LocalCounters {
 }
 
 impl ConnectionCounters {
+    /// Counters of the listener of this port, whose iterations are added to `spans`.
+    #[must_use]
+    pub fn new(port: Port, spans: IterationSpans) -> Self {
+        Self { port, spans, ..Self::default() }
+    }
+
+    /// An iteration took this much CPU time.
+    pub(super) fn iterated(&self, span: Duration) {
+        let port = self.port;
+        self.spans.0.observe(port as usize, || vec![("port", port.label())], span);
+    }
+
     /// Connections that are open now, from accept to the close of the descriptor.
     #[must_use]
     pub fn open(&self) -> u64 {
@@ -59,13 +112,9 @@ impl ConnectionCounters {
         self.closed[reason as usize].get()
     }
 
-    /// Registers the families of the listener called `port`, which has at most `max` connections.
-    pub fn register_metrics(
-        self: &Arc<Self>,
-        families: &mut Families,
-        port: &'static str,
-        max: u64,
-    ) {
+    /// Registers the families of the listener, which has at most `max` connections.
+    pub fn register_metrics(self: &Arc<Self>, families: &mut Families, max: u64) {
+        let port = self.port.label();
         let label = ("port", port);
         let mut counter = |name, help, labels: &[_], read: fn(&Self) -> &StripedCounter| {
             let counters = Arc::clone(self);

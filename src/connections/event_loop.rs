@@ -29,7 +29,7 @@ use super::output::{Output, Reply};
 use super::slab::Slab;
 use super::slot::{Action, Leaving, Pending, Phase, Slot, State, check};
 use crate::access::PerIpPermit;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, thread_cpu_time};
 use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
 use crate::limits;
 use crate::work::Work;
@@ -92,6 +92,8 @@ pub(crate) struct EventLoop<H: ConnectionHandler> {
     uncommitted: bool,
     /// What this iteration may still do.
     work: Work,
+    /// The CPU time of the thread at the end of the last iteration that had something to do.
+    cpu_time: Duration,
     /// Where the sweep of the deadlines goes on, and the earliest deadline that it has seen.
     sweep: Option<Sweep>,
     /// Messages were left in the queue, which does not wake the loop for them again.
@@ -133,6 +135,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             output: Output::default(),
             uncommitted: false,
             work,
+            cpu_time: Duration::ZERO,
             sweep: None,
             has_messages: false,
             stopping: None,
@@ -179,6 +182,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
         self.commit_and_write();
         self.deadlines.arm(self.now)?;
         self.publish_counts();
+        if events + served > 0 {
+            self.note_cpu_time();
+        }
         self.messages.begin(Stage::Wait);
         Ok(self.progress(events + served))
     }
@@ -475,6 +481,15 @@ impl<H: ConnectionHandler> EventLoop<H> {
             || !self.ready.is_empty()
             || !self.continuing.is_empty()
             || self.sweep.is_some()
+    }
+
+    /// Adds the CPU time of this iteration, and of the host since the last one, to the histogram. The
+    /// first is not known.
+    fn note_cpu_time(&mut self) {
+        let before = mem::replace(&mut self.cpu_time, thread_cpu_time());
+        if before > Duration::ZERO {
+            self.counters.iterated(self.cpu_time.saturating_sub(before));
+        }
     }
 
     /// Adds to the shared counters, in each iteration: the next one may wait for an hour.

@@ -20,7 +20,7 @@ mod slot;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use counters::ConnectionCounters;
+pub(crate) use counters::{ConnectionCounters, IterationSpans, Port as ListenerPort};
 pub(crate) use epoll::LoopFds;
 pub(crate) use event_loop::{Acceptor, EventLoop, Options, Progress, Route};
 #[cfg(test)]

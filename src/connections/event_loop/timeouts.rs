@@ -9,6 +9,7 @@ use crate::connections::deadlines::CoarseTime;
 use crate::connections::messages::Stage;
 use crate::connections::slot::{Pending, Phase, State};
 use crate::handler::{CloseReason, ConnectionHandler, Token};
+use crate::limits;
 
 /// A sweep of the deadlines that is under way.
 pub(super) struct Sweep {
@@ -27,9 +28,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
         self.messages.begin(Stage::Timeouts);
         self.commit_and_write();
         let is_over = self.stopping.is_some_and(|stop| stop <= now);
-        if is_over {
-            self.work.restart(Timestamp::NEVER);
-        }
+        // A part of the iteration of its own: deadlines pass on a busy machine too.
+        let until = if is_over { Timestamp::NEVER } else { self.clock.now() + limits::SLICES };
+        self.work.restart(until);
         let mut sweep = self.sweep.take().unwrap_or_else(|| {
             self.deadlines.begin_sweep();
             let earliest = self.stopping.unwrap_or(CoarseTime::NEVER).min(self.resume_listening());

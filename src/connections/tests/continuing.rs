@@ -280,6 +280,20 @@ fn sweep_of_the_deadlines_goes_on_where_its_iteration_ended() {
 }
 
 #[test]
+fn deadlines_pass_beside_work_that_never_ends() {
+    let mut test = TestLoop::new();
+    let (mut silent, mut busy) = (test.peer(), test.peer());
+    busy.write_all(b"long a 1000000\n").unwrap();
+    test.until("begun", |test| !test.slices().is_empty());
+    // Each slice takes all that slices have.
+    test.each_takes(limits::SLICES);
+    test.clock.set(test.clock.now() + lines::LINE);
+    test.until("ended", |test| test.log.endings() == [CloseReason::Expired]);
+    assert_eq!(test.until_end(&mut silent), b"late\n");
+    drop(busy);
+}
+
+#[test]
 fn stop_is_seen_behind_more_messages_than_fit_into_an_iteration() {
     let mut test = TestLoop::new();
     let mut peer = test.peer();
