@@ -45,6 +45,9 @@ impl Api {
 /// From so many producers on it pays to cache the response to a lookup: 5 KB.
 pub const CACHE_FROM: usize = 32;
 
+/// Producers that a lookup looks at, shown or not, for a unit of work.
+const PRODUCERS_PER_UNIT: usize = 2;
+
 /// One request and its response in the hands of a handler.
 pub(super) struct Exchange<'e, 'o> {
     pub(super) api: &'e Api,
@@ -133,6 +136,7 @@ pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
             return Ok(false);
         }
         let count = topic.producers().len();
+        exchange.response.costs(count / PRODUCERS_PER_UNIT);
         // Before the response is rendered: a producer that sends a PING from here on stays in it.
         let wanted = count >= exchange.api.cache_from && cache.should_store();
         let valid_until = wanted.then(complete_until).flatten();
@@ -245,7 +249,8 @@ pub(super) fn do_tombstone_topic_producer(exchange: Exchange<'_, '_>) -> Answere
     if &*topic == ALL_TOPICS.as_bytes() {
         return exchange.change_all(Change::Tombstone(text(&node).to_owned()));
     }
-    exchange.api.registry.tombstone(text(&topic), text(&node), exchange.now);
+    let seen = exchange.api.registry.tombstone(text(&topic), text(&node), exchange.now);
+    exchange.response.costs(seen);
     done(exchange)
 }
 

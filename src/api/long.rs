@@ -3,8 +3,8 @@
 //! Must not: let more of them at a time than [`limits::WALKS`]; the others are told to come again. Any
 //! thread; each belongs to a connection.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::handlers::{Answered, Api, Exchange};
 use super::listings::{Context, Part};
@@ -19,41 +19,79 @@ use crate::work::Work;
 /// Units of [`Work`] of the removal of a topic, and of a search for the nsqd to tombstone.
 const CHANGE: u32 = 20;
 
-/// How many long requests are being answered. Relaxed: each number is a bound by itself.
+/// From so many on, of [`limits::WALKS`], places are shared: an address that has as many as any
+/// other gets no more.
+const SHARED_FROM: usize = limits::WALKS * 4 / 5;
+
+/// The long requests that are being answered.
 #[derive(Debug, Default)]
 pub struct Walks {
-    running: AtomicUsize,
-    /// Bytes that they may collect.
-    bytes: AtomicUsize,
+    running: Mutex<Running>,
     refused: StripedCounter,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    /// Who has asked for each.
+    networks: Vec<IpAddr>,
+    /// Bytes that they may collect.
+    bytes: usize,
 }
 
 /// The place of one of them; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     walks: Arc<Walks>,
+    network: IpAddr,
     bytes: usize,
 }
 
+/// Whose share a request is counted in: an IPv6 peer has a whole network of addresses.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+impl Running {
+    fn count(&self, network: IpAddr) -> usize {
+        self.networks.iter().filter(|&&other| other == network).count()
+    }
+
+    /// Whether one more of `network` has a place, which may collect so many bytes.
+    fn has_place(&self, network: IpAddr, bytes: usize) -> bool {
+        let count = self.networks.len();
+        let own = self.count(network);
+        let has_most = || self.networks.iter().all(|&other| self.count(other) <= own);
+        count < limits::WALKS
+            && (count < SHARED_FROM || own == 0 || !has_most())
+            && (bytes == 0 || self.bytes == 0 || self.bytes + bytes <= limits::NODES_INDEX)
+    }
+}
+
 impl Walks {
-    /// A place for a request that may collect so many bytes.
-    pub(super) fn enter(self: &Arc<Self>, bytes: usize) -> Result<Place, ApiError> {
-        let running = self.running.fetch_add(1, Ordering::Relaxed);
-        let others = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // Counted first: if it is refused, the place is given back like any other.
-        let place = Place { walks: Arc::clone(self), bytes };
-        let is_first = bytes == 0 || others == 0;
-        if running < limits::WALKS && (is_first || others + bytes <= limits::NODES_INDEX) {
-            return Ok(place);
+    /// A place for a request of `peer` that may collect so many bytes.
+    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr, bytes: usize) -> Result<Place, ApiError> {
+        let network = network(peer);
+        let mut running = self.running();
+        if !running.has_place(network, bytes) {
+            self.refused.inc();
+            return Err(ApiError::BUSY);
         }
-        self.refused.inc();
-        Err(ApiError::BUSY)
+        running.networks.push(network);
+        running.bytes += bytes;
+        Ok(Place { walks: Arc::clone(self), network, bytes })
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers the families of long requests.
     pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
         let (walks, help) = (Arc::clone(self), "Long HTTP requests that are being answered.");
-        let running = move || walks.running.load(Ordering::Relaxed) as u64;
+        let running = move || walks.running().networks.len() as u64;
         families.gauge("musterd_http_long_requests", help, &[], running);
         let help = "The most long HTTP requests at a time.";
         families.gauge("musterd_http_long_requests_max", help, &[], || limits::WALKS as u64);
@@ -65,8 +103,11 @@ impl Walks {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.walks.running.fetch_sub(1, Ordering::Relaxed);
-        self.walks.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        let mut running = self.walks.running();
+        if let Some(at) = running.networks.iter().position(|&other| other == self.network) {
+            running.networks.swap_remove(at);
+        }
+        running.bytes -= self.bytes;
     }
 }
 
@@ -75,9 +116,10 @@ impl Exchange<'_, '_> {
     pub(super) fn list(self, parts: Vec<Part>) -> Answered {
         if !self.api.registry.is_small() {
             let bytes = parts.iter().map(|part| part.bytes(&self.api.registry)).sum();
-            let place = self.api.walks.enter(bytes)?;
+            let place = self.api.walks.enter(self.request.peer.ip(), bytes)?;
             return self.stream(parts, Some(place));
         }
+        self.response.costs(self.api.registry.size());
         let out = json(self.response, 1000);
         let mut listing = LongListing::new(self.api, parts, None);
         while !listing.write(self.now, out, usize::MAX, &mut Work::unlimited()) {}
@@ -95,10 +137,11 @@ impl Exchange<'_, '_> {
         let (api, topics) = (self.api.clone(), Topics::all());
         let mut task = LongChange { api, topics, change, at: self.now, _place: None };
         if self.api.registry.is_small() {
+            self.response.costs(CHANGE as usize * self.api.registry.size());
             while !task.resume(self.now, self.response, usize::MAX, &mut Work::unlimited()) {}
             return Ok(None);
         }
-        task._place = Some(self.api.walks.enter(0)?);
+        task._place = Some(self.api.walks.enter(self.request.peer.ip(), 0)?);
         Ok(Some(Box::new(task)))
     }
 }
@@ -178,7 +221,10 @@ impl Task for LongChange {
             match self.topics.next(registry.snapshots(), work) {
                 Next::Topic(name) => match &self.change {
                     Change::Delete => registry.delete_topic(name.as_str()),
-                    Change::Tombstone(node) => registry.tombstone(name.as_str(), node, self.at),
+                    Change::Tombstone(node) => {
+                        let seen = registry.tombstone(name.as_str(), node, self.at);
+                        work.spend(u32::try_from(seen).unwrap_or(u32::MAX));
+                    }
                 },
                 Next::Later => {}
                 Next::End => break,
@@ -197,17 +243,43 @@ impl Task for LongChange {
 mod tests {
     use super::*;
 
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
     #[test]
     fn what_long_requests_collect_is_bounded() {
         let walks = Arc::new(Walks::default());
-        let large = limits::NODES_INDEX + 1;
-        let first = walks.enter(large).expect("one is always allowed");
-        assert_eq!(walks.enter(1).err(), Some(ApiError::BUSY));
-        let _second = walks.enter(0).expect("it collects nothing");
+        let enter = |bytes| walks.enter(address(1), bytes);
+        let first = enter(limits::NODES_INDEX + 1).expect("one is always allowed");
+        assert_eq!(enter(1).err(), Some(ApiError::BUSY));
+        let _second = enter(0).expect("it collects nothing");
         drop(first);
-        let _third = walks.enter(limits::NODES_INDEX - 1).expect("there is room");
-        let _fourth = walks.enter(1).expect("just enough");
-        assert_eq!(walks.enter(1).err(), Some(ApiError::BUSY));
+        let _third = enter(limits::NODES_INDEX - 1).expect("there is room");
+        let _fourth = enter(1).expect("just enough");
+        assert_eq!(enter(1).err(), Some(ApiError::BUSY));
         assert_eq!(walks.refused.get(), 2);
+    }
+
+    #[test]
+    fn one_address_cannot_take_every_place() {
+        let walks = Arc::new(Walks::default());
+        let take = |from: IpAddr| {
+            let places = std::iter::from_fn(|| walks.enter(from, 0).ok());
+            places.take(1000).collect::<Vec<_>>()
+        };
+        let greedy = take("2001:db8::1".parse().expect("an address"));
+        assert_eq!(greedy.len(), SHARED_FROM);
+        assert!(walks.enter("2001:db8::ffff".parse().expect("an address"), 0).is_err());
+        let others = [take(address(1)), take(address(2))];
+        // The second comes when the first has taken what was left; a place that is given back is
+        // for those who have least.
+        assert_eq!(others.each_ref().map(Vec::len), [limits::WALKS - SHARED_FROM, 0]);
+        drop(greedy);
+        let mut late: Vec<_> = (3..13).map(|last| walks.enter(address(last), 0)).collect();
+        assert!(late.iter().all(Result::is_ok), "each gets one");
+        late.clear();
+        drop(others);
+        assert!(walks.running().networks.is_empty());
     }
 }

@@ -35,6 +35,7 @@ pub(super) struct NodesListing {
     topics: Topics,
     /// The topics seen so far; those of an nsqd are indices into this.
     names: Vec<TopicName>,
+    expected_topics: usize,
 }
 
 #[derive(Debug)]
@@ -70,8 +71,8 @@ impl NodesListing {
             nodes: Vec::new(),
             places: HashMap::default(),
             topics: Topics::all(),
-            // A large one that grows would be copied in one step.
-            names: Vec::with_capacity(expected_topics + expected_topics / 8),
+            names: Vec::new(),
+            expected_topics,
         }
     }
 
@@ -87,11 +88,12 @@ impl NodesListing {
             }
         }
         let next = part + 1;
-        if next == context.snapshots.node_parts() {
-            Stage::Look(None)
-        } else {
-            Stage::Collect(next)
+        if next < context.snapshots.node_parts() {
+            return Stage::Collect(next);
         }
+        // One that grows would be copied, all of it in one step.
+        self.names.reserve(self.expected_topics + self.expected_topics / 8);
+        Stage::Look(None)
     }
 
     /// Looks at some producers of a topic, or begins the next; what comes next.

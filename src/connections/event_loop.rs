@@ -6,6 +6,7 @@
 //! Must not: know a runtime, or let a byte of a reply reach a peer before the effects of the calls
 //! it acknowledges are committed. Runs on the thread of its host.
 
+mod finish;
 mod lifecycle;
 mod timeouts;
 
@@ -29,7 +30,7 @@ use super::output::{Output, Reply};
 use super::slab::Slab;
 use super::slot::{Action, Leaving, Pending, Phase, Slot, State, check};
 use crate::access::PerIpPermit;
-use crate::clock::{Clock, Timestamp, thread_cpu_time};
+use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
 use crate::limits;
 use crate::work::Work;
@@ -461,40 +462,6 @@ impl<H: ConnectionHandler> EventLoop<H> {
         } else if sent > 0 {
             slot.deadline = self.deadlines.note(self.now + limits::WRITE_STALL);
         }
-    }
-
-    // The end of an iteration.
-
-    fn progress(&self, done: usize) -> Progress {
-        if self.stopping.is_some() && self.slots.len() == 0 {
-            Progress::Drained
-        } else if done > 0 || self.has_more() {
-            Progress::Busy
-        } else {
-            Progress::Quiet
-        }
-    }
-
-    /// Whether there is something to do whether or not an event comes.
-    fn has_more(&self) -> bool {
-        self.has_messages
-            || !self.ready.is_empty()
-            || !self.continuing.is_empty()
-            || self.sweep.is_some()
-    }
-
-    /// Adds the CPU time of this iteration, and of the host since the last one, to the histogram. The
-    /// first is not known.
-    fn note_cpu_time(&mut self) {
-        let before = mem::replace(&mut self.cpu_time, thread_cpu_time());
-        if before > Duration::ZERO {
-            self.counters.iterated(self.cpu_time.saturating_sub(before));
-        }
-    }
-
-    /// Adds to the shared counters, in each iteration: the next one may wait for an hour.
-    fn publish_counts(&mut self) {
-        self.counters.add(mem::take(&mut self.local));
     }
 }
 

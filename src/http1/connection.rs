@@ -141,8 +141,11 @@ impl<R: Route> Connection<R> {
         loop {
             let rest = &input.bytes[consumed..];
             let before = output.len();
-            let mut context = Context { connection: &mut *self, now, output, service };
-            match context.step(rest, input.end) {
+            let mut context = Context { connection: &mut *self, now, output, service, cost: STEP };
+            let status = context.step(rest, input.end);
+            let written = context.output.len().saturating_sub(before) / BYTES_PER_UNIT;
+            work.spend(context.cost.saturating_add(u32::try_from(written).unwrap_or(u32::MAX)));
+            match status {
                 Status::Complete(used) => consumed += used,
                 Status::Partial(used) => {
                     consumed += used;
@@ -155,10 +158,6 @@ impl<R: Route> Connection<R> {
                 }
                 Status::Close => return Handled { consumed: input.bytes.len(), next: Next::Close },
             }
-            work.spend(
-                STEP + u32::try_from(output.len().saturating_sub(before) / BYTES_PER_UNIT)
-                    .unwrap_or(u32::MAX),
-            );
             if consumed < input.bytes.len() {
                 if output.len() >= full {
                     return Handled { consumed, next: Next::Write };
@@ -216,7 +215,8 @@ impl<R: Route> Connection<R> {
     pub fn on_timeout(&mut self, output: &mut Vec<u8>, service: &mut impl Service<Route = R>) {
         if !matches!(self.state, State::Idle | State::Task(_)) {
             let now = self.deadline;
-            Context { connection: self, now, output, service }.refuse(RequestError::Timeout);
+            Context { connection: self, now, output, service, cost: 0 }
+                .refuse(RequestError::Timeout);
         }
     }
 }
@@ -227,6 +227,8 @@ struct Context<'c, S: Service> {
     now: Timestamp,
     output: &'c mut Vec<u8>,
     service: &'c mut S,
+    /// Units of work, beside those for what is written.
+    cost: u32,
 }
 
 impl<S: Service> Context<'_, S> {
@@ -334,7 +336,9 @@ impl<S: Service> Context<'_, S> {
     fn call(&mut self, head: &RequestHead<'_>, route: S::Route, body_is_broken: bool) -> bool {
         let request = Request { peer: self.connection.peer, head, route, body_is_broken };
         let mut response = Response::new(self.output, head, self.service.date());
-        match begin(&request, self.now, &mut response, self.service) {
+        let task = begin(&request, self.now, &mut response, self.service);
+        self.cost = self.cost.saturating_add(response.cost());
+        match task {
             Some(task) => {
                 let mut pending = PendingRequest::new(head, route);
                 pending.persistent &= response.framing() != Framing::UntilClose;

@@ -22,6 +22,8 @@ pub struct Response<'o> {
     status: u16,
     framing: Framing,
     is_in_one_piece: bool,
+    /// Units of work that it took beside writing it.
+    cost: u32,
     /// Where the digits of the length stand, and where the body begins; in a chunk the same of that.
     length: Range<usize>,
     body_at: usize,
@@ -59,6 +61,7 @@ impl<'o> Response<'o> {
             status: 0,
             framing,
             is_in_one_piece: false,
+            cost: 0,
             length,
             body_at: 0,
         }
@@ -139,6 +142,15 @@ impl<'o> Response<'o> {
         let digits = format!("{size:06x}");
         self.output.splice(at..at + CHUNK_HEAD.len() - b"\r\n".len(), digits.bytes());
         self.output.extend_from_slice(b"\r\n");
+    }
+
+    /// It took so many units of [`Work`](crate::work::Work) beside writing it: what was looked at.
+    pub fn costs(&mut self, units: usize) {
+        self.cost = self.cost.saturating_add(u32::try_from(units).unwrap_or(u32::MAX));
+    }
+
+    pub(super) fn cost(&self) -> u32 {
+        self.cost
     }
 
     /// 0 until it is started.

@@ -68,10 +68,12 @@ impl Registry {
     }
 
     /// Hides every producer of `topic` whose `broadcast_address:http_port` is `node` from lookups for
-    /// the tombstone lifetime from `now`.
-    pub fn tombstone(&self, topic: &str, node: &str, now: Timestamp) {
-        let Some(mut entry) = self.topics.get_mut(topic) else { return };
-        entry.dirty |= entry.topic.tombstone(node, now);
+    /// the tombstone lifetime from `now`. Returns how many were looked at.
+    pub fn tombstone(&self, topic: &str, node: &str, now: Timestamp) -> usize {
+        let Some(mut entry) = self.topics.get_mut(topic) else { return 0 };
+        let (seen, is_any) = entry.topic.tombstone(node, now);
+        entry.dirty |= is_any;
         entry.publish_changes(&self.snapshots);
+        seen
     }
 }

@@ -111,6 +111,12 @@ impl Registry {
         self.counts.is_small()
     }
 
+    /// How many topics, channels and registrations there are: what a walk of all of it looks at.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.counts.topics() + self.counts.channels() + self.counts.registrations()
+    }
+
     /// How many registrations all nsqds have together.
     #[must_use]
     pub fn registrations(&self) -> usize {

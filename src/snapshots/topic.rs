@@ -203,14 +203,18 @@ impl Topic {
         true
     }
 
-    /// Tombstones at `now` every producer that is `node`. Returns whether there was one.
-    pub(crate) fn tombstone(&mut self, node: &str, now: Timestamp) -> bool {
-        let mut is_any = false;
-        for producer in self.producers.iter().filter(|producer| producer.is_node(node)) {
-            let order = by_address(producer);
-            self.tombstones.insert((Arc::clone(producer), now), |(known, _)| order(known));
-            is_any = true;
+    /// Tombstones at `now` every producer that is `node`. Returns how many it looked at, and whether
+    /// one was.
+    pub(crate) fn tombstone(&mut self, node: &str, now: Timestamp) -> (usize, bool) {
+        let (mut seen, mut is_any) = (0, false);
+        for producer in self.producers.iter() {
+            seen += 1;
+            if producer.is_node(node) {
+                let order = by_address(producer);
+                self.tombstones.insert((Arc::clone(producer), now), |(known, _)| order(known));
+                is_any = true;
+            }
         }
-        is_any
+        (seen, is_any)
     }
 }

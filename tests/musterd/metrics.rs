@@ -211,7 +211,8 @@ fn counters_move_by_exactly_what_was_done() {
     let moved: BTreeMap<&str, f64> = after
         .iter()
         .map(|(series, now)| (&**series, now - before.get(series).unwrap_or(&0.0)))
-        .filter(|(_, by)| *by != 0.0)
+        // How many iterations there were depends on how busy the machine is.
+        .filter(|(series, by)| *by != 0.0 && !series.contains("_loop_iteration_"))
         .collect();
     let spans = |labels: &str| format!("musterd_http_request_duration_seconds_count{{{labels}}}");
     let want = [

@@ -265,8 +265,11 @@ fn client_of_http_1_0_is_told_the_end_by_the_end() {
 fn too_many_long_requests_are_told_to_come_again() {
     let mut large = with_wide_topic();
     let server = &mut large.server;
-    let begin = |server: &mut Server, target: &str| {
+    let mut next = 0;
+    let mut begin = |server: &mut Server, target: &str| {
+        next += 1;
         let mut peer = Peer::get(target);
+        peer.connection = Connection::new(([10, 0, 0, next], 1).into(), START);
         assert_eq!(peer.call(server, START), Next::Continue);
         peer
     };
@@ -317,6 +320,29 @@ fn change_of_all_topics_is_answered_after_its_last_slice() {
     }
     assert!(left.len() > 100 && left.is_sorted_by(|before, after| before >= after), "{left:?}");
     assert_eq!((registry.topics(), delete.response()), (0, (200, Vec::new())));
+}
+
+/// Producers that are looked at cost work, shown or not.
+#[test]
+fn lookups_that_show_nothing_are_work_too() {
+    let server = &mut Server::new();
+    let mut nsqds: Vec<_> =
+        (1..500).map(|port| server.join("n", &format!("10.0.0.1:{port}"))).collect();
+    nsqds.iter_mut().for_each(|nsqd| server.register(nsqd, "t", None));
+    let requests = |line: &str| format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(10);
+    for line in [
+        "POST /topic/tombstone?topic=t&node=nsqd-n.example:4151",
+        "POST /topic/tombstone?topic=*&node=nsqd-n.example:4151",
+        "GET /lookup?topic=t",
+        "GET /topics",
+        "POST /topic/delete?topic=*",
+    ] {
+        let mut peer = Peer::new(&requests(line));
+        peer.finish(server, |_| {});
+        let few = if line.contains("delete") { 1 } else { 9 };
+        assert!(peer.calls >= few, "{line}: {} calls for 10 requests", peer.calls);
+        assert!(String::from_utf8_lossy(&peer.output).matches("HTTP/1.1 200 OK").count() == 10);
+    }
 }
 
 #[test]
