@@ -9,8 +9,8 @@
 //!    [`Next::Close`] or the connection ends;
 //! 3. [`on_timeout`](ConnectionHandler::on_timeout), at most once, after a call of `on_input` that
 //!    has changed nothing about the deadline that has passed; then the connection closes;
-//! 4. [`on_close`](ConnectionHandler::on_close), whatever the reason, until it says that it is done;
-//!    nothing after it.
+//! 4. [`on_close`](ConnectionHandler::on_close), whatever the reason, until it says that it is
+//!    done; nothing after it.
 //!
 //! Calls share one thread with those of all other connections, so that each does little: what takes
 //! long is done in slices, one a call, and [`Work`] says when a slice is over.
@@ -142,9 +142,10 @@ pub trait ConnectionHandler {
     /// stand there already. Stops with [`Next::Write`] once it has appended `budget` bytes or more,
     /// and with [`Next::Continue`] between two commands or slices once `work` is over.
     ///
-    /// The loop may offer what was offered before, or nothing at all: the connection goes on; it was
-    /// held and is woken; or output that had to wait for the peer is written now, and the deadline, which
-    /// did not count meanwhile, is asked again; or a deadline has passed and the loop makes sure.
+    /// The loop may offer what was offered before, or nothing at all: the connection goes on; it
+    /// was held and is woken; or output that had to wait for the peer is written now, and the
+    /// deadline, which did not count meanwhile, is asked again; or a deadline has passed and the
+    /// loop makes sure.
     fn on_input(
         &mut self,
         connection: &mut Self::Connection,
