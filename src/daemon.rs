@@ -25,7 +25,7 @@ use crate::connections::{ConnectionCounters, IterationSpans, ListenerPort, Optio
 use crate::event_log::{EventLog, SessionCounters};
 use crate::hosts::{self, HostConfig, Runtime, WorkerExit, Workers, may};
 use crate::limits;
-use crate::logging::DroppedLines;
+use crate::logging::{DroppedLines, PeerLines};
 use crate::metrics::{self, Families};
 use crate::protocol::{NSQ_VERSION, encode};
 use crate::registry::{Capacity, Registry};
@@ -103,6 +103,7 @@ struct Shared<'a> {
     sessions: Arc<SessionCounters>,
     denials: Arc<Denials>,
     spans: IterationSpans,
+    lines: Arc<PeerLines>,
     dropped: &'a DroppedLines,
 }
 
@@ -122,8 +123,8 @@ impl<'a> Shared<'a> {
         };
         let registry = Arc::new(Registry::new(Arc::new(Snapshots::default()), capacity));
         let (sessions, denials) = (Arc::default(), Arc::default());
-        let spans = IterationSpans::default();
-        Self { config, clock, registry, sessions, denials, spans, dropped }
+        let (spans, lines) = (IterationSpans::default(), Arc::default());
+        Self { config, clock, registry, sessions, denials, spans, lines, dropped }
     }
 
     /// The families of `/metrics`, but for those of the listeners.
@@ -179,7 +180,7 @@ impl<'a> Shared<'a> {
             ..Timeouts::with_inactive_timeout(config.inactive_producer_timeout)
         };
         let registry = Arc::clone(&self.registry);
-        let event_log = EventLog::new(Arc::clone(&self.sessions));
+        let event_log = EventLog::new(Arc::clone(&self.sessions), Arc::clone(&self.lines));
         let make = move |_| {
             let identify_response = Arc::clone(&identify_response);
             Sessions::new(Arc::clone(&registry), timeouts, identify_response, event_log.clone())
@@ -240,7 +241,7 @@ impl<'a> Shared<'a> {
         let (origins, hosts) = (config.http_origin_allow.clone(), config.http_host.clone());
         let sites = Sites::new(origins, hosts, Arc::clone(&self.denials));
         let service = ApiService::new(api, write_policy, durations, output, clock.clone());
-        let service = service.of_sites(sites);
+        let service = service.of_sites(sites).with_lines(Arc::clone(&self.lines));
         if config.http_engine == HttpEngine::Minihttp {
             // It binds for itself; that the port is free is known since ours was bound.
             drop(port.listener);
@@ -297,6 +298,7 @@ fn wait(
             recv(http.workers.exits) -> exit => return Err(exited(http.name, exit.ok())),
             recv(checks) -> _ => {
                 let now = shared.clock.now();
+                shared.lines.report();
                 access.check(now);
                 full.check(&shared.registry, now);
                 watchdogs.iter_mut().try_for_each(|watchdog| watchdog.check(now))?;

@@ -7,11 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::handler::CloseReason;
-use crate::logging::Escaped;
+use crate::logging::{Escaped, Kind, PeerLines};
 use crate::metrics::{Families, StripedCounter};
 use crate::protocol::MAGIC;
 use crate::protocol::decode::{CommandError, ErrorCode};
-use crate::registry::LimitReached;
+use crate::protocol::peer_info::PeerInfo;
+use crate::registry::{LimitReached, RegistrationChange};
 use crate::session::{Observer, SessionEvent};
 
 /// Counts of the sessions of all TCP workers.
@@ -62,26 +63,39 @@ impl SessionCounters {
 #[derive(Clone, Debug)]
 pub(crate) struct EventLog {
     counters: Arc<SessionCounters>,
+    lines: Arc<PeerLines>,
 }
 
 impl EventLog {
-    /// An event log that counts in `counters`.
+    /// An event log that counts in `counters`, and its lines in `lines`.
     #[must_use]
-    pub(crate) fn new(counters: Arc<SessionCounters>) -> Self {
-        Self { counters }
+    pub(crate) fn new(counters: Arc<SessionCounters>, lines: Arc<PeerLines>) -> Self {
+        Self { counters, lines }
+    }
+
+    fn may_log(&self, peer: SocketAddr, kind: Kind) -> bool {
+        self.lines.may_log(peer.ip(), kind)
     }
 
     fn magic(&self, peer: SocketAddr, magic: &[u8]) {
         let text = String::from_utf8_lossy(magic);
-        tracing::info!("CLIENT({peer}): desired protocol magic '{}'", Escaped(&text));
+        if self.may_log(peer, Kind::Connection) {
+            tracing::info!("CLIENT({peer}): desired protocol magic '{}'", Escaped(&text));
+        }
         if magic != MAGIC {
             self.counters.bad_magics.inc();
+            if !self.may_log(peer, Kind::Refusal) {
+                return;
+            }
             tracing::error!("client({peer}) bad protocol magic '{}'", Escaped(&text));
         }
     }
 
     fn refused(&self, peer: SocketAddr, refusal: &CommandError) {
         self.counters.rejected[refusal.code as usize].inc();
+        if !self.may_log(peer, Kind::Refusal) {
+            return;
+        }
         tracing::error!("[{peer}] - {}", Escaped(&refusal.to_string()));
     }
 
@@ -97,47 +111,88 @@ impl EventLog {
             ),
         };
         rejected.inc();
-        if log {
+        if log && self.may_log(peer, Kind::Refusal) {
             tracing::warn!(
                 "DB: client({peer}) REGISTER refused: {what}; it is tried again with each PING"
             );
         }
     }
-}
 
-fn register(peer: SocketAddr, verb: &str, category: &str, key: &str, subkey: &str) {
-    tracing::info!("DB: client({peer}) {verb} category:{category} key:{key} subkey:{subkey}");
-}
+    fn register(&self, peer: SocketAddr, verb: &str, category: &str, key: &str, subkey: &str) {
+        if self.may_log(peer, Kind::Registration) {
+            tracing::info!(
+                "DB: client({peer}) {verb} category:{category} key:{key} subkey:{subkey}"
+            );
+        }
+    }
 
-fn closed(peer: SocketAddr, reason: CloseReason) {
-    let reason = match reason {
-        CloseReason::Finished => return tracing::info!("PROTOCOL(V1): [{peer}] exiting ioloop"),
-        CloseReason::Shutdown => return tracing::debug!("client({peer}) - closed by the shutdown"),
-        CloseReason::Expired => "read timeout",
-        CloseReason::Stalled => "write timeout (peer not reading)",
-        CloseReason::Broken => "connection error",
-        CloseReason::Panicked => "internal error (panic), connection closed",
-    };
-    tracing::error!("client({peer}) - {reason}");
+    fn identified(&self, peer: SocketAddr, who: &PeerInfo) {
+        self.counters.identifies.inc();
+        if self.may_log(peer, Kind::Connection) {
+            tracing::info!(
+                "CLIENT({peer}): IDENTIFY Address:{} TCP:{} HTTP:{} Version:{}",
+                Escaped(&who.broadcast_address),
+                who.tcp_port,
+                who.http_port,
+                Escaped(&who.version)
+            );
+        }
+        self.register(peer, "REGISTER", "client", "", "");
+    }
+
+    fn unregistered(
+        &self,
+        peer: SocketAddr,
+        topic: &str,
+        channel: Option<&str>,
+        changed: RegistrationChange,
+    ) {
+        self.counters.unregisters.inc();
+        if changed.channels > 0 && channel.is_none() {
+            let count = changed.channels;
+            if self.may_log(peer, Kind::Registration) {
+                tracing::warn!(
+                    "client({peer}) unexpected UNREGISTER category:channel key:{topic} ({count} channels)"
+                );
+            }
+        } else if changed.channels > 0 {
+            self.register(peer, "UNREGISTER", "channel", topic, channel.unwrap_or_default());
+        }
+        if changed.topic {
+            self.register(peer, "UNREGISTER", "topic", topic, "");
+        }
+    }
+
+    fn closed(&self, peer: SocketAddr, reason: CloseReason) {
+        if reason == CloseReason::Shutdown {
+            return tracing::debug!("client({peer}) - closed by the shutdown");
+        }
+        if !self.may_log(peer, Kind::Connection) {
+            return;
+        }
+        let reason = match reason {
+            CloseReason::Finished | CloseReason::Shutdown => {
+                return tracing::info!("PROTOCOL(V1): [{peer}] exiting ioloop");
+            }
+            CloseReason::Expired => "read timeout",
+            CloseReason::Stalled => "write timeout (peer not reading)",
+            CloseReason::Broken => "connection error",
+            CloseReason::Panicked => "internal error (panic), connection closed",
+        };
+        tracing::error!("client({peer}) - {reason}");
+    }
 }
 
 impl Observer for EventLog {
     fn observe(&mut self, peer: SocketAddr, event: SessionEvent<'_>) {
         match event {
-            SessionEvent::Connected => tracing::info!("TCP: new client({peer})"),
-            SessionEvent::Magic(magic) => self.magic(peer, magic),
-            SessionEvent::Identified(who) => {
-                self.counters.identifies.inc();
-                let who = who.peer_info();
-                tracing::info!(
-                    "CLIENT({peer}): IDENTIFY Address:{} TCP:{} HTTP:{} Version:{}",
-                    Escaped(&who.broadcast_address),
-                    who.tcp_port,
-                    who.http_port,
-                    Escaped(&who.version)
-                );
-                register(peer, "REGISTER", "client", "", "");
+            SessionEvent::Connected => {
+                if self.may_log(peer, Kind::Connection) {
+                    tracing::info!("TCP: new client({peer})");
+                }
             }
+            SessionEvent::Magic(magic) => self.magic(peer, magic),
+            SessionEvent::Identified(who) => self.identified(peer, who.peer_info()),
             SessionEvent::Pinged(since) => {
                 self.counters.pings.inc();
                 tracing::debug!("CLIENT({peer}): pinged (last ping {since:?})");
@@ -145,36 +200,27 @@ impl Observer for EventLog {
             SessionEvent::Registered(topic, channel, changed) => {
                 self.counters.registers.inc();
                 if changed.channels > 0 {
-                    register(peer, "REGISTER", "channel", topic, channel.unwrap_or_default());
+                    self.register(peer, "REGISTER", "channel", topic, channel.unwrap_or_default());
                 }
                 if changed.topic {
-                    register(peer, "REGISTER", "topic", topic, "");
+                    self.register(peer, "REGISTER", "topic", topic, "");
                 }
             }
             SessionEvent::Unregistered(topic, channel, changed) => {
-                self.counters.unregisters.inc();
-                if changed.channels > 0 && channel.is_none() {
-                    let count = changed.channels;
-                    tracing::warn!(
-                        "client({peer}) unexpected UNREGISTER category:channel key:{topic} ({count} channels)"
-                    );
-                } else if changed.channels > 0 {
-                    register(peer, "UNREGISTER", "channel", topic, channel.unwrap_or_default());
-                }
-                if changed.topic {
-                    register(peer, "UNREGISTER", "topic", topic, "");
-                }
+                self.unregistered(peer, topic, channel, changed);
             }
-            SessionEvent::Left(topic, None) => register(peer, "UNREGISTER", "topic", topic, ""),
+            SessionEvent::Left(topic, None) => {
+                self.register(peer, "UNREGISTER", "topic", topic, "")
+            }
             SessionEvent::Left(topic, Some(channel)) => {
-                register(peer, "UNREGISTER", "channel", topic, channel);
+                self.register(peer, "UNREGISTER", "channel", topic, channel);
             }
             SessionEvent::Refused(refusal) => self.refused(peer, refusal),
             SessionEvent::LimitReached(full, log) => self.full(peer, full, log),
             SessionEvent::Closed(reason, identified) => {
-                closed(peer, reason);
+                self.closed(peer, reason);
                 if identified {
-                    register(peer, "UNREGISTER", "client", "", "");
+                    self.register(peer, "UNREGISTER", "client", "", "");
                 }
             }
         }

@@ -125,6 +125,11 @@ pub const SHUTDOWN: Duration = Duration::from_secs(5);
 /// it: close.
 pub const DRAIN: Duration = Duration::from_secs(3);
 
+/// Log lines that one address may cause in a second, of each kind. Past it: left out, and their number
+/// is logged.
+pub const LOG_RATE: usize = 100;
+/// Addresses and kinds whose lines are counted in a second. Past it: further ones share one count.
+pub const LOG_PEERS: usize = 4096;
 /// Log lines queued for stderr. Past it: new lines are dropped, counted, and reported once a minute.
 pub const LOG_LINES: usize = 8 * 1024;
 /// The text of one log line, in bytes before control characters are escaped (up to six bytes for two).

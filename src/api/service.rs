@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
 use crate::limits;
-use crate::logging::Escaped;
+use crate::logging::{Escaped, Kind, PeerLines};
 use crate::metrics::Families;
 use crate::work::Work;
 
@@ -29,6 +29,7 @@ pub struct ApiService {
     /// Who may change something; none: everyone.
     write_policy: Option<Arc<WritePolicy>>,
     sites: Arc<Sites>,
+    lines: Arc<PeerLines>,
     durations: RequestDurations,
     output: OutputBudget,
     clock: Clock,
@@ -64,14 +65,20 @@ impl ApiService {
         output: OutputBudget,
         clock: Clock,
     ) -> Self {
-        let (sites, date) = (Arc::default(), (0, Date::new(0)));
-        Self { api, write_policy, sites, durations, output, clock, date }
+        let (sites, lines, date) = (Arc::default(), Arc::default(), (0, Date::new(0)));
+        Self { api, write_policy, sites, lines, durations, output, clock, date }
     }
 
     /// The same, for these sites.
     #[must_use]
     pub fn of_sites(self, sites: Sites) -> Self {
         Self { sites: Arc::new(sites), ..self }
+    }
+
+    /// The same, whose log lines are counted in `lines`.
+    #[must_use]
+    pub fn with_lines(self, lines: Arc<PeerLines>) -> Self {
+        Self { lines, ..self }
     }
 
     fn may_write(&self, request: &Request<'_, Routed>) -> bool {
@@ -118,7 +125,12 @@ impl Service for ApiService {
         // Consumers poll all day; what changes something is logged, whoever asked for it.
         let is_quiet = (200..300).contains(&status) && !request.route.writes();
         let is_logged = if is_quiet { enabled!(Level::DEBUG) } else { enabled!(Level::INFO) };
-        if !is_logged {
+        let kind = match (request.route.writes(), status) {
+            (true, 200..300) => Kind::Write,
+            (_, 200..300) => Kind::Request,
+            _ => Kind::Refusal,
+        };
+        if !is_logged || !(is_quiet || self.lines.may_log(request.peer.ip(), kind)) {
             return;
         }
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -130,7 +142,9 @@ impl Service for ApiService {
 
     fn refused(&mut self, peer: SocketAddr, now: Timestamp, error: RequestError) {
         self.durations.observe(None, b"", error.status(), self.clock.now().since(now));
-        tracing::info!("{} refused ({peer})", error.status());
+        if self.lines.may_log(peer.ip(), Kind::Refusal) {
+            tracing::info!("{} refused ({peer})", error.status());
+        }
     }
 }
 

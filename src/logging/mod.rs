@@ -10,6 +10,7 @@
 mod escaped;
 mod level;
 mod line;
+mod peer_lines;
 mod writer;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 pub use escaped::{Escaped, Quoted};
 pub use level::{FATAL, Level};
+pub use peer_lines::{Kind, PeerLines};
 
 use crate::clock::Clock;
 use crate::limits;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use musterd::limits;
 
-use crate::support::{DEADLINE, Daemon, HttpClient, Nsqd, eventually};
+use crate::support::{DEADLINE, Daemon, HttpClient, Nsqd, connect_from, eventually};
 
 /// Long enough for a handshake on a slow machine.
 const HANDSHAKE: &str = "--handshake-timeout=1s";
@@ -275,4 +275,27 @@ fn an_nsqd_that_never_reads_is_paused() {
     let mut replies = [0; 6000];
     nsqd.stream.read_exact(&mut replies).expect("replies");
     assert!(replies.chunks(6).all(|reply| reply == b"\0\0\0\x02OK"));
+}
+
+#[test]
+fn flood_of_requests_washes_no_other_line_out() {
+    let daemon = Daemon::start(&[]);
+    let mut flooder = HttpClient::over(connect_from([127, 0, 0, 2].into(), daemon.http));
+    let mut other = HttpClient::connect(daemon.http);
+    // A hundred times as many as are logged, and as the queue of the log holds.
+    for round in 0..20 {
+        let requests = "GET /nope HTTP/1.1\r\nHost: x\r\n\r\n".repeat(500);
+        flooder.send(requests.as_bytes());
+        let target = format!("/topic/create?topic=t{round}");
+        assert_eq!(other.request("POST", &target).status, "HTTP/1.1 200 OK");
+        (0..500).for_each(|_| assert_eq!(flooder.response(false).status, "HTTP/1.1 404 Not Found"));
+    }
+    let report = daemon.line_with("more about refusals of 127.0.0.2");
+    let lines: Vec<_> = [daemon.earlier_lines(), vec![report], daemon.stop()].concat();
+    let count = |mark: &str| lines.iter().filter(|line| line.contains(mark)).count();
+    assert_eq!(count("200 POST /topic/create?topic=t"), 20);
+    // As many seconds as it took, and one more.
+    let seconds = count("more about refusals of 127.0.0.2") + 1;
+    assert!(count("404 GET /nope") <= limits::LOG_RATE * seconds, "{}", count("404 GET /nope"));
+    assert_eq!(count("LOG: dropped"), 0);
 }
