@@ -156,6 +156,7 @@ pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
     }
 }
 
+#[inline]
 fn write_lookup(topic: &Topic, now: Timestamp, visibility: &Visibility, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"channels\":[");
     write_channels(topic, out);
@@ -171,6 +172,7 @@ fn write_lookup(topic: &Topic, now: Timestamp, visibility: &Visibility, out: &mu
     out.extend_from_slice(b"]}");
 }
 
+#[inline]
 fn write_channels(topic: &Topic, out: &mut Vec<u8>) {
     let mut channels = JsonArray::default();
     topic.channels().iter().for_each(|channel| channels.name(channel.name().as_str(), out));

@@ -60,6 +60,9 @@ impl Sites {
 
     /// Whether requests for `host` are served.
     pub(super) fn serves(&self, host: &[u8]) -> bool {
+        if self.hosts.is_empty() {
+            return true;
+        }
         let is_port = |port: &[u8]| port.iter().all(u8::is_ascii_digit);
         let name = match host.iter().rposition(|&byte| byte == b':') {
             Some(colon) if is_port(&host[colon + 1..]) => &host[..colon],
@@ -69,7 +72,7 @@ impl Sites {
             let served = served.as_bytes();
             served.eq_ignore_ascii_case(host) || served.eq_ignore_ascii_case(name)
         };
-        self.hosts.is_empty() || self.hosts.iter().any(is)
+        self.hosts.iter().any(is)
     }
 }
 

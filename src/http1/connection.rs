@@ -165,6 +165,8 @@ impl<R: Route> Connection<R> {
                 if work.is_over() {
                     return Handled { consumed, next: Next::Continue };
                 }
+            } else if let (State::Idle, false) = (&self.state, input.end) {
+                return Handled { consumed, next: Next::Read { deadline: self.deadline } };
             }
         }
     }
@@ -268,6 +270,7 @@ impl<S: Service> Context<'_, S> {
     }
 
     /// A head is complete; `rest` starts with it.
+    #[inline]
     fn request(&mut self, mut head: RequestHead<'_>, rest: &[u8]) -> Status {
         let route = S::Route::find(head.method, &head.target.path);
         match head.expect {
@@ -312,6 +315,7 @@ impl<S: Service> Context<'_, S> {
     }
 
     /// Answers a request; `used` bytes of the input are then dealt with.
+    #[inline]
     fn answer(&mut self, head: &RequestHead<'_>, route: S::Route, used: usize) -> Status {
         if self.call(head, route, false) {
             return Status::Begun(used);
@@ -333,6 +337,7 @@ impl<S: Service> Context<'_, S> {
     }
 
     /// Answers a request; whether a task is left, which goes on in later calls.
+    #[inline]
     fn call(&mut self, head: &RequestHead<'_>, route: S::Route, body_is_broken: bool) -> bool {
         let request = Request { peer: self.connection.peer, head, route, body_is_broken };
         let mut response = Response::new(self.output, head, self.service.date());
@@ -362,6 +367,7 @@ impl<S: Service> Context<'_, S> {
 }
 
 /// Has `service` answer a request, or begin to.
+#[inline]
 fn begin<S: Service>(
     request: &Request<'_, S::Route>,
     now: Timestamp,

@@ -90,6 +90,7 @@ const _: () = assert!(limits::HTTP_HEAD <= u16::MAX as usize);
 /// # Errors
 /// What Go refuses, with its words; and heads past [`limits::HTTP_HEAD`], [`limits::HTTP_HEADERS`]
 /// and [`limits::HTTP_URI`]. The connection closes.
+#[inline]
 pub fn parse<'a>(
     input: &'a [u8],
     progress: &mut Progress,
@@ -199,6 +200,7 @@ pub(crate) struct Fields<'a> {
 const USUAL_FIELDS: usize = 24;
 
 /// Reads the lines behind the request line.
+#[inline]
 fn fields(lines: &[u8]) -> Result<Fields<'_>, RequestError> {
     match parse_fields::<USUAL_FIELDS>(lines) {
         Err(httparse::Error::TooManyHeaders) => {}
@@ -300,6 +302,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The head of `length` bytes that these fields and `line` make, in Go's order of checks.
+    #[inline]
     pub(crate) fn judge(
         self,
         line: RequestLine<'a>,
@@ -345,6 +348,7 @@ impl<'a> Fields<'a> {
 
     /// The body's length, `None` when it is chunked. An encoding outweighs a length, which must be
     /// valid all the same.
+    #[inline]
     fn body_length(&self, is_http11: bool) -> Result<Option<u64>, RequestError> {
         let is_encoded = is_http11 && self.encodings > 0;
         if is_encoded && (self.encodings > 1 || !self.encoding.eq_ignore_ascii_case(b"chunked")) {
@@ -362,6 +366,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn expect(&self, is_http11: bool, body: Option<u64>) -> Expect {
         match self.expect {
             None | Some(b"") => Expect::Nothing,

@@ -49,6 +49,7 @@ pub const CLOSE: &str = "Connection: close";
 impl<'o> Response<'o> {
     /// The response to `request`, to stand at the end of `output`.
     #[must_use]
+    #[inline]
     pub fn new(output: &'o mut Vec<u8>, request: &RequestHead<'_>, date: Date) -> Self {
         let &RequestHead { is_http11, persistent, method, .. } = request;
         let (head_only, length, framing) = (method == b"HEAD", 0..0, Framing::Length);
@@ -75,12 +76,14 @@ impl<'o> Response<'o> {
     /// Begins the response; its body is appended to what this returns. `fields` are `Name: value`
     /// lines in the order of their names, as Go writes those of a handler; `expected` is about how
     /// many bytes the body will have (a good guess saves moving it).
+    #[inline]
     pub fn start(&mut self, status: u16, fields: &[&str], expected: usize) -> &mut Vec<u8> {
         self.start_detected(status, fields, None, expected)
     }
 
     /// As [`Response::start`], with a `content_type` line that the handler has not set: Go's server
     /// detects it from the body, and puts it after the length.
+    #[inline]
     pub fn start_detected(
         &mut self,
         status: u16,
@@ -200,6 +203,7 @@ impl<'o> Response<'o> {
     /// # Panics
     /// When it was never started: every handler answers.
     #[must_use]
+    #[inline]
     pub fn finish(self) -> u16 {
         assert_ne!(self.status, 0, "every handler answers every request");
         match self.framing {

@@ -123,12 +123,16 @@ impl Topic {
 
     /// Whether `producer` is tombstoned here at `now`.
     #[must_use]
+    #[inline]
     pub fn is_tombstoned(&self, producer: &Producer, now: Timestamp, lifetime: Duration) -> bool {
-        self.tombstoned_at(producer).is_some_and(|at| now.since(at) < lifetime)
+        // Nearly always there are none.
+        !self.tombstones.is_empty()
+            && self.tombstoned_at(producer).is_some_and(|at| now.since(at) < lifetime)
     }
 
     /// Whether a lookup at `now` shows `producer`: it is active, and not tombstoned here.
     #[must_use]
+    #[inline]
     pub fn is_visible(&self, producer: &Producer, now: Timestamp, rules: &Visibility) -> bool {
         producer.is_active(now, rules.inactive_producer_timeout)
             && !self.is_tombstoned(producer, now, rules.tombstone_lifetime)
