@@ -7,6 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,10 @@ use crossbeam::channel::{Receiver, after, select, tick, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::access::{AcceptPolicy, Denials, DenyReason, Rejection, Token, WritePolicy};
+use crate::access::{
+    AcceptPolicy, Denials, DenyReason, NsqdAddresses, ReadPolicy, Rejection, Token, TokenError,
+    TokenFile, WritePolicy,
+};
 use crate::api::{
     Api, ApiService, CACHE_FROM, OutputBudget, RequestDurations, Sites, TOO_MANY_CONNECTIONS,
     TOO_MANY_CONNECTIONS_PER_IP, Walks, minihttp,
@@ -43,8 +47,7 @@ pub type Failure = Box<dyn Error>;
 /// [`Failure`]; nothing is left half-started.
 pub fn run(config: &Config, clock: &Clock, dropped: &DroppedLines) -> Result<(), Failure> {
     let signals = signals().map_err(|error| not_started("the signal handler", &error))?;
-    let token_file = config.http_write_token_file.as_deref().map(Token::load).transpose()?;
-    let is_exposed = token_file.as_ref().is_some_and(|file| file.is_world_readable);
+    let tokens = Tokens::load(config)?;
     let resources = Resources::prepare(config)?;
     log_plan(&resources);
     let shared = Shared::new(config, clock, dropped);
@@ -53,19 +56,51 @@ pub fn run(config: &Config, clock: &Clock, dropped: &DroppedLines) -> Result<(),
     // The workers' copy is to be the last: a port stays open, and its epoll busy, as long as one is.
     drop(resources.tcp);
     let http = shared
-        .start_http(resources.http, token_file.map(|file| file.token), families)
+        .start_http(resources.http, &tokens, families)
         .inspect_err(|_| tcp.workers.stop(clock.now()))?;
     let servers = [tcp, http];
     for server in &servers {
         tracing::info!("{}: listening on {}", server.name, server.address);
     }
-    if is_exposed {
-        tracing::warn!("every user of this host can read --http-write-token-file: `chmod o-r` it");
-    }
+    tokens.warn(config);
     let ended = wait(&servers, &shared, &signals);
     stop(servers, clock, &signals);
     ended
 }
+
+/// The bearer tokens.
+struct Tokens {
+    read: Option<TokenFile>,
+    write: Option<TokenFile>,
+}
+
+impl Tokens {
+    fn load(config: &Config) -> Result<Self, TokenError> {
+        let load = |flag, path: &Option<PathBuf>| {
+            path.as_deref().map(|path| Token::load(flag, path)).transpose()
+        };
+        let read = load(READ_TOKEN, &config.http_read_token_file)?;
+        Ok(Self { read, write: load(WRITE_TOKEN, &config.http_write_token_file)? })
+    }
+
+    /// Warns of what the rules leave open, which an operator may not have meant.
+    fn warn(&self, config: &Config) {
+        for (flag, file) in [(WRITE_TOKEN, &self.write), (READ_TOKEN, &self.read)] {
+            if file.as_ref().is_some_and(|file| file.is_world_readable) {
+                tracing::warn!("every user of this host can read --{flag}: `chmod o-r` it");
+            }
+        }
+        if config.has_read_rule() && self.write.is_none() && config.http_write_allow.is_empty() {
+            tracing::warn!(
+                "everybody may send a POST: --http-read-allow and --http-read-token-file are about \
+                 GETs only; add --http-write-allow or --http-write-token-file"
+            );
+        }
+    }
+}
+
+const READ_TOKEN: &str = "http-read-token-file";
+const WRITE_TOKEN: &str = "http-write-token-file";
 
 fn not_started(what: &str, error: &io::Error) -> String {
     format!("{what} did not start: {error}")
@@ -102,6 +137,8 @@ struct Shared<'a> {
     registry: Arc<Registry>,
     sessions: Arc<SessionCounters>,
     denials: Arc<Denials>,
+    /// Where the nsqds are, which may make some requests whatever the rules say.
+    nsqds: NsqdAddresses,
     spans: IterationSpans,
     lines: Arc<PeerLines>,
     dropped: &'a DroppedLines,
@@ -123,8 +160,9 @@ impl<'a> Shared<'a> {
         };
         let registry = Arc::new(Registry::new(Arc::new(Snapshots::default()), capacity));
         let (sessions, denials) = (Arc::default(), Arc::default());
-        let (spans, lines) = (IterationSpans::default(), Arc::default());
-        Self { config, clock, registry, sessions, denials, spans, lines, dropped }
+        let (nsqds, spans) = (NsqdAddresses::default(), IterationSpans::default());
+        let lines = Arc::default();
+        Self { config, clock, registry, sessions, denials, nsqds, spans, lines, dropped }
     }
 
     /// The families of `/metrics`, but for those of the listeners.
@@ -181,9 +219,11 @@ impl<'a> Shared<'a> {
         };
         let registry = Arc::clone(&self.registry);
         let event_log = EventLog::new(Arc::clone(&self.sessions), Arc::clone(&self.lines));
+        let nsqds = config.has_read_rule().then(|| self.nsqds.clone());
         let make = move |_| {
             let identify_response = Arc::clone(&identify_response);
             Sessions::new(Arc::clone(&registry), timeouts, identify_response, event_log.clone())
+                .noting(nsqds.clone())
         };
         let not_allowed =
             Rejection { reason: DenyReason::TcpAllow, message: encode::ADDRESS_NOT_ALLOWED };
@@ -214,7 +254,7 @@ impl<'a> Shared<'a> {
     fn start_http(
         &self,
         port: Port,
-        token: Option<Token>,
+        tokens: &Tokens,
         mut families: Families,
     ) -> Result<Server, Failure> {
         let (config, address, workers) = (self.config, port.address, port.workers.count);
@@ -228,7 +268,12 @@ impl<'a> Shared<'a> {
         let walks = Arc::new(Walks::default());
         walks.register_metrics(&mut families);
         let allowed = config.http_write_allow.clone();
-        let write_policy = WritePolicy::new(allowed, token, Arc::clone(&self.denials));
+        let token = |file: &Option<TokenFile>| file.as_ref().map(|file| file.token.clone());
+        let write_policy =
+            WritePolicy::new(allowed, token(&tokens.write), Arc::clone(&self.denials));
+        let (allowed, read_token) = (config.http_read_allow.clone(), token(&tokens.read));
+        let (nsqds, denials) = (self.nsqds.clone(), Arc::clone(&self.denials));
+        let read_policy = ReadPolicy::new(allowed, read_token, nsqds, denials);
         let visibility = Visibility {
             inactive_producer_timeout: config.inactive_producer_timeout,
             tombstone_lifetime: config.tombstone_lifetime,
@@ -242,6 +287,7 @@ impl<'a> Shared<'a> {
         let sites = Sites::new(origins, hosts, Arc::clone(&self.denials));
         let service = ApiService::new(api, write_policy, durations, output, clock.clone());
         let service = service.of_sites(sites).with_lines(Arc::clone(&self.lines));
+        let service = service.for_readers(read_policy);
         if config.http_engine == HttpEngine::Minihttp {
             // It binds for itself; that the port is free is known since ours was bound.
             drop(port.listener);

@@ -91,7 +91,7 @@ pub const HTTP_HEADERS: usize = 100;
 pub const HTTP_URI: usize = 8 * 1024 + 64;
 /// An HTTP request's body, in bytes; bodies are discarded as they arrive. Past it: 413, close.
 pub const HTTP_BODY: usize = 1024 * 1024;
-/// The longest token of `--http-write-token-file`, in bytes. Past it: the daemon does not start.
+/// The longest token of `--http-read-token-file` and `--http-write-token-file`, in bytes. Past it: the daemon does not start.
 pub const HTTP_TOKEN: usize = 1024;
 /// The longest value of an `Authorization` field that is compared, in bytes: a scheme, spaces and a
 /// token. Past it: as if the field were empty.

@@ -22,17 +22,20 @@ pub enum DenyReason {
     WriteToken,
     /// A POST by a web page of another site, which `--http-origin-allow` does not name.
     WriteOrigin,
+    /// A GET neither from `--http-read-allow` nor with the token of `--http-read-token-file`.
+    Read,
 }
 
 impl DenyReason {
     /// All reasons.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::TcpAllow,
         Self::TcpPerIp,
         Self::HttpPerIp,
         Self::WriteAllow,
         Self::WriteToken,
         Self::WriteOrigin,
+        Self::Read,
     ];
 
     /// The flag that sets the rule.
@@ -44,6 +47,7 @@ impl DenyReason {
             Self::WriteAllow => "--http-write-allow",
             Self::WriteToken => "--http-write-token-file",
             Self::WriteOrigin => "--http-origin-allow",
+            Self::Read => "--http-read-allow and --http-read-token-file",
         }
     }
 
@@ -54,6 +58,7 @@ impl DenyReason {
             Self::TcpAllow | Self::TcpPerIp => "TCP connections",
             Self::HttpPerIp => "HTTP connections",
             Self::WriteAllow | Self::WriteToken | Self::WriteOrigin => "HTTP POSTs",
+            Self::Read => "HTTP GETs",
         }
     }
 }
@@ -96,6 +101,11 @@ impl Denials {
                 DenyReason::WriteAllow => ("", "allow_list"),
                 DenyReason::WriteToken => ("", "token"),
                 DenyReason::WriteOrigin => ("", "origin"),
+                DenyReason::Read => {
+                    let help = "HTTP GETs rejected by the access rules.";
+                    families.counter("musterd_http_reads_rejected_total", help, &[], count);
+                    continue;
+                }
             };
             if port.is_empty() {
                 let help = "HTTP POSTs rejected by an access rule.";

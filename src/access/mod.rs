@@ -1,14 +1,15 @@
-//! Access rules: address lists and a per-IP limit at accept, an address list and a bearer token for
-//! requests that change something.
+//! Access rules: address lists and a per-IP limit at accept, address lists and bearer tokens for
+//! requests that read and for those that change something.
 //!
-//! A listener has an [`AcceptPolicy`], the HTTP API a [`WritePolicy`]; both are absent unless a flag
-//! asks for a rule. Must not: know a protocol or a socket, or log: denials are counted in
+//! A listener has an [`AcceptPolicy`], the HTTP API a [`ReadPolicy`] and a [`WritePolicy`]; each is
+//! absent unless a flag asks for a rule. Must not: know a protocol or a socket, or log: denials are counted in
 //! [`Denials`]. An [`AcceptPolicy`] belongs to the thread that accepts; every thread shares the rest.
 
 mod accept_policy;
 mod allow_list;
 mod denials;
 mod per_ip;
+mod read_policy;
 mod token;
 mod write_policy;
 
@@ -16,5 +17,6 @@ pub(crate) use accept_policy::{AcceptPolicy, Rejection};
 pub(crate) use allow_list::{AllowList, Network};
 pub(crate) use denials::{DenialCount, Denials, DenyReason, register_rejections};
 pub(crate) use per_ip::{PerIpLimiter, PerIpPermit};
-pub(crate) use token::Token;
+pub(crate) use read_policy::{NsqdAddresses, ReadPolicy};
+pub(crate) use token::{Token, TokenError, TokenFile};
 pub(crate) use write_policy::WritePolicy;

@@ -54,6 +54,11 @@ impl PerIpLimiter {
         Some(PerIpPermit { limiter: Arc::clone(self), address })
     }
 
+    /// Whether `address`, which is canonical, has a permit.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        self.stripe(address).contains_key(&address)
+    }
+
     fn stripe(&self, address: IpAddr) -> MutexGuard<'_, Stripe> {
         let at = usize::try_from(self.hasher.hash_one(address) >> 32).unwrap_or(0) % STRIPES;
         self.stripes[at].lock().unwrap_or_else(PoisonError::into_inner)

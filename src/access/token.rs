@@ -30,6 +30,7 @@ pub struct TokenFile {
 /// Why a file gives no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
+    flag: &'static str,
     path: PathBuf,
     reason: String,
 }
@@ -37,7 +38,7 @@ pub struct TokenError {
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.to_string_lossy();
-        write!(f, "--http-write-token-file {}: {}", Quoted(&path), self.reason)
+        write!(f, "--{} {}: {}", self.flag, Quoted(&path), self.reason)
     }
 }
 
@@ -63,12 +64,12 @@ impl Token {
         }
     }
 
-    /// Reads the token in the file at `path`. One line end behind it is not part of it.
+    /// Reads the token in the file at `path`, which `flag` (without dashes) names. One line end behind it is not part of it.
     ///
     /// # Errors
     /// When the file cannot be read, or its content is no token.
-    pub fn load(path: &Path) -> Result<TokenFile, TokenError> {
-        let failed = |reason| TokenError { path: path.to_owned(), reason };
+    pub fn load(flag: &'static str, path: &Path) -> Result<TokenFile, TokenError> {
+        let failed = |reason| TokenError { flag, path: path.to_owned(), reason };
         let (content, mode) = read(path).map_err(|error| failed(error.to_string()))?;
         let line = content.strip_suffix(b"\n").unwrap_or(&content);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -145,7 +146,7 @@ mod tests {
             std::env::temp_dir().join(format!("musterd-token-{}-{name}", std::process::id()));
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let loaded = Token::load(&path).map_err(|error| {
+        let loaded = Token::load("http-write-token-file", &path).map_err(|error| {
             let text = error.to_string();
             assert!(text.contains(path.to_str().unwrap()), "{text}");
             assert!(!text.contains("s3cret"), "{text}");
@@ -187,8 +188,8 @@ mod tests {
         for (path, reason) in
             [("/nonexistent/token", "No such file"), ("", "No such"), ("/", "Is a")]
         {
-            let error = Token::load(Path::new(path)).unwrap_err().to_string();
-            let want = format!("--http-write-token-file \"{path}\": {reason}");
+            let error = Token::load("the-flag", Path::new(path)).unwrap_err().to_string();
+            let want = format!("--the-flag \"{path}\": {reason}");
             assert!(error.starts_with(&want), "{error}");
         }
     }

@@ -18,7 +18,7 @@ const POST: &[u8] = b"POST";
 pub(super) static ROUTES: [Route; 23] = [
     route(GET, "/lookup", handlers::do_lookup, BODY),
     route(GET, "/ping", handlers::do_ping, PROBE),
-    route(GET, "/channels", handlers::do_channels, BODY),
+    route(GET, "/channels", handlers::do_channels, NSQD),
     route(GET, "/livez", handlers::do_ping, PROBE),
     route(GET, "/topics", handlers::do_topics, NOTHING),
     route(GET, "/nodes", handlers::do_nodes, NOTHING),
@@ -61,10 +61,13 @@ struct Needs {
     write: bool,
     /// It says that the daemon serves: no rule closes it, whatever name it is asked by.
     probe: bool,
+    /// nsqds ask it, of one topic, before that has its first message.
+    nsqd: bool,
 }
 
-const NOTHING: Needs = Needs { body: false, write: false, probe: false };
+const NOTHING: Needs = Needs { body: false, write: false, probe: false, nsqd: false };
 const BODY: Needs = Needs { body: true, ..NOTHING };
+const NSQD: Needs = Needs { nsqd: true, ..BODY };
 const WRITE: Needs = Needs { body: true, write: true, ..NOTHING };
 const PROBE: Needs = Needs { probe: true, ..NOTHING };
 
@@ -131,6 +134,16 @@ impl Routed {
     #[must_use]
     pub fn writes(&self) -> bool {
         self.needs().write
+    }
+
+    /// Whether it leads to a route that shows something.
+    pub(super) fn reads(&self) -> bool {
+        matches!(self, Self::To(route) if route.method == GET && !route.needs.probe)
+    }
+
+    /// Whether it leads to a route that nsqds ask, of one topic.
+    pub(super) fn is_of_nsqds(&self) -> bool {
+        self.needs().nsqd
     }
 
     /// Whether it leads to a route that is never closed.

@@ -13,13 +13,14 @@ use super::handlers::Api;
 use super::response::{self, ApiError};
 use super::routes::Routed;
 use super::sites::Sites;
-use crate::access::WritePolicy;
+use crate::access::{ReadPolicy, WritePolicy};
 use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
 use crate::limits;
 use crate::logging::{Escaped, Kind, PeerLines};
 use crate::metrics::Families;
+use crate::protocol::names::ALL_TOPICS;
 use crate::work::Work;
 
 /// Answers the requests of HTTP connections from an [`Api`].
@@ -28,6 +29,8 @@ pub struct ApiService {
     api: Api,
     /// Who may change something; none: everyone.
     write_policy: Option<Arc<WritePolicy>>,
+    /// Who may read; none: everyone.
+    read_policy: Option<Arc<ReadPolicy>>,
     sites: Arc<Sites>,
     lines: Arc<PeerLines>,
     durations: RequestDurations,
@@ -66,7 +69,14 @@ impl ApiService {
         clock: Clock,
     ) -> Self {
         let (sites, lines, date) = (Arc::default(), Arc::default(), (0, Date::new(0)));
-        Self { api, write_policy, sites, lines, durations, output, clock, date }
+        let read_policy = None;
+        Self { api, write_policy, read_policy, sites, lines, durations, output, clock, date }
+    }
+
+    /// The same, for those who may read by this policy.
+    #[must_use]
+    pub fn for_readers(self, read_policy: Option<Arc<ReadPolicy>>) -> Self {
+        Self { read_policy, ..self }
     }
 
     /// The same, for these sites.
@@ -81,6 +91,13 @@ impl ApiService {
         Self { lines, ..self }
     }
 
+    fn may_read(&self, request: &Request<'_, Routed>) -> bool {
+        let Some(policy) = &self.read_policy else { return true };
+        policy.allows(request.peer.ip(), request.head.authorization, || {
+            request.route.is_of_nsqds() && is_of_one_topic(request)
+        })
+    }
+
     fn may_write(&self, request: &Request<'_, Routed>) -> bool {
         if !self.sites.is_meant(request.peer.ip(), request.head) {
             return false;
@@ -88,6 +105,12 @@ impl ApiService {
         let Some(policy) = &self.write_policy else { return true };
         policy.allows(request.peer.ip(), request.head.authorization)
     }
+}
+
+/// Whether a request names one topic, not all of them.
+fn is_of_one_topic(request: &Request<'_, Routed>) -> bool {
+    let topic = request.head.target.parameters(["topic"]);
+    matches!(topic, Ok([Some(topic)]) if &*topic != ALL_TOPICS.as_bytes())
 }
 
 impl Service for ApiService {
@@ -111,7 +134,9 @@ impl Service for ApiService {
             ApiError::MISDIRECTED.write(response);
         } else if self.output.is_exceeded() && !request.route.is_probe() {
             ApiError::OVERLOADED.write_with(&[response::JSON, "Retry-After: 1"], response);
-        } else if request.route.writes() && !self.may_write(request) {
+        } else if (request.route.writes() && !self.may_write(request))
+            || (request.route.reads() && !self.may_read(request))
+        {
             ApiError::FORBIDDEN.write(response);
         } else {
             return self.api.answer(request, now, response);

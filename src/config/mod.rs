@@ -75,6 +75,10 @@ pub struct Config {
     pub http_write_allow: AllowList,
     /// The file with the bearer token that every POST must carry.
     pub http_write_token_file: Option<PathBuf>,
+    /// The networks that may send a GET.
+    pub http_read_allow: AllowList,
+    /// The file with the bearer token that lets in GETs of others.
+    pub http_read_token_file: Option<PathBuf>,
     /// The origins whose web pages may send a POST, beside those of the host itself.
     pub http_origin_allow: Vec<String>,
     /// The hosts that HTTP clients may ask for; none: all.
@@ -133,6 +137,8 @@ impl Config {
             tcp_allow: values.list("tcp-allow").into(),
             http_write_allow: values.list("http-write-allow").into(),
             http_write_token_file: values.text("http-write-token-file").map(PathBuf::from),
+            http_read_allow: values.list("http-read-allow").into(),
+            http_read_token_file: values.text("http-read-token-file").map(PathBuf::from),
             http_origin_allow: values.words("http-origin-allow"),
             http_host: values.words("http-host"),
             max_registrations: values.count("max-registrations")?,
@@ -144,6 +150,12 @@ impl Config {
             return Err(error.to_owned());
         }
         Ok(config)
+    }
+
+    /// Whether there is a rule for who may send a GET.
+    #[must_use]
+    pub fn has_read_rule(&self) -> bool {
+        !self.http_read_allow.is_empty() || self.http_read_token_file.is_some()
     }
 }
 
@@ -246,6 +258,8 @@ mod tests {
             tcp_allow: AllowList::default(),
             http_write_allow: AllowList::default(),
             http_write_token_file: None,
+            http_read_allow: AllowList::default(),
+            http_read_token_file: None,
             http_origin_allow: Vec::new(),
             http_host: Vec::new(),
             max_registrations: 5_000_000,

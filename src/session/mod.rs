@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::{NsqdAddresses, PerIpPermit};
 use crate::clock::Timestamp;
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
 use crate::limits;
@@ -93,6 +94,8 @@ pub struct Sessions<O> {
     /// The response to IDENTIFY, framed.
     identify_response: Arc<[u8]>,
     observer: O,
+    /// Where the addresses of nsqds are noted, if anybody asks for them.
+    addresses: Option<NsqdAddresses>,
 }
 
 /// One nsqd's connection.
@@ -124,6 +127,8 @@ struct Identified {
     unregistering: Option<Unregistering>,
     /// From when on a refused REGISTER is worth a line in the log.
     log_refusals_from: Timestamp,
+    /// Its address counts as that of an nsqd as long as this is here.
+    _address: Option<PerIpPermit>,
 }
 
 #[derive(Debug)]
@@ -158,7 +163,15 @@ impl<O: Observer> Sessions<O> {
         identify_response: Arc<[u8]>,
         observer: O,
     ) -> Self {
-        Self { registry, pending: PendingChanges::default(), timeouts, identify_response, observer }
+        let (pending, addresses) = (PendingChanges::default(), None);
+        Self { registry, pending, timeouts, identify_response, observer, addresses }
+    }
+
+    /// The same, which note the addresses of their nsqds in `addresses`, from IDENTIFY to the end of
+    /// the connection.
+    #[must_use]
+    pub fn noting(self, addresses: Option<NsqdAddresses>) -> Self {
+        Self { addresses, ..self }
     }
 
     fn step(
@@ -271,7 +284,9 @@ impl<O: Observer> Sessions<O> {
         let client = self.registry.identify(&mut self.pending, session.address, identity, now);
         self.observer.observe(session.address, SessionEvent::Identified(client.producer()));
         let (unregistering, log_refusals_from) = (None, now);
-        let identified = Identified { client, unregistering, log_refusals_from };
+        let enter = |addresses: &NsqdAddresses| addresses.enter(session.address.ip());
+        let _address = self.addresses.as_ref().and_then(enter);
+        let identified = Identified { client, unregistering, log_refusals_from, _address };
         session.state = State::Identified(Box::new(identified));
         output.extend_from_slice(&self.identify_response);
         Ok(())

@@ -57,21 +57,22 @@ def eventually(what, probe, wanted, timeout=TIMEOUT):
         time.sleep(POLL_EVERY)
 
 
-def request(method, port, path, query=None, body=None):
+def request(method, port, path, query=None, body=None, token=None):
     """One HTTP request on a connection of its own; returns (status, body bytes)."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     target = path + ("?" + urllib.parse.urlencode(query) if query else "")
     connection = http.client.HTTPConnection(HOST, port, timeout=REQUEST_TIMEOUT)
     try:
-        connection.request(method, target, body=body)
+        connection.request(method, target, body=body, headers=headers)
         response = connection.getresponse()
         return response.status, response.read()
     finally:
         connection.close()
 
 
-def get_json(port, path, query=None):
+def get_json(port, path, query=None, token=None):
     """GETs a JSON document; anything but 200 fails the check."""
-    status, body = request("GET", port, path, query)
+    status, body = request("GET", port, path, query, token=token)
     if status != 200:
         raise Failed(f"GET {path} {query or ''}: {status} {body[:200]!r}")
     return json.loads(body)
@@ -195,9 +196,12 @@ class Daemon(Process):
 
 
 class Lookupd(Daemon):
-    """The daemon under test (or the control), and what its HTTP side says."""
+    """The daemon under test (or the control), and what its HTTP side says.
 
-    def __init__(self, tools, name, log):
+    `token` is what its GETs need, where it was started with such a rule.
+    """
+
+    def __init__(self, tools, name, log, arguments=(), token=None):
         tcp_port, http_port = free_port(), free_port()
         self.tcp_address = f"{HOST}:{tcp_port}"
         argv = [
@@ -206,18 +210,24 @@ class Lookupd(Daemon):
             f"--http-address={HOST}:{http_port}",
             f"--broadcast-address={HOST}",
             *tools.lookupd_args,
+            *arguments,
         ]
         super().__init__(name, argv, log, http_port)
+        self._token = token
+
+    def _get(self, path, query=None):
+        return get_json(self.http, path, query, self._token)
 
     def topics(self):
-        return set(get_json(self.http, "/topics")["topics"])
+        return set(self._get("/topics")["topics"])
 
     def channels(self, topic):
-        return set(get_json(self.http, "/channels", {"topic": topic})["channels"])
+        return set(self._get("/channels", {"topic": topic})["channels"])
 
     def producers(self, topic):
         """The TCP ports of the nsqds a consumer would be sent to."""
-        status, body = request("GET", self.http, "/lookup", {"topic": topic})
+        query = {"topic": topic}
+        status, body = request("GET", self.http, "/lookup", query, token=self._token)
         if status == 404:
             return set()
         expect(f"status of GET /lookup?topic={topic}", status, 200)
@@ -227,7 +237,7 @@ class Lookupd(Daemon):
         """{nsqd's TCP port: {topic: is it tombstoned there}}"""
         return {
             node["tcp_port"]: dict(zip(node["topics"], node["tombstones"], strict=True))
-            for node in get_json(self.http, "/nodes")["producers"]
+            for node in self._get("/nodes")["producers"]
         }
 
 
@@ -307,8 +317,16 @@ class Fleet:
             process.end()
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def lookupd(self, name="lookupd"):
-        return self._begin(Lookupd(self.tools, name, self._path(name + ".log")))
+    def lookupd(self, name="lookupd", arguments=(), token=None):
+        log = self._path(name + ".log")
+        return self._begin(Lookupd(self.tools, name, log, arguments, token))
+
+    def file(self, name, content):
+        """A file that only its owner can read; returns its path."""
+        path = self._path(name)
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            file.write(content)
+        return path
 
     def nsqd(self, name, *lookupds):
         """Starts an nsqd and waits until every lookupd lists it."""

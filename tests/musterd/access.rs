@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::support::{Daemon, HttpClient, Nsqd, Response, connect_from, eventually, run};
 
+mod reads;
+
 const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const TWO: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
 const SIX: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -101,6 +103,10 @@ impl Secret {
 
     fn flag(&self) -> String {
         format!("--http-write-token-file={}", self.0.display())
+    }
+
+    fn read_flag(&self) -> String {
+        format!("--http-read-token-file={}", self.0.display())
     }
 }
 

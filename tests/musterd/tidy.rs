@@ -96,7 +96,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("handler", "clock work"),
     ("snapshots", "limits clock reclaim cow_set published protocol"),
     ("registry", "limits clock work reclaim cow_set metrics published protocol snapshots"),
-    ("session", "limits clock work protocol handler snapshots registry"),
+    ("session", "limits clock work protocol access handler snapshots registry"),
     ("event_log", "metrics logging protocol handler registry session"),
     ("listener", "limits clock metrics access"),
     ("connections", "limits clock work metrics access handler listener"),
