@@ -12,6 +12,9 @@ use crate::handler::Token;
 /// replies to thousands of peers share a commit, and a burst of large ones is still in the CPU's
 /// cache when the kernel copies it.
 const FULL_BYTES: usize = 64 * 1024;
+/// Replies at which they are committed and written as well: the time that this takes counts towards
+/// the iteration's, like that of the calls.
+const FULL_REPLIES: usize = 64;
 /// The largest buffer, in bytes, that is used again in the next iteration.
 const SPARE_BYTES: usize = 1024 * 1024;
 
@@ -46,7 +49,7 @@ impl Output {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() >= FULL_BYTES
+        self.bytes.len() >= FULL_BYTES || self.replies.len() >= FULL_REPLIES
     }
 
     /// Takes the bytes and the replies cut from them, to be given back by [`Output::recycle`].

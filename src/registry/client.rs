@@ -3,11 +3,13 @@
 //! Must not: be shared between threads. Only the session needs this list: it is walked when the
 //! nsqd disconnects, so that a disconnect never walks the registry. NSQ: `ClientV1`.
 
-use std::collections::{HashMap, hash_map};
+use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
 use ahash::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::{Entry, IntoIter};
 
 use super::refused::Refused;
 use crate::cow_set::{Chunk, CowSet};
@@ -20,27 +22,38 @@ use crate::snapshots::Producer;
 pub struct Client {
     producer: Arc<Producer>,
     topics: Topics,
+    hasher: RandomState,
     /// How many topics and channels it has registered.
     registrations: usize,
     /// The topic that it is being removed from.
-    removing: Option<(TopicName, CowSet<ChannelName>)>,
+    removing: Option<Registered>,
     /// What was refused and is to be tried again.
     pub(super) refused: Refused,
 }
 
-/// The channels of each topic that it registered. The names are shared with the registry. An admin
-/// may have deleted some of them since: unregistering those changes nothing.
-#[derive(Debug)]
+/// What it registered. The names are shared with the registry. An admin may have deleted some of
+/// them since: unregistering those changes nothing.
 enum Topics {
-    Registered(HashMap<TopicName, CowSet<ChannelName>, RandomState>),
+    Registered(HashTable<Registered>),
     /// The nsqd leaves: those that it is still to be removed from.
-    Leaving(hash_map::IntoIter<TopicName, CowSet<ChannelName>>),
+    Leaving(IntoIter<Registered>),
+}
+
+/// A topic that it registered, and its channels.
+#[derive(Debug)]
+struct Registered {
+    /// Of the name. The table that grows does not look at the names again: they are all over the
+    /// memory, and there may be 100,000.
+    hash: u64,
+    topic: TopicName,
+    channels: CowSet<ChannelName>,
 }
 
 impl Client {
     pub(super) fn new(producer: Arc<Producer>) -> Self {
-        let topics = Topics::Registered(HashMap::default());
-        Self { producer, topics, registrations: 0, removing: None, refused: Refused::default() }
+        let (topics, refused) = (Topics::Registered(HashTable::new()), Refused::default());
+        let hasher = RandomState::new();
+        Self { producer, topics, hasher, registrations: 0, removing: None, refused }
     }
 
     /// The nsqd as readers see it.
@@ -64,14 +77,18 @@ impl Client {
     /// Whether it has registered more than `count` channels of a topic.
     #[must_use]
     pub fn has_more_channels_than(&self, topic: &str, count: usize) -> bool {
-        let Topics::Registered(topics) = &self.topics else { return false };
-        topics.get(topic).is_some_and(|channels| channels.is_longer_than(count))
+        self.find(topic).is_some_and(|channels| channels.is_longer_than(count))
+    }
+
+    fn find(&self, topic: &str) -> Option<&CowSet<ChannelName>> {
+        let Topics::Registered(topics) = &self.topics else { return None };
+        let found = topics.find(self.hasher.hash_one(topic), |known| known.is(topic));
+        found.map(|found| &found.channels)
     }
 
     /// How many registrations [`Client::add`] would add.
     pub(super) fn count_new(&self, topic: &str, channel: Option<&str>) -> usize {
-        let Topics::Registered(topics) = &self.topics else { return 0 };
-        let Some(channels) = topics.get(topic) else {
+        let Some(channels) = self.find(topic) else {
             return 1 + usize::from(channel.is_some());
         };
         let has = |name| channels.find(|channel| channel.as_str().cmp(name)).is_some();
@@ -81,9 +98,17 @@ impl Client {
     /// Adds `new` registrations, as [`Client::count_new`] counted them.
     pub(super) fn add(&mut self, topic: &TopicName, channel: Option<&ChannelName>, new: usize) {
         let Topics::Registered(topics) = &mut self.topics else { return };
-        let channels = topics.entry(topic.clone()).or_default();
+        let hash = self.hasher.hash_one(topic.as_str());
+        let is = |known: &Registered| known.is(topic.as_str());
+        let registered = match topics.entry(hash, is, |known| known.hash) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let (topic, channels) = (topic.clone(), CowSet::default());
+                entry.insert(Registered { hash, topic, channels }).into_mut()
+            }
+        };
         if let Some(name) = channel {
-            channels.insert(name.clone(), |channel| channel.cmp(name));
+            registered.channels.insert(name.clone(), |channel| channel.cmp(name));
         }
         self.registrations += new;
     }
@@ -91,9 +116,9 @@ impl Client {
     /// Removes a channel. Returns how many registrations that were: one or none.
     pub(super) fn remove(&mut self, topic: &str, channel: &str) -> usize {
         let Topics::Registered(topics) = &mut self.topics else { return 0 };
-        let removed = topics
-            .get_mut(topic)
-            .map_or(0, |channels| usize::from(channels.remove(|name| name.as_str().cmp(channel))));
+        let found = topics.find_mut(self.hasher.hash_one(topic), |known| known.is(topic));
+        let Some(Registered { channels, .. }) = found else { return 0 };
+        let removed = usize::from(channels.remove(|name| name.as_str().cmp(channel)));
         self.registrations -= removed;
         removed
     }
@@ -101,7 +126,8 @@ impl Client {
     /// Begins to remove a topic, unless one is being removed.
     pub(super) fn begin_to_remove(&mut self, topic: &str) {
         if let (Topics::Registered(topics), None) = (&mut self.topics, &self.removing) {
-            self.removing = topics.remove_entry(topic);
+            let found = topics.find_entry(self.hasher.hash_one(topic), |known| known.is(topic));
+            self.removing = found.ok().map(|entry| entry.remove().0);
         }
     }
 
@@ -114,13 +140,13 @@ impl Client {
         if let (Topics::Leaving(topics), None) = (&mut self.topics, &self.removing) {
             self.removing = topics.next();
         }
-        self.removing.as_ref().map(|(topic, _)| topic)
+        self.removing.as_ref().map(|removing| &removing.topic)
     }
 
     /// Takes a few channels of the topic that is being removed, and with the last of them the topic:
     /// then the flag is set. None when no topic is being removed.
     pub(super) fn remove_some(&mut self) -> Option<(Chunk<ChannelName>, bool)> {
-        let (_, channels) = self.removing.as_mut()?;
+        let channels = &mut self.removing.as_mut()?.channels;
         let chunk = channels.take_first_chunk();
         let is_last = channels.is_empty();
         self.registrations -= chunk.len() + usize::from(is_last);
@@ -128,5 +154,20 @@ impl Client {
             self.removing = None;
         }
         Some((chunk, is_last))
+    }
+}
+
+impl fmt::Debug for Topics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registered(topics) => f.debug_set().entries(topics).finish(),
+            Self::Leaving(_) => f.write_str("Leaving"),
+        }
+    }
+}
+
+impl Registered {
+    fn is(&self, topic: &str) -> bool {
+        self.topic.as_str() == topic
     }
 }

@@ -13,7 +13,17 @@ pub struct PendingChanges {
     pub(super) nodes: ChangedStripes,
 }
 
+/// Changed topics at which a commit is due.
+const FULL: usize = 64;
+
 impl PendingChanges {
+    /// Whether to commit before more is changed: so that what a commit takes, and what a table takes
+    /// that it makes grow, is part of the time of an iteration.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.topics.len() >= FULL
+    }
+
     /// Adds a changed topic. Consecutive changes of one topic add it once.
     pub(super) fn add(&mut self, topic: &TopicName) {
         if self.topics.last() != Some(topic) {

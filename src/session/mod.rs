@@ -347,6 +347,12 @@ impl<O: Observer> Sessions<O> {
         });
     }
 
+    fn commit_if_full(&mut self) {
+        if self.pending.is_full() {
+            self.commit();
+        }
+    }
+
     /// What the session waits for, with `left` bytes of an incomplete command at hand.
     fn deadline(&self, session: &Session, now: Timestamp) -> Timestamp {
         let idle = match session.state {
@@ -377,6 +383,7 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
         budget: usize,
         work: &mut Work,
     ) -> Handled {
+        self.commit_if_full();
         let full = output.len() + budget;
         let mut consumed = 0;
         if session.is_unregistering() && !self.unregister(session, output, work) {
@@ -420,6 +427,7 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
     }
 
     fn on_close(&mut self, session: &mut Session, reason: CloseReason, work: &mut Work) -> bool {
+        self.commit_if_full();
         let address = session.address;
         if !matches!(session.state, State::Leaving(_)) {
             let state = mem::replace(&mut session.state, State::Magic);

@@ -290,3 +290,24 @@ fn nsqd_with_many_registrations_leaves_behind_other_connections() {
     assert_eq!(sessions.observer.0.iter().filter(closed).count(), 1);
     assert_eq!(sessions.observer.0.iter().filter(|event| event.starts_with("Left")).count(), 193);
 }
+
+#[test]
+fn many_changes_are_published_before_more_are_made() {
+    let mut sessions = sessions(Capacity::default());
+    let mut session = open(&mut sessions);
+    let mut offer = |bytes: &[u8]| {
+        let (input, mut output) = (Input { bytes, end: false }, Vec::new());
+        let work = &mut Work::unlimited();
+        sessions.on_input(&mut session, input, second(1), &mut output, usize::MAX / 2, work);
+        let mut listed = 0;
+        sessions.registry.snapshots().each_topic(|_, _| listed += 1);
+        listed
+    };
+    offer(&[b"  V1", IDENTIFY].concat());
+    let commands = |from: usize| {
+        (from..from + 63).map(|name| format!("REGISTER t{name}\n")).collect::<String>()
+    };
+    assert_eq!(offer(commands(0).as_bytes()), 0);
+    assert_eq!(offer(commands(63).as_bytes()), 0);
+    assert_eq!(offer(commands(126).as_bytes()), 126);
+}

@@ -24,9 +24,11 @@ use crate::cow_set::CowSet;
 use crate::protocol::names::TopicName;
 use crate::published::Published;
 use crate::published::epoch_table::{EpochTable, StoredHash};
+use crate::reclaim::{self, Garbage};
 
-/// Each starts with a small table, so that a walk over few topics visits few cells.
-const STRIPES: usize = 256;
+/// Each starts with a small table, so that a walk over few topics visits few cells; so many that one
+/// of them grows within 1 ms where there are 5,000,000 topics. A power of two.
+const STRIPES: usize = 1024;
 
 /// Cells of a table that one step of a walk looks at.
 const CELLS_AT_ONCE: usize = 64;
@@ -56,7 +58,25 @@ pub struct Snapshots {
 pub struct PublishedTopic {
     hash: u64,
     name: TopicName,
-    snapshot: Published<(Topic, CachedResponse)>,
+    snapshot: Published<Snapshot>,
+}
+
+#[derive(Debug)]
+struct Snapshot((Topic, CachedResponse));
+
+/// An old version of a large topic, with what no other version shares.
+struct OldVersion(#[expect(dead_code, reason = "it is dropped")] Topic);
+
+impl Garbage for OldVersion {}
+
+impl Drop for Snapshot {
+    /// Many versions may be freed at once, whenever the last of their readers is gone.
+    fn drop(&mut self) {
+        let Self((topic, _)) = self;
+        if topic.is_larger_than(reclaim::LARGE) {
+            reclaim::free(OldVersion(std::mem::take(topic)));
+        }
+    }
 }
 
 impl Default for Snapshots {
@@ -81,7 +101,7 @@ impl Snapshots {
         let hash = self.hasher.hash_one(name);
         let is = |topic: &PublishedTopic| topic.name.as_str() == name;
         self.stripe(hash).find(hash, is, |topic| match topic {
-            Some(topic) => topic.snapshot.read(|snapshot| read(Some(snapshot))),
+            Some(topic) => topic.snapshot.read(|Snapshot(snapshot)| read(Some(snapshot))),
             None => read(None),
         })
     }
@@ -89,8 +109,9 @@ impl Snapshots {
     /// Visits every listed topic, in no order. A topic that is listed or unlisted meanwhile may be
     /// visited or not; every other one is visited once.
     pub fn each_topic(&self, mut visit: impl FnMut(&TopicName, &Topic)) {
-        let mut visit =
-            |topic: &PublishedTopic| topic.snapshot.read(|(value, _)| visit(&topic.name, value));
+        let mut visit = |topic: &PublishedTopic| {
+            topic.snapshot.read(|Snapshot((value, _))| visit(&topic.name, value));
+        };
         self.topics.iter().for_each(|stripe| stripe.each(&mut visit));
     }
 
@@ -135,7 +156,7 @@ impl Snapshots {
     /// Lists a topic that is not listed. The registry publishes into what is returned from then on.
     pub(crate) fn list(&self, name: TopicName, topic: Topic) -> Arc<PublishedTopic> {
         let hash = self.hasher.hash_one(name.as_str());
-        let snapshot = Published::new((topic, CachedResponse::default()));
+        let snapshot = Published::new(Snapshot((topic, CachedResponse::default())));
         let topic = Arc::new(PublishedTopic { hash, name, snapshot });
         self.stripe(hash).insert(Arc::clone(&topic));
         topic
@@ -154,14 +175,14 @@ impl Snapshots {
 
     /// Chosen by the low bits of the hash: the high ones choose the cell in the table.
     fn stripe(&self, hash: u64) -> &EpochTable<PublishedTopic> {
-        &self.topics[usize::try_from(hash & 0xff).expect("a byte")]
+        &self.topics[usize::try_from(hash % STRIPES as u64).expect("less than STRIPES")]
     }
 }
 
 impl PublishedTopic {
     /// Publishes the topic, with nothing cached. The registry calls it under the topic's lock.
     pub(crate) fn publish(&self, topic: Topic) {
-        self.snapshot.publish((topic, CachedResponse::default()));
+        self.snapshot.publish(Snapshot((topic, CachedResponse::default())));
     }
 }
 
