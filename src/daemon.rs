@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::config::{Config, HttpEngine, TcpRuntime, VERSION, hostname};
 use crate::connections::{ConnectionCounters, IterationSpans, ListenerPort, Options};
 use crate::event_log::{EventLog, SessionCounters};
-use crate::hosts::{self, HostConfig, Runtime, WorkerExit, Workers, may};
+use crate::hosts::{Accepting, HostConfig, Runtime, WorkerExit, Workers, may};
 use crate::limits;
 use crate::logging::{DroppedLines, PeerLines};
 use crate::metrics::{self, Families};
@@ -238,7 +238,7 @@ impl<'a> Shared<'a> {
             workers: count,
             cpus: cpus.to_vec(),
             listener: port.listener.try_clone()?,
-            route: hosts::by_peer(count),
+            accepting: Accepting::Thread("tcp-acceptor"),
             policy: policy.if_any_rule(),
             options: Options {
                 max_connections: port.max_connections as u64,
@@ -305,7 +305,7 @@ impl<'a> Shared<'a> {
             workers,
             cpus: Vec::new(),
             listener: port.listener,
-            route: hosts::round_robin(workers),
+            accepting: Accepting::Workers,
             policy: policy.if_any_rule(),
             options: Options {
                 max_connections: port.max_connections as u64,
@@ -356,10 +356,11 @@ fn wait(
 /// A worker ended unasked: its peers hang.
 fn exited(server: &str, exit: Option<WorkerExit>) -> Failure {
     match exit {
-        Some(WorkerExit { worker, result: Err(error) }) => {
-            format!("{server} worker {worker} ended: {error}").into()
+        Some(WorkerExit { name, result: Err(error) }) => {
+            format!("{server} {name} ended: {error}").into()
         }
-        _ => format!("a {server} worker ended unasked").into(),
+        Some(WorkerExit { name, .. }) => format!("{server} {name} ended unasked").into(),
+        None => format!("a {server} worker ended unasked").into(),
     }
 }
 
@@ -382,8 +383,8 @@ fn stop(servers: [Server; 2], clock: &Clock, signals: &Receiver<i32>) {
             select! {
                 recv(server.workers.exits) -> exit => {
                     running -= 1;
-                    if let Ok(WorkerExit { worker, result: Err(error) }) = exit {
-                        tracing::error!("{} worker {worker}: {error}", server.name);
+                    if let Ok(WorkerExit { name, result: Err(error) }) = exit {
+                        tracing::error!("{} {name}: {error}", server.name);
                     }
                 },
                 recv(late) -> _ => return tracing::warn!("{} did not stop in time", server.name),
@@ -403,7 +404,7 @@ mod tests {
 
     #[test]
     fn shutdown_does_not_wait_for_a_worker_that_never_ends() {
-        let fds = LoopFds::new(Clock::system().now()).expect("descriptors");
+        let fds = LoopFds::new(String::new(), Clock::system().now()).expect("descriptors");
         let server = |name, handles| {
             let mut workers = Workers::none();
             workers.handles = handles;

@@ -2,11 +2,13 @@
 //! (see [`access`](crate::access)); and what happens when the process has no descriptor left.
 //!
 //! Must not: know an event loop, block, or spin on an error. [`bind`] runs on the main thread, a
-//! [`Listener`] on the thread of the loop that owns it.
+//! [`Listener`] on the thread of the loop that owns it; several loops may have the same socket.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
@@ -22,13 +24,14 @@ use crate::limits;
 /// Connections that wait for an accept; the kernel cuts it to `net.core.somaxconn`. A whole fleet
 /// that reconnects at once must not meet a full queue, since a lost SYN costs its sender a second.
 const BACKLOG: i32 = 65_535;
-/// Connections accepted in one iteration of a loop; those accepted before must not wait for a
-/// burst. As many failures in a row pause the listener: it would go on at once.
-pub(crate) const BATCH: usize = 64;
+/// Connections accepted in one iteration of a loop: those accepted before must not wait for a burst,
+/// and other loops with the same socket take their part of it. As many failures in a row pause the
+/// listener: it would go on at once.
+pub(crate) const BATCH: usize = 16;
 /// How long the listener pauses when there is no descriptor or memory for an accept.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Rejected connections that may still read what they are told; more than those are just closed.
-/// They stand beside the cap: a process needs that many descriptors to spare.
+/// Rejected connections of a socket that may still read what they are told; more than those are just
+/// closed. They stand beside the cap: a process needs that many descriptors to spare.
 pub(crate) const REJECTED: usize = 64;
 
 /// A connection that was accepted and let in.
@@ -57,17 +60,22 @@ pub(crate) enum Accepted {
     Exhausted,
 }
 
-/// A listener that accepts for one event loop or for several.
+/// A listening socket as one event loop has it.
 pub(crate) struct Listener {
-    socket: OwnedFd,
-    /// Asked of every peer, where an operator wants it.
-    policy: Option<AcceptPolicy>,
+    shared: Arc<Shared>,
     /// Connections lost since one was accepted.
     lost: usize,
     /// When it accepts again; reset by its owner, who watches it again then.
     pub(crate) paused_until: Option<Timestamp>,
+}
+
+/// What all loops that accept from a socket share.
+struct Shared {
+    socket: OwnedFd,
+    /// Asked of every peer, where an operator wants it.
+    policy: Option<AcceptPolicy>,
     /// Connections that were rejected and read what they were told.
-    rejected: usize,
+    rejected: AtomicUsize,
 }
 
 /// Binds `address` and listens. Either family's "every address" means both, as in Go; IPv4 alone
@@ -129,13 +137,19 @@ impl Listener {
             sockopt::set_tcp_keepidle(&socket, silence)?;
             sockopt::set_tcp_keepintvl(&socket, limits::KEEPALIVE_INTERVAL)?;
         }
-        Ok(Self { socket: socket.into(), policy, lost: 0, paused_until: None, rejected: 0 })
+        let shared = Shared { socket: socket.into(), policy, rejected: AtomicUsize::new(0) };
+        Ok(Self { shared: Arc::new(shared), lost: 0, paused_until: None })
+    }
+
+    /// The same socket, for another event loop.
+    pub(crate) fn share(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), lost: 0, paused_until: None }
     }
 
     /// Accepts one connection, if one waits.
     pub(crate) fn accept(&mut self) -> Accepted {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (socket, peer) = match acceptfrom_with(&self.socket, flags) {
+        let (socket, peer) = match acceptfrom_with(&self.shared.socket, flags) {
             Ok((socket, Some(peer))) => match SocketAddr::try_from(peer) {
                 Ok(peer) => (socket, peer),
                 Err(_) => return self.lost(),
@@ -151,7 +165,7 @@ impl Listener {
         };
         self.lost = 0;
         let peer = canonical(peer);
-        match self.policy.as_ref().map_or(Ok(None), |policy| policy.admit(peer.ip())) {
+        match self.shared.policy.as_ref().map_or(Ok(None), |policy| policy.admit(peer.ip())) {
             Ok(permit) => Accepted::Connection(Incoming { socket, peer, permit }),
             Err(message) => Accepted::Denied(socket, message),
         }
@@ -171,26 +185,28 @@ impl Listener {
 
     /// Tells a connection that it is rejected, and closes our side. Gives the socket back if it has
     /// to stay until the peer has read that; [`Listener::rejected_is_gone`] follows then.
-    pub(crate) fn reject(&mut self, socket: OwnedFd, message: &[u8]) -> Option<OwnedFd> {
+    pub(crate) fn reject(&self, socket: OwnedFd, message: &[u8]) -> Option<OwnedFd> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let is_told =
             !message.is_empty() && retry_on_intr(|| send(&socket, message, flags)).is_ok();
-        if !is_told || self.rejected == REJECTED || shutdown(&socket, Shutdown::Write).is_err() {
+        if !is_told || shutdown(&socket, Shutdown::Write).is_err() {
             return None;
         }
-        self.rejected += 1;
-        Some(socket)
+        let one_more = |rejected| (rejected < REJECTED).then_some(rejected + 1);
+        let is_reserved =
+            self.shared.rejected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        is_reserved.is_ok().then_some(socket)
     }
 
     /// A rejected connection that stayed is closed.
-    pub(crate) fn rejected_is_gone(&mut self) {
-        self.rejected -= 1;
+    pub(crate) fn rejected_is_gone(&self) {
+        self.shared.rejected.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.shared.socket.as_fd()
     }
 }
 
@@ -200,7 +216,6 @@ mod tests {
     use crate::access::{AllowList, Denials, DenyReason, Rejection};
     use std::net::TcpStream;
     use std::num::NonZeroUsize;
-    use std::sync::Arc;
 
     fn loopback(port: u16) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -279,7 +294,7 @@ mod tests {
         }
         listener.lost();
         let _peer = TcpStream::connect({
-            let socket = TcpListener::from(listener.socket.try_clone().unwrap());
+            let socket = TcpListener::from(listener.shared.socket.try_clone().unwrap());
             socket.local_addr().unwrap()
         });
         assert!(matches!(accept(&mut listener), Accepted::Connection(_)));

@@ -1,5 +1,5 @@
 //! What the main thread checks once a second: counters worth a warning, and whether every worker
-//! still iterates.
+//! and acceptor still iterates.
 //!
 //! Must not: wait for a worker. A worker that no longer reads its messages has peers that hang, and
 //! nobody else would notice: its connections stay open, its nsqds go inactive.
@@ -93,15 +93,15 @@ impl<'a> Watchdog<'a> {
     /// Pings every worker, and counts those that have done nothing since the last ping. One that is
     /// busy makes calls, and is left alone.
     fn ping(&mut self) -> Result<(), String> {
-        for (worker, (handle, missed)) in self.handles.iter().zip(&mut self.missed).enumerate() {
+        for (handle, missed) in self.handles.iter().zip(&mut self.missed) {
             let calls = handle.calls();
             let is_alive = handle.is_responsive() || calls != missed.1;
             *missed = (if is_alive { 0 } else { missed.0 + 1 }, calls);
             if missed.0 == MISSED_PINGS {
                 let (server, span) = (self.server, INTERVAL * PING_EVERY * MISSED_PINGS);
-                let doing = handle.stage().doing();
+                let (name, doing) = (handle.name(), handle.stage().doing());
                 return Err(format!(
-                    "{server} worker {worker} stalled for {span:?} while {doing}; exiting, since \
+                    "{server} {name} stalled for {span:?} while {doing}; exiting, since \
                      its peers hang; please report this"
                 ));
             }
@@ -180,7 +180,9 @@ mod tests {
     #[test]
     fn worker_that_acknowledges_nothing_is_reported_and_others_are_not() {
         let counters = ConnectionCounters::default();
-        let loop_fds = [0, 1].map(|_| LoopFds::new(second(0)).expect("descriptors"));
+        let loop_fds = [0, 1].map(|number| {
+            LoopFds::new(format!("worker {number}"), second(0)).expect("descriptors")
+        });
         let handles = loop_fds.each_ref().map(|fds| fds.handle.clone());
         handles[1].begin(Stage::Serve);
         let mut watchdog = Watchdog::new("TCP", &counters, &handles);
@@ -198,7 +200,7 @@ mod tests {
     #[test]
     fn worker_that_is_busy_for_minutes_is_left_alone() {
         let counters = ConnectionCounters::default();
-        let handles = [LoopFds::new(second(0)).expect("descriptors").handle.clone()];
+        let handles = [LoopFds::new(String::new(), second(0)).expect("descriptors").handle.clone()];
         let mut watchdog = Watchdog::new("TCP", &counters, &handles);
         for number in 1..600 {
             handles[0].called();

@@ -149,11 +149,10 @@ impl ConnectionCounters {
     /// Counts one more open connection, or rejects it because `most` are open.
     pub(super) fn enter(&self, most: u64) -> bool {
         self.accepted.inc();
-        // Only the loop that accepts enters, so that nobody overtakes this check.
-        let enters = self.open() < most;
-        if enters {
-            self.open.fetch_add(1, Ordering::Relaxed);
-        } else {
+        // Several loops may accept from one socket: the check and the count are one step.
+        let one_more = |open| (open < most).then_some(open + 1);
+        let enters = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        if !enters {
             self.refused.inc();
         }
         enters
@@ -184,5 +183,21 @@ impl ConnectionCounters {
 
     pub(super) fn unqueued(&self, bytes: usize) {
         self.queued_output.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cap_holds_with_several_acceptors() {
+        let counters = ConnectionCounters::default();
+        let enter = || (0..1000).filter(|_| counters.enter(500)).count();
+        let entered: usize = std::thread::scope(|scope| {
+            let acceptors = [(); 4].map(|()| scope.spawn(enter));
+            acceptors.map(|acceptor| acceptor.join().unwrap()).iter().sum()
+        });
+        assert_eq!((entered, counters.open(), counters.refused.get()), (500, 500, 3500));
     }
 }

@@ -61,9 +61,11 @@ impl Epoll {
         self.add(waker, token, epoll::EventFlags::IN | epoll::EventFlags::ET)
     }
 
-    /// Watches a listener, level-triggered: a batch that leaves some waiting is told again.
+    /// Watches a listener, level-triggered: a batch that leaves some waiting is told again. Exclusive:
+    /// of several loops that wait for the same socket the kernel wakes one, and passes over those that
+    /// are busy.
     pub(super) fn watch_listener(&self, listener: impl AsFd) -> io::Result<()> {
-        self.add(listener, LISTENER, epoll::EventFlags::IN)
+        self.add(listener, LISTENER, epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE)
     }
 
     /// Stops watching a listener.
@@ -122,12 +124,14 @@ pub(crate) struct LoopFds {
 }
 
 impl LoopFds {
-    /// Opens an epoll, an eventfd and a timerfd; deadlines count from `now` on.
+    /// Opens an epoll, an eventfd and a timerfd for the loop of this name; deadlines count from `now`
+    /// on.
     ///
     /// # Errors
     /// When the process has no descriptors left.
-    pub(crate) fn new(now: Timestamp) -> io::Result<Self> {
-        let (epoll, deadlines, handle) = (Epoll::new()?, Deadlines::new(now)?, LoopHandle::new()?);
+    pub(crate) fn new(name: String, now: Timestamp) -> io::Result<Self> {
+        let (epoll, deadlines) = (Epoll::new()?, Deadlines::new(now)?);
+        let handle = LoopHandle::new(name)?;
         epoll.watch_waker(handle.waker(), MESSAGES)?;
         epoll.watch_waker(&deadlines, TIMER)?;
         Ok(Self { epoll, deadlines, handle })

@@ -20,7 +20,7 @@ use std::time::Duration;
 use ahash::RandomState;
 
 use self::lifecycle::catch_panic;
-pub(crate) use self::lifecycle::{Acceptor, Route};
+pub(crate) use self::lifecycle::{Acceptor, Route, Targets};
 use self::timeouts::Sweep;
 use super::counters::{ConnectionCounters, LocalCounters};
 use super::deadlines::{CoarseTime, Deadlines};
@@ -149,7 +149,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         &self.messages
     }
 
-    /// Makes this the loop that accepts for its listener.
+    /// Has this loop accept.
     ///
     /// # Errors
     /// When the listener cannot be watched.
@@ -221,7 +221,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
     /// Stops accepting, serves every connection once more, and ends what is at rest after that. To
     /// those that are held it is as if their deadline had passed.
     fn stop(&mut self, deadline: Timestamp) {
-        self.acceptor = None;
+        self.stop_listening();
         self.stopping = Some(self.deadlines.note(deadline));
         for index in 0..self.slots.capacity() {
             let Some(token) = self.slots.token_at(index) else { continue };

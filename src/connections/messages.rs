@@ -38,12 +38,15 @@ pub enum LoopMessage {
 pub struct LoopHandle(Arc<MessageQueue>);
 
 struct MessageQueue {
+    /// What the log calls the loop.
+    name: String,
     queue: SegQueue<LoopMessage>,
     /// The waker was written to and the loop has not seen it yet: many messages cost one system
     /// call.
     woken: AtomicBool,
     waker: OwnedFd,
-    /// Calls of the handler that the loop has made. Relaxed, as `stage`: for the watchdog.
+    /// Calls of the handler and batches of accepts that the loop has made. Relaxed, as `stage`: for the
+    /// watchdog.
     calls: AtomicU64,
     stage: AtomicU8,
 }
@@ -84,11 +87,17 @@ impl Stage {
 }
 
 impl LoopHandle {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(name: String) -> io::Result<Self> {
         let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let queue = SegQueue::new();
         let (woken, calls, stage) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU8::new(0));
-        Ok(Self(Arc::new(MessageQueue { queue, woken, waker, calls, stage })))
+        Ok(Self(Arc::new(MessageQueue { name, queue, woken, waker, calls, stage })))
+    }
+
+    /// What the log calls the loop: `worker 0`, or `acceptor`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
     }
 
     /// Queues `message` and wakes the loop. A message to a loop that is gone is dropped with the
@@ -119,7 +128,7 @@ impl LoopHandle {
         !self.0.woken.load(Ordering::Acquire)
     }
 
-    /// How many calls of its handler the loop has made.
+    /// How many calls of its handler, and batches of accepts, the loop has made.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.0.calls.load(Ordering::Relaxed)

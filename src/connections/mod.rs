@@ -22,7 +22,7 @@ pub(crate) mod tests;
 
 pub(crate) use counters::{ConnectionCounters, IterationSpans, Port as ListenerPort};
 pub(crate) use epoll::LoopFds;
-pub(crate) use event_loop::{Acceptor, EventLoop, Options, Progress, Route};
+pub(crate) use event_loop::{Acceptor, EventLoop, Options, Progress, Route, Targets};
 #[cfg(test)]
 pub(crate) use messages::Stage;
 pub(crate) use messages::{LoopHandle, LoopMessage};

@@ -2,10 +2,12 @@
 //! [`thread`]. Each has one function, `spawn`, which starts a worker per event loop from a
 //! [`HostConfig`] and gives back the running [`Workers`]. Stopping, reporting the end of a worker
 //! and the watchdog's wake-ups work the same on all, since they go through the event loop itself.
+//! Where the workers do not accept themselves, an [`acceptor`] does, on any host.
 //!
 //! Must not: know a protocol. `spawn` is called on the main thread; a [`WorkerInit`] moves to the
 //! worker that it describes.
 
+mod acceptor;
 pub(crate) mod glommio;
 pub(crate) mod may;
 #[cfg(test)]
@@ -22,6 +24,7 @@ use crate::access::AcceptPolicy;
 use crate::clock::{Clock, Timestamp};
 use crate::connections::{
     Acceptor, ConnectionCounters, EventLoop, LoopFds, LoopHandle, LoopMessage, Options, Route,
+    Targets,
 };
 use crate::handler::ConnectionHandler;
 use crate::listener::Listener;
@@ -44,10 +47,10 @@ pub(crate) struct HostConfig {
     /// The CPUs that workers are pinned to, in order and again from the first; empty: the kernel
     /// places them. Only glommio pins.
     pub cpus: Vec<usize>,
-    /// Bound already. The first worker accepts for all.
+    /// Bound already.
     pub listener: TcpListener,
-    /// Which worker a peer's connection goes to.
-    pub route: Route,
+    /// Who accepts from it.
+    pub accepting: Accepting,
     /// Who may connect; none: everyone.
     pub policy: Option<AcceptPolicy>,
     /// The same for every worker.
@@ -58,21 +61,31 @@ pub(crate) struct HostConfig {
     pub counters: Arc<ConnectionCounters>,
 }
 
-/// The end of a worker.
+/// Who accepts for the workers of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepting {
+    /// A thread of this name, which hands each connection to the worker that a hash of the peer's
+    /// address names.
+    Thread(&'static str),
+    /// Each worker, for itself.
+    Workers,
+}
+
+/// The end of a worker, or of the acceptor.
 #[derive(Debug)]
 pub(crate) struct WorkerExit {
-    /// Its index.
-    pub worker: usize,
+    /// What the log calls it.
+    pub name: String,
     /// Ok after a stop that was asked for.
     pub result: io::Result<()>,
 }
 
 /// Workers that run.
 pub(crate) struct Workers {
-    /// What messages go to, one for each worker, in order.
+    /// What messages go to: one for each worker, in order, and one for the acceptor, if there is one.
     pub handles: Vec<LoopHandle>,
-    /// Brings the end of each worker, for whatever reason. If nobody asked it to end, the process
-    /// should end too, since the worker's peers hang.
+    /// Brings the end of each of them, for whatever reason. If nobody asked it to end, the process
+    /// should end too, since its peers hang.
     pub exits: Receiver<WorkerExit>,
     joins: Vec<Join>,
 }
@@ -85,7 +98,7 @@ struct WorkerInit {
     name: &'static str,
     index: usize,
     fds: LoopFds,
-    /// Only the first worker has it.
+    /// Only one that accepts has it.
     acceptor: Option<Acceptor>,
     options: Options,
     clock: Clock,
@@ -95,7 +108,7 @@ struct WorkerInit {
 
 /// Reports the end of a worker when it is dropped, so also after a panic.
 struct ExitGuard {
-    worker: usize,
+    name: String,
     exits: Sender<WorkerExit>,
     result: io::Result<()>,
 }
@@ -103,7 +116,7 @@ struct ExitGuard {
 /// Spreads peers over workers by a hash of their address and port. The hash differs from run to
 /// run, so that no peer can choose its worker.
 #[must_use]
-pub(crate) fn by_peer(workers: usize) -> Route {
+fn by_peer(workers: usize) -> Route {
     let hasher = ahash::RandomState::new();
     let workers = workers.max(1) as u64;
     Box::new(move |peer: SocketAddr| {
@@ -111,46 +124,52 @@ pub(crate) fn by_peer(workers: usize) -> Route {
     })
 }
 
-/// Gives each worker in turn a connection.
-#[must_use]
-pub(crate) fn round_robin(workers: usize) -> Route {
-    let mut order = (0..workers.max(1)).cycle();
-    Box::new(move |_: SocketAddr| order.next().unwrap_or(0))
-}
-
 impl HostConfig {
-    /// Opens the descriptors of every worker and starts each by `spawn`. When one cannot be
-    /// started, stops those that run and waits for their end.
+    /// Opens the descriptors of every worker and starts each by `spawn`, and the acceptor last. When
+    /// one cannot be started, stops those that run and waits for their end.
     fn start(self, mut spawn: impl FnMut(WorkerInit) -> io::Result<Join>) -> io::Result<Workers> {
-        let fds = (0..self.workers)
-            .map(|_| LoopFds::new(self.clock.now()))
-            .collect::<io::Result<Vec<_>>>()?;
+        let now = self.clock.now();
+        let open = |name| LoopFds::new(name, now);
+        let fds = (0..self.workers).map(|index| open(format!("worker {index}")));
+        let fds = fds.collect::<io::Result<Vec<_>>>()?;
         let handles: Vec<_> = fds.iter().map(|fds| fds.handle.clone()).collect();
         let listener = Listener::new(self.listener, self.policy, self.options.keepalive)?;
-        let mut acceptor = Some(Acceptor { listener, loops: handles.clone(), route: self.route });
         let (report, exits) = unbounded();
-        let mut workers = Workers { handles, exits, joins: Vec::new() };
-        for (index, fds) in fds.into_iter().enumerate() {
-            let started = spawn(WorkerInit {
-                name: self.name,
-                index,
-                fds,
-                acceptor: acceptor.take(),
-                options: self.options,
-                clock: self.clock.clone(),
-                counters: Arc::clone(&self.counters),
-                exits: report.clone(),
-            });
-            match started {
-                Ok(join) => workers.joins.push(join),
-                Err(error) => {
-                    workers.stop(self.clock.now());
-                    let _ = workers.join(); // the first failure is the one to report
-                    return Err(error);
-                }
+        let mut workers = Workers { handles: handles.clone(), exits, joins: Vec::new() };
+        let init = |name, index, fds, acceptor| WorkerInit {
+            name,
+            index,
+            fds,
+            acceptor,
+            options: self.options,
+            clock: self.clock.clone(),
+            counters: Arc::clone(&self.counters),
+            exits: report.clone(),
+        };
+        let start_all = || {
+            for (index, fds) in fds.into_iter().enumerate() {
+                let own = Acceptor { listener: listener.share(), targets: None };
+                let own = (self.accepting == Accepting::Workers).then_some(own);
+                workers.joins.push(spawn(init(self.name, index, fds, own))?);
+            }
+            if let Accepting::Thread(name) = self.accepting {
+                let fds = open("acceptor".to_owned())?;
+                workers.handles.push(fds.handle.clone());
+                let targets = Targets { route: by_peer(self.workers), loops: handles };
+                let acceptor = Acceptor { listener, targets: Some(targets) };
+                let init = init(name, self.workers, fds, Some(acceptor));
+                workers.joins.push(acceptor::spawn(init)?);
+            }
+            Ok(())
+        };
+        match start_all() {
+            Ok(()) => Ok(workers),
+            Err(error) => {
+                workers.stop(now);
+                let _ = workers.join(); // the first failure is the one to report
+                Err(error)
             }
         }
-        Ok(workers)
     }
 }
 
@@ -161,7 +180,8 @@ impl WorkerInit {
     }
 
     fn exit_guard(&self) -> ExitGuard {
-        ExitGuard { worker: self.index, exits: self.exits.clone(), result: Err(panicked()) }
+        let name = self.fds.handle.name().to_owned();
+        ExitGuard { name, exits: self.exits.clone(), result: Err(panicked()) }
     }
 
     /// The event loop, on the thread that runs it.
@@ -206,8 +226,9 @@ impl ExitGuard {
 impl Drop for ExitGuard {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.result, Ok(()));
+        let name = std::mem::take(&mut self.name);
         // It fails when nobody waits for it any more.
-        let _ = self.exits.send(WorkerExit { worker: self.worker, result });
+        let _ = self.exits.send(WorkerExit { name, result });
     }
 }
 
@@ -218,9 +239,10 @@ impl Workers {
     }
 
     /// Asks every worker to stop accepting, to close what is idle, to finish what is in flight and
-    /// to close the rest at `deadline`.
+    /// to close the rest at `deadline`. The acceptor is asked first, so that it hands over nothing to
+    /// workers that have ended.
     pub(crate) fn stop(&self, deadline: Timestamp) {
-        for handle in &self.handles {
+        for handle in self.handles.iter().rev() {
             handle.send(LoopMessage::Stop { deadline });
         }
     }

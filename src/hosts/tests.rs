@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
@@ -27,12 +28,18 @@ struct Hosted {
 type Spawn = fn(HostConfig, Arc<Log>) -> io::Result<Workers>;
 
 const HOSTS: [(&str, usize, Spawn); 5] = [
-    ("thread", 1, |config, log| thread::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
-    ("thread", 3, |config, log| thread::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
-    ("glommio", 1, |config, log| glommio::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
-    ("glommio", 3, |config, log| glommio::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
-    ("may", 2, |config, log| may::spawn(config, move |_| Lines::new(Arc::clone(&log)))),
+    ("thread", 1, |config, log| thread::spawn(config, lines(log))),
+    ("thread", 3, |config, log| thread::spawn(config, lines(log))),
+    ("glommio", 1, |config, log| glommio::spawn(config, lines(log))),
+    ("glommio", 3, |config, log| glommio::spawn(config, lines(log))),
+    ("may", 2, |config, log| {
+        may::spawn(HostConfig { accepting: Accepting::Workers, ..config }, lines(log))
+    }),
 ];
+
+fn lines(log: Arc<Log>) -> impl Fn(usize) -> Lines {
+    move |worker| Lines::of_worker(worker, Arc::clone(&log))
+}
 
 fn config(
     workers: usize,
@@ -45,7 +52,7 @@ fn config(
         workers,
         cpus: crate::resources::affinity().unwrap(),
         listener,
-        route: by_peer(workers),
+        accepting: Accepting::Thread("acceptor"),
         policy: None,
         options: OPTIONS,
         clock,
@@ -72,6 +79,7 @@ impl Hosted {
 
     /// Stops, joins, and checks that every worker reported its end and nothing is left open.
     fn stop(self, workers: usize) {
+        let has_acceptor = self.workers.handles.len() > workers;
         self.workers.stop(self.clock.now() + Duration::from_secs(3));
         let exits = self.workers.exits.clone();
         self.workers.join().unwrap();
@@ -79,10 +87,12 @@ impl Hosted {
             .try_iter()
             .map(|exit| {
                 exit.result.unwrap();
-                exit.worker
+                exit.name
             })
             .collect();
-        assert_eq!(ended, (0..workers).collect());
+        let mut names: HashSet<_> = (0..workers).map(|worker| format!("worker {worker}")).collect();
+        names.extend(has_acceptor.then(|| "acceptor".to_owned()));
+        assert_eq!(ended, names);
         assert_eq!((self.counters.open(), self.counters.queued_output()), (0, 0));
     }
 }
@@ -233,6 +243,59 @@ fn parked_worker_wakes_for_sockets_messages_and_timers() {
         // Without a park there are thousands.
         assert!(iterations < 300, "{iterations} iterations for one nap: the worker does not park");
     });
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let clock = Clock::system();
+    let deadline = clock.now() + TIMEOUT;
+    while !is_so() {
+        assert!(clock.now() < deadline, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether an answer is here.
+fn is_answered(peer: &BufReader<TcpStream>) -> bool {
+    peer.get_ref().set_nonblocking(true).unwrap();
+    let is_here = peer.get_ref().peek(&mut [0]).is_ok();
+    peer.get_ref().set_nonblocking(false).unwrap();
+    is_here
+}
+
+/// Worker 0 does nothing else any more. With an acceptor every connection is accepted, and the other
+/// workers serve theirs; where workers accept for themselves, the others serve all.
+#[test]
+fn busy_worker_keeps_nobody_from_connecting() {
+    for (name, workers, spawn) in HOSTS {
+        let hosted = Hosted::start(workers, spawn);
+        let is_blocked = || hosted.log.is_blocked.load(Ordering::SeqCst);
+        hosted.log.blocks.store(true, Ordering::SeqCst);
+        let mut before = Vec::new();
+        while !is_blocked() {
+            let mut peer = hosted.peer();
+            peer.get_mut().write_all(b"block\n").unwrap();
+            wait_for(name, || is_blocked() || is_answered(&peer));
+            before.push(peer);
+        }
+        let mut peers: Vec<_> = (0..40).map(|_| hosted.peer()).collect();
+        let accepted = (before.len() + peers.len()) as u64;
+        wait_for(name, || hosted.counters.accepted.get() == accepted);
+        for peer in &mut peers {
+            peer.get_mut().write_all(b"echo in\n").unwrap();
+        }
+        match (name, workers) {
+            ("may", _) => wait_for(name, || peers.iter().all(is_answered)),
+            (_, 1) => {}
+            _ => wait_for(name, || peers.iter().any(is_answered)),
+        }
+        hosted.log.blocks.store(false, Ordering::SeqCst);
+        for peer in &mut peers {
+            let mut line = String::new();
+            peer.read_line(&mut line).unwrap();
+            assert_eq!(line, "in\n", "{name}");
+        }
+        hosted.stop(workers);
+    }
 }
 
 /// No machine has the CPU that the second worker is to be pinned to.

@@ -35,7 +35,7 @@ where
     })
 }
 
-fn drive<H: ConnectionHandler>(mut event_loop: EventLoop<H>) -> io::Result<()> {
+pub(super) fn drive<H: ConnectionHandler>(mut event_loop: EventLoop<H>) -> io::Result<()> {
     while event_loop.poll_once(WAIT)? != Progress::Drained {}
     Ok(())
 }

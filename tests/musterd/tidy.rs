@@ -106,7 +106,7 @@ const LAYERS: &[(&str, &str)] = &[
         "limits clock work cow_set metrics logging protocol access handler listener snapshots reclaim registry \
          http1",
     ),
-    ("hosts", "clock access handler listener connections"),
+    ("hosts", "clock work access handler listener connections"),
     ("config", "limits clock logging access"),
     ("resources", "limits access listener hosts config"),
     ("watchdog", "clock access registry connections"),

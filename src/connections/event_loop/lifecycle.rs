@@ -19,32 +19,25 @@ use crate::limits;
 use crate::listener::{self, Accepted, Incoming, Listener};
 
 /// Which event loop a peer's connection belongs to: an index into the handles.
-pub(crate) type Route = Box<dyn FnMut(SocketAddr) -> usize + Send>;
+pub(crate) type Route = Box<dyn Fn(SocketAddr) -> usize + Send>;
 
-/// Accepts for several event loops, on the first of them.
+/// What an event loop accepts from, and for whom.
 pub(crate) struct Acceptor {
     pub listener: Listener,
-    /// Connections go to `loops[route(peer)]`.
-    pub loops: Vec<LoopHandle>,
-    pub route: Route,
+    /// Where connections go; none: the loop opens them itself.
+    pub targets: Option<Targets>,
 }
 
-impl Acceptor {
-    /// Hands a connection to the loop it belongs to; gives it back when that is the first one.
-    fn hand_over(&mut self, incoming: Incoming) -> Option<Incoming> {
-        match (self.route)(incoming.peer) {
-            0 => Some(incoming),
-            target => {
-                self.loops[target].send(LoopMessage::Open(incoming));
-                None
-            }
-        }
-    }
+/// The event loops that another one accepts for: connections go to `loops[route(peer)]`.
+pub(crate) struct Targets {
+    pub loops: Vec<LoopHandle>,
+    pub route: Route,
 }
 
 impl<H: ConnectionHandler> EventLoop<H> {
     /// Accepts a batch of connections: each is opened here, handed to another loop, or rejected.
     pub(super) fn accept(&mut self) -> io::Result<()> {
+        self.messages.called();
         for _ in 0..listener::BATCH {
             let Some(acceptor) = &mut self.acceptor else { break };
             match acceptor.listener.accept() {
@@ -58,11 +51,12 @@ impl<H: ConnectionHandler> EventLoop<H> {
                 {
                     self.reject(socket, self.options.refusal);
                 }
-                Accepted::Connection(incoming) => {
-                    if let Some(own) = acceptor.hand_over(incoming) {
-                        self.open(own);
+                Accepted::Connection(incoming) => match &acceptor.targets {
+                    Some(Targets { loops, route }) => {
+                        loops[route(incoming.peer)].send(LoopMessage::Open(incoming));
                     }
-                }
+                    None => self.open(incoming),
+                },
                 Accepted::Nobody => break,
                 Accepted::Lost => self.counters.accept_errors.inc(),
                 Accepted::Exhausted => {
@@ -74,6 +68,13 @@ impl<H: ConnectionHandler> EventLoop<H> {
             }
         }
         Ok(())
+    }
+
+    /// Accepts nothing any longer. Others may have the same socket, so that it is not closed with ours.
+    pub(super) fn stop_listening(&mut self) {
+        let Some(acceptor) = self.acceptor.take() else { return };
+        // It fails where a pause has stopped it already.
+        let _ = self.epoll.forget(&acceptor.listener);
     }
 
     /// Watches a connection's socket and gives it to the handler.
@@ -101,7 +102,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
 
     /// Tells a connection that may not come in why, and closes it.
     fn reject(&mut self, socket: OwnedFd, message: &[u8]) {
-        let Some(acceptor) = &mut self.acceptor else { return };
+        let Some(acceptor) = &self.acceptor else { return };
         let Some(socket) = acceptor.listener.reject(socket, message) else { return };
         let mut slot = Slot::new(socket, State::Rejected);
         slot.deadline = self.deadlines.note(self.now + limits::LINGER);
@@ -203,7 +204,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         self.counters.unqueued(slot.queued());
         if !matches!(slot.state, State::Rejected) {
             self.counters.leave();
-        } else if let Some(acceptor) = &mut self.acceptor {
+        } else if let Some(acceptor) = &self.acceptor {
             acceptor.listener.rejected_is_gone();
         }
     }

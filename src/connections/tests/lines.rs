@@ -45,6 +45,9 @@ pub(crate) struct Log {
     pub(crate) to_leave: AtomicUsize,
     /// Calls that had no answer for a held connection.
     pub(crate) held_calls: AtomicUsize,
+    /// Whether a line that asks for it blocks worker 0; whether one does.
+    pub(crate) blocks: AtomicBool,
+    pub(crate) is_blocked: AtomicBool,
 }
 
 impl Log {
@@ -79,6 +82,7 @@ impl Log {
 
 pub(crate) struct Lines {
     log: Arc<Log>,
+    worker: usize,
     applied: u64,
 }
 
@@ -95,7 +99,19 @@ pub(crate) struct Connection {
 
 impl Lines {
     pub(crate) fn new(log: Arc<Log>) -> Self {
-        Self { log, applied: 0 }
+        Self::of_worker(0, log)
+    }
+
+    pub(crate) fn of_worker(worker: usize, log: Arc<Log>) -> Self {
+        Self { log, worker, applied: 0 }
+    }
+
+    /// Keeps worker 0 from everything else, as long as the test wants.
+    fn block(&self) {
+        while self.worker == 0 && self.log.blocks.load(Ordering::SeqCst) {
+            self.log.is_blocked.store(true, Ordering::SeqCst);
+            std::thread::yield_now();
+        }
     }
 
     /// Answers a held connection, if there is an answer now.
@@ -143,6 +159,10 @@ impl Lines {
             "half" => {
                 output.extend_from_slice(b"half a rep");
                 panic!("as the test asked");
+            }
+            "block" => {
+                self.block();
+                output.extend_from_slice(b"on\n");
             }
             "quit" => output.extend_from_slice(b"bye\n"),
             other => panic!("no verb {other}"),

@@ -67,12 +67,11 @@ impl TestLoop {
     fn behind(options: Options, policy: Option<AcceptPolicy>) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_nanos(1_700_000_000_000_000_000));
         let (counters, log) = (Arc::new(ConnectionCounters::default()), Arc::new(Log::default()));
-        let fds = LoopFds::new(clock.now()).unwrap();
+        let fds = LoopFds::new("worker 0".to_owned(), clock.now()).unwrap();
         let listener = listener();
         let address = listener.local_addr().unwrap();
         let listener = Listener::new(listener, policy, options.keepalive).unwrap();
-        let acceptor =
-            Acceptor { listener, loops: vec![fds.handle.clone()], route: Box::new(|_| 0) };
+        let acceptor = Acceptor { listener, targets: None };
         let handler = Lines::new(Arc::clone(&log));
         let mut event_loop =
             EventLoop::new(fds, handler, options, Arc::clone(&counters), clock.clone());
