@@ -24,6 +24,9 @@ def of(name, request, theirs, ours):
         return "limits"
     if re.search(rb"(?i)HTTP/1\.0\r\n(.*\n)*transfer-encoding", head) and ours["end"] == "closed":
         return "http10-encoding"
+    both = re.search(rb"(?i)\ncontent-length:", head) and re.search(rb"(?i)\ntransfer-encoding:", head)
+    if both and codes(ours) == codes(theirs)[:1] and (ours["end"], theirs["end"]) == ("closed", "open"):
+        return "length-and-encoding"
     if re.search(rb"(?i)\ncontent-length:\s*(\r|$)", head) and refused:
         return "empty-length"
     if b"chunked" in head and ours["end"] == "closed" and re.search(rb"(^|\n)0\r\n(?!\r\n)", request):

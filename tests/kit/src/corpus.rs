@@ -127,7 +127,10 @@ impl Connection for HttpClient {
     }
 }
 
-/// The cases of a file.
+/// Divergence: a request with a length and an encoding is the last of its connection.
+const LENGTH_AND_ENCODING: &str = "CL and TE";
+
+/// The cases of a file, with what musterd answers otherwise.
 ///
 /// # Panics
 /// When it is not as `tests/corpus/README.md` says.
@@ -135,11 +138,17 @@ impl Connection for HttpClient {
 pub fn cases(file: &str) -> Vec<Case> {
     let case = |line: &str| {
         let case: Value = serde_json::from_str(line).expect("a case a line");
+        let name = case["case"].as_str().expect("a name").to_owned();
+        let mut got = case["got"].as_str().expect("text").to_owned();
+        let is_ambiguous = name == LENGTH_AND_ENCODING;
+        if is_ambiguous {
+            got = got.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+        }
         Case {
-            name: case["case"].as_str().expect("a name").to_owned(),
+            name,
             sent: latin1(case["sent"].as_str().expect("text")),
-            got: latin1(case["got"].as_str().expect("text")),
-            open: case["end"] == "open",
+            got: latin1(&got),
+            open: case["end"] == "open" && !is_ambiguous,
         }
     };
     file.lines().map(case).collect()
