@@ -80,6 +80,16 @@ pub enum Next {
     Close,
 }
 
+/// Makes room in `to` for `more` elements, where a peer decides how many.
+///
+/// # Panics
+/// When there is no memory for them, with their size: that costs the connection whose call it is. A
+/// vector that grows by itself would end the process.
+pub fn reserve<T>(to: &mut Vec<T>, more: usize) {
+    let bytes = more.saturating_mul(size_of::<T>());
+    assert!(to.try_reserve(more).is_ok(), "no memory for {bytes} bytes");
+}
+
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
@@ -173,4 +183,21 @@ pub trait ConnectionHandler {
         reason: CloseReason,
         work: &mut Work,
     ) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_not_there_is_a_panic_with_its_size() {
+        let mut numbers = vec![1_u64];
+        reserve(&mut numbers, 100);
+        assert!(numbers.capacity() > 100);
+        // The system has no address for as many.
+        let panic = std::panic::catch_unwind(move || reserve(&mut numbers, 1 << 57));
+        let panic = panic.expect_err("no memory");
+        let text = panic.downcast_ref::<String>().expect("a message");
+        assert_eq!(text, "no memory for 1152921504606846976 bytes");
+    }
 }

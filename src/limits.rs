@@ -57,8 +57,9 @@ pub const QUEUED_OUTPUT: usize = 256 * 1024;
 /// How long output may make no progress, because the peer does not read it or its machine does not
 /// acknowledge it (`TCP_USER_TIMEOUT`). Past it: close.
 pub const WRITE_STALL: Duration = Duration::from_secs(30);
-/// What an HTTP client must read of a long response, in bytes per second, counted over the time that
-/// it makes the response wait, of [`WRITE_STALL`] at least. Below it: close.
+/// What a peer must read, in bytes per second: it has [`WRITE_STALL`] and as long as its queued
+/// output takes at this rate; and of a long HTTP response as much over the time that it makes that
+/// wait, of [`WRITE_STALL`] at least. Below it: close.
 pub const READ_RATE: usize = 64 * 1024;
 /// How long a connection that the daemon closes still discards input after the last reply, so that
 /// the peer reads that reply instead of a reset. Past it: close.

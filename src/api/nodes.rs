@@ -14,6 +14,7 @@ use ahash::RandomState;
 use super::listings::{Context, Listing};
 use super::response::JsonArray;
 use super::walks::{Next, Producers, Topics};
+use crate::handler::reserve;
 use crate::protocol::names::TopicName;
 use crate::reclaim;
 use crate::registry::Registry;
@@ -92,7 +93,7 @@ impl NodesListing {
             return Stage::Collect(next);
         }
         // One that grows would be copied, all of it in one step.
-        self.names.reserve(self.expected_topics + self.expected_topics / 8);
+        reserve(&mut self.names, self.expected_topics + self.expected_topics / 8);
         Stage::Look(None)
     }
 

@@ -212,7 +212,11 @@ impl ConnectionHandler for ApiService {
         reason: CloseReason,
         _: &mut Work,
     ) -> bool {
-        tracing::debug!("HTTP: client({}) closed: {reason:?}", connection.peer());
+        let peer = connection.peer();
+        if reason == CloseReason::Panicked {
+            tracing::error!("HTTP: client({peer}) - internal error (panic), connection closed");
+        }
+        tracing::debug!("HTTP: client({peer}) closed: {reason:?}");
         true
     }
 }

@@ -442,8 +442,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if left == 0 {
             return self.act(reply.token, Slot::written);
         }
+        let deadline = slot.output_deadline(self.now, left);
         if !was_queued {
-            slot.deadline = self.deadlines.note(self.now + limits::WRITE_STALL);
+            slot.deadline = self.deadlines.note(deadline);
         }
         self.counters.queued(left);
     }
@@ -460,7 +461,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if slot.queued() == 0 {
             self.act(token, Slot::written);
         } else if sent > 0 {
-            slot.deadline = self.deadlines.note(self.now + limits::WRITE_STALL);
+            slot.deadline = self.deadlines.note(slot.output_deadline(self.now, 0));
         }
     }
 }

@@ -3,15 +3,19 @@
 //!
 //! Must not: own heap memory at rest. Belongs to the thread that runs the loop.
 
+use std::collections::TryReserveError;
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendFlags, getpeername, recv, send};
 
 use super::deadlines::CoarseTime;
+use crate::clock::Timestamp;
 use crate::handler::{CloseReason, Handled, Next};
 use crate::limits;
 
@@ -123,6 +127,8 @@ struct Buffers {
     input: Vec<u8>,
     output: Vec<u8>,
     sent: usize,
+    /// By when the peer must have taken the output.
+    read_by: Timestamp,
 }
 
 impl<C> Slot<C> {
@@ -143,6 +149,19 @@ impl<C> Slot<C> {
     /// Bytes of output that the peer has not taken.
     pub(super) fn queued(&self) -> usize {
         self.buffers.as_ref().map_or(0, |buffers| buffers.output.len() - buffers.sent)
+    }
+
+    /// When the wait for the peer to take its output ends, `added` bytes of which were queued at
+    /// `now`: [`limits::WRITE_STALL`] from now, or where it was taken slower than
+    /// [`limits::READ_RATE`], earlier. Asked when the output is queued and when some of it was taken.
+    pub(super) fn output_deadline(&mut self, now: Timestamp, added: usize) -> Timestamp {
+        let queued = self.queued();
+        let Some(buffers) = &mut self.buffers else { return Timestamp::NEVER };
+        let latest = now + limits::WRITE_STALL + time_to_read(queued);
+        let is_first = queued == added;
+        let moved = if is_first { latest } else { buffers.read_by + time_to_read(added) };
+        buffers.read_by = moved.min(latest);
+        buffers.read_by.min(now + limits::WRITE_STALL)
     }
 
     /// Whether the loop has promised to look at it in the next iteration.
@@ -334,25 +353,37 @@ impl<C> Slot<C> {
         let sent = if self.queued() == 0 { push(&self.socket, &bytes[range.clone()])? } else { 0 };
         range.start += sent;
         if !range.is_empty() {
-            self.queue(bytes, range, last);
+            self.queue(bytes, range, last)?;
         }
         Ok(sent)
     }
 
     /// Keeps `bytes[range]` to be sent later, behind what is queued. A large one that is the last
     /// in its buffer takes the buffer along instead of a copy.
-    fn queue(&mut self, bytes: &mut Vec<u8>, range: Range<usize>, last: bool) {
+    fn queue(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        range: Range<usize>,
+        last: bool,
+    ) -> Result<(), TryReserveError> {
         let buffers = self.buffers.get_or_insert_default();
         if buffers.output.is_empty() && last && range.len() > bytes.len() / 2 {
             buffers.output = mem::take(bytes);
             buffers.sent = range.start;
-            return;
+            return Ok(());
         }
         if buffers.sent > 0 {
             buffers.output.drain(..buffers.sent);
             buffers.sent = 0;
         }
+        if let Err(error) = buffers.output.try_reserve(range.len()) {
+            let peer = getpeername(&self.socket).ok().flatten();
+            let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+            tracing::error!("client({peer:?}) - no memory for {} bytes of output", range.len());
+            return Err(error);
+        }
         buffers.output.extend_from_slice(&bytes[range]);
+        Ok(())
     }
 
     /// Sends what is queued, as far as the peer takes it; returns how much that was. Once all of it
@@ -381,6 +412,11 @@ impl<C> Slot<C> {
     }
 }
 
+/// How long a peer takes for so many bytes at the least rate.
+fn time_to_read(bytes: usize) -> Duration {
+    Duration::from_micros(bytes as u64 * 1_000_000 / limits::READ_RATE as u64)
+}
+
 /// Sends what the socket takes without waiting; returns how much that was.
 fn push(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -403,3 +439,50 @@ pub(super) fn check(handled: Handled, offered: usize, has_output: bool) {
 }
 
 const _: () = assert!(size_of::<Slot<()>>() <= 32, "a slot at rest is small");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: usize = limits::READ_RATE;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn output_must_be_read_at_the_least_rate() {
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut slot = Slot::new(socket.into(), State::Open(()));
+        let queue = |slot: &mut Slot<()>, now, bytes: usize| {
+            slot.queue(&mut vec![0; bytes], 0..bytes, false).unwrap();
+            slot.output_deadline(now, bytes)
+        };
+        let take = |slot: &mut Slot<()>, now, bytes| {
+            slot.buffers.as_mut().unwrap().sent += bytes;
+            slot.output_deadline(now, 0)
+        };
+        let mut now = Timestamp::default();
+        let first = queue(&mut slot, now, 4 * RATE);
+        assert_eq!(first, now + limits::WRITE_STALL, "nothing was taken");
+        // A peer that takes a little has 4 s more, whenever it does; with more output, 2 s more.
+        now = now + 20 * SECOND;
+        assert_eq!(take(&mut slot, now, 1), first + 4 * SECOND);
+        queue(&mut slot, now, 2 * RATE);
+        now = now + 10 * SECOND;
+        assert_eq!(take(&mut slot, now, 1), first + 6 * SECOND);
+        // One that takes as much as is added stays, however long that goes on.
+        for _ in 0..1000 {
+            let deadline = take(&mut slot, now, RATE);
+            queue(&mut slot, now, RATE);
+            assert!(deadline > now, "it reads at the least rate");
+            now = now + SECOND;
+        }
+        // What is added late lets nobody wait for longer than that takes.
+        for _ in 0..1000 {
+            take(&mut slot, now, 4 * RATE);
+            queue(&mut slot, now, 4 * RATE);
+        }
+        let longest = limits::WRITE_STALL + time_to_read(slot.queued());
+        let before = now;
+        now = now + 29 * SECOND;
+        assert!(take(&mut slot, now, 1) <= before + longest);
+    }
+}

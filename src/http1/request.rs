@@ -324,10 +324,11 @@ impl<'a> Fields<'a> {
         if !self.site.host.iter().all(|&byte| is_host_byte(byte)) {
             return Err(RequestError::BadRequest(Some("malformed Host header")));
         }
+        let is_ambiguous = self.encodings > 0 && self.lengths > 0;
         let persistent = match is_http11 {
             // Divergence: Go goes on behind a request with a length and an encoding. Another server
             // may see its end elsewhere, so that it is the last (RFC 9112 6.1).
-            true => !self.close && !is_preface && !(self.encodings > 0 && self.lengths > 0),
+            true => !self.close && !is_preface && !is_ambiguous,
             // Divergence: Go keeps an HTTP/1.0 connection whose request names an encoding that
             // HTTP/1.0 does not know, and then takes the body for the next request.
             false => self.keep_alive == Some(true) && self.encodings == 0,

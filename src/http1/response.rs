@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::request::RequestHead;
+use crate::handler::reserve;
 
 /// One response being appended to a connection's output: begun once, by [`Response::start`], then
 /// its body is appended.
@@ -42,6 +43,9 @@ pub(super) enum Framing {
 
 /// What stands before a chunk until its size is known.
 const CHUNK_HEAD: &[u8] = b"000000\r\n";
+
+/// Bytes from which on a body has its room made before it is written: others are in the buffer.
+const LARGE: usize = 64 * 1024;
 
 /// The field that ends a connection.
 pub const CLOSE: &str = "Connection: close";
@@ -92,6 +96,9 @@ impl<'o> Response<'o> {
         expected: usize,
     ) -> &mut Vec<u8> {
         self.start_line(status, fields);
+        if expected >= LARGE {
+            reserve(self.output, expected);
+        }
         let mut buffer = itoa::Buffer::new();
         let expected = buffer.format(expected).as_bytes();
         self.line(&[b"Content-Length: ", expected]);

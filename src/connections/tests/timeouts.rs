@@ -99,6 +99,34 @@ fn output_without_progress_closes_the_connection() {
 }
 
 #[test]
+fn output_that_is_read_too_slowly_closes_the_connection() {
+    let mut test = TestLoop::new();
+    let mut peer = test.peer();
+    let size = test.shrink_buffers(&peer);
+    test.send(&mut peer, format!("big {size}\n").as_bytes());
+    let queued = test.counters.queued_output();
+    let rate = limits::READ_RATE as u64;
+    let limit = limits::WRITE_STALL + Duration::from_micros(queued * 1_000_000 / rate);
+    let mut read_a_little = |test: &mut TestLoop| {
+        let (queued, mut got) = (test.counters.queued_output(), Vec::new());
+        test.until("progress", |test| {
+            let most = got.len() + 1000;
+            read_some(&mut peer, &mut got, most);
+            test.counters.queued_output() < queued
+        });
+        assert!(test.counters.queued_output() > 0);
+    };
+    test.pass(Duration::from_secs(20));
+    read_a_little(&mut test);
+    test.pass(limit - Duration::from_secs(20) - LATE);
+    read_a_little(&mut test);
+    assert_eq!(test.log.endings(), []);
+    test.pass(2 * LATE);
+    assert_eq!(test.log.endings(), [CloseReason::Stalled]);
+    assert_eq!((test.counters.queued_output(), test.counters.open()), (0, 0));
+}
+
+#[test]
 fn half_closed_peer_that_does_not_read_is_closed_too() {
     let mut test = TestLoop::new();
     let mut peer = test.peer();
