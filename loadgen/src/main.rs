@@ -7,7 +7,7 @@
 //! performs the actions they return.
 //!
 //! Exit codes: 0 passed, 1 could not run, 2 bad usage, 3 the generator was the bottleneck, 4 a
-//! threshold was missed, 5 wrong answers.
+//! threshold was missed or too many requests failed, 5 wrong answers.
 
 mod actors;
 mod cli;

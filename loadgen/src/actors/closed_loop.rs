@@ -9,14 +9,13 @@ use std::collections::VecDeque;
 use crate::clock::Timestamp;
 use testkit::wire;
 
-use super::check;
+use super::check::{self, Window};
 use super::io::{Action, Event, Io, Port};
 use super::requests::Request;
 use super::response::Response;
 use crate::input::scenario::ClosedOp;
 use crate::measure::interval::RequestTimes;
 use crate::measure::ops::{Count, Op};
-use crate::model::oracle::LookupWindow;
 use crate::model::rng::Rng;
 
 /// A connection that sends REGISTER cycles through this many topics.
@@ -63,7 +62,7 @@ impl ClosedLoop {
             }
             Event::Connected => self.connected(io),
             Event::Data(bytes) => self.data(bytes, io),
-            Event::ConnectFailed => io.stats.count(Count::Refused, 1),
+            Event::ConnectFailed => io.error(Count::Refused, None),
             Event::Disconnected => self.disconnected(io),
             Event::End => io.action = Action::Close,
             Event::Wake | Event::TopicChanged(_) | Event::Drain => {}
@@ -110,9 +109,10 @@ impl ClosedLoop {
         let http = op(io) == ClosedOp::Lookup;
         let valid = if http { self.responses(bytes, io) } else { self.replies(bytes, io) };
         if !valid {
-            io.stats.count(Count::Wrong, 1);
+            self.fail_pending(Count::ErrorReplies, io);
+            io.garbled();
             io.action = Action::Close;
-            return self.pending.clear();
+            return;
         }
         if self.identified {
             self.fill(io);
@@ -124,7 +124,7 @@ impl ClosedLoop {
         let mut read = 0;
         while let Some((reply, length)) = wire::take_frame(&self.unparsed[read..]) {
             if !self.identified {
-                self.identified = reply.starts_with(b"{");
+                self.identified = check::identified(reply, io.shared.target, io.shared.owned);
                 if !self.identified {
                     return false;
                 }
@@ -152,18 +152,36 @@ impl ClosedLoop {
             }
             let response = std::mem::replace(&mut self.response, Response::new());
             let Some((sent, topic)) = self.pending.pop_front() else { return false };
-            io.stats.record_answer(Op::Lookup, RequestTimes { intended: sent, sent }, io.now);
+            let (request, times) = (Request::Lookup(topic), RequestTimes { intended: sent, sent });
+            if !request.may_be_answered_with(response.status) {
+                io.error(Count::ErrorReplies, Some((Op::Lookup, times)));
+                continue;
+            }
+            io.stats.record_answer(Op::Lookup, times, io.now);
             io.stats.count(Count::Lookups, 1);
-            let (received, measure_from) = (io.now, Timestamp::NEVER);
-            let window = LookupWindow { topic, sent, received, measure_from };
-            check::lookup(window, response.status, &response.body, io);
+            let window = Window { sent, received: io.now, measure_from: Timestamp::NEVER };
+            check::check(&request, window, &response, io);
         }
         true
     }
 
+    /// All requests in flight, or the connection without any, failed.
+    fn fail_pending(&mut self, why: Count, io: &mut Io<'_>) {
+        let op = match op(io) {
+            ClosedOp::Ping => Op::Ping,
+            ClosedOp::Register => Op::Register,
+            ClosedOp::Lookup => Op::Lookup,
+        };
+        if self.pending.is_empty() {
+            io.error(why, None);
+        }
+        for (sent, _) in std::mem::take(&mut self.pending) {
+            io.error(why, Some((op, RequestTimes { intended: sent, sent })));
+        }
+    }
+
     fn disconnected(&mut self, io: &mut Io<'_>) {
-        io.stats.count(Count::Lost, 1);
-        self.pending.clear();
+        self.fail_pending(Count::Lost, io);
         self.identified = false;
         self.unparsed.clear();
         self.response = Response::new();

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-use super::check;
+use super::check::{self, Window};
 use super::io::{Action, Event, Io, Port};
 use super::requests::Request;
 use super::response::Response;
 use crate::measure::interval::RequestTimes;
-use crate::measure::ops::{Count, Op};
-use crate::model::oracle::LookupWindow;
+use crate::measure::ops::Count;
+use crate::model::names::Name;
 use crate::model::plan::{HttpClientPlan, Workload};
 use crate::model::rng::Rng;
 
@@ -209,6 +209,7 @@ impl HttpClient {
     fn send(&mut self, request: Request, intended: Timestamp, attempt: u32, io: &mut Io<'_>) {
         io.shared.gauges.in_flight.fetch_add(1, Relaxed);
         let times = RequestTimes { intended, sent: io.now };
+        note_change(&request, Change::Sent, io);
         let reused = self.connection == ConnectionState::Open;
         self.response = Response::new();
         if reused {
@@ -230,14 +231,18 @@ impl HttpClient {
     fn data(&mut self, bytes: &[u8], io: &mut Io<'_>) {
         if self.pending.is_none() {
             self.close(io);
-            return io.stats.count(Count::Wrong, 1);
+            return io.garbled();
         }
         match self.response.feed(bytes) {
             Ok(None) => {}
-            Ok(Some(_)) => self.answered(io),
+            Ok(Some(rest)) => {
+                self.response.trailing = !rest.is_empty();
+                self.answered(io);
+            }
             Err(_) => {
                 self.close(io);
-                self.fail(Count::Wrong, io);
+                io.garbled();
+                self.fail(Count::ErrorReplies, io);
             }
         }
     }
@@ -251,40 +256,37 @@ impl HttpClient {
         let Some(pending) = self.pending.take() else { return };
         io.shared.gauges.in_flight.fetch_sub(1, Relaxed);
         let response = std::mem::replace(&mut self.response, Response::new());
-        if self.plan.fresh || response.closes {
+        if self.plan.fresh || response.closes || response.trailing {
             self.close(io);
         }
-        io.stats.record_answer(op(&pending.request), pending.times, io.now);
-        let retry = self.check_response(&pending, &response, io);
+        self.check_response(&pending, &response, io);
+        let retry = response.status != 200 && matches!(self.plan.workload, Workload::Poll { .. });
         if retry && pending.attempt < MAX_ATTEMPTS && !io.shared.draining() {
             return self.send(pending.request, io.now, pending.attempt + 1, io);
         }
         self.send_if_due(true, io);
     }
 
-    /// Checks a response; true when a consumer would retry at once.
-    fn check_response(&mut self, pending: &Pending, response: &Response, io: &mut Io<'_>) -> bool {
+    /// Checks an answer; a status that no right target gives is an error instead.
+    fn check_response(&mut self, pending: &Pending, response: &Response, io: &mut Io<'_>) {
+        let Pending { request, times, .. } = pending;
         let status = response.status;
-        match pending.request {
-            Request::Lookup(topic) => {
-                io.stats.count(Count::Lookups, 1);
-                io.stats.count(Count::NotFound, u64::from(status == 404));
-                io.stats.count(Count::Wrong, u64::from(!matches!(status, 200 | 404)));
-                let watched = io.shared.plan.watched[topic as usize];
-                let (sent, received) = (pending.times.sent, io.now);
-                let measure_from = if watched { self.main } else { Timestamp::NEVER };
-                let window = LookupWindow { topic, sent, received, measure_from };
-                let found = check::lookup(window, status, &response.body, io);
-                self.watched(found.up_to_date, io);
-            }
-            Request::Miss(_) => {
-                io.stats.count(Count::Lookups, 1);
-                io.stats.count(Count::NotFound, u64::from(status == 404));
-                io.stats.count(Count::Extra, u64::from(status != 404));
-            }
-            _ => io.stats.count(Count::Wrong, u64::from(status != 200)),
+        if !request.may_be_answered_with(status) {
+            io.error(Count::ErrorReplies, Some((request.op(), *times)));
+            note_change(request, Change::Unknown, io);
+            return self.watched(false, io);
         }
-        status != 200 && matches!(self.plan.workload, Workload::Poll { .. })
+        io.stats.record_answer(request.op(), *times, io.now);
+        note_change(request, Change::Acknowledged, io);
+        let lookup = matches!(request, Request::Lookup(_) | Request::Miss(_));
+        io.stats.count(Count::Lookups, u64::from(lookup));
+        io.stats.count(Count::NotFound, u64::from(lookup && status == 404));
+        let watched =
+            matches!(request, Request::Lookup(topic) if io.shared.plan.watched[*topic as usize]);
+        let measure_from = if watched { self.main } else { Timestamp::NEVER };
+        let window = Window { sent: times.sent, received: io.now, measure_from };
+        let found = check::check(request, window, response, io);
+        self.watched(found.up_to_date, io);
     }
 
     fn watched(&mut self, up_to_date: bool, io: &Io<'_>) {
@@ -333,6 +335,7 @@ impl HttpClient {
             // The server had closed the idle connection: Go's client silently sends it once more.
             let Pending { request, times, attempt, .. } = pending.clone();
             io.shared.gauges.in_flight.fetch_sub(1, Relaxed);
+            io.stats.count(Count::Resent, 1);
             return self.send(request, times.intended, attempt, io);
         }
         self.fail(Count::Lost, io);
@@ -341,10 +344,10 @@ impl HttpClient {
     /// The request failed; a consumer retries it.
     fn fail(&mut self, why: Count, io: &mut Io<'_>) {
         self.connection = ConnectionState::Closed;
-        io.stats.count(why, 1);
         let Some(pending) = self.pending.take() else { return };
         io.shared.gauges.in_flight.fetch_sub(1, Relaxed);
-        io.stats.record_latency(op(&pending.request), pending.times, io.now);
+        io.error(why, Some((pending.request.op(), pending.times)));
+        note_change(&pending.request, Change::Unknown, io);
         if io.shared.draining() {
             return;
         }
@@ -367,19 +370,38 @@ impl HttpClient {
         self.due = Timestamp::NEVER;
         if let Some(pending) = self.pending.take() {
             io.shared.gauges.in_flight.fetch_sub(1, Relaxed);
-            io.stats.record_latency(op(&pending.request), pending.times, io.now);
-            io.stats.count(Count::Unanswered, 1);
+            io.error(Count::Unanswered, Some((pending.request.op(), pending.times)));
         }
     }
 }
 
-fn op(request: &Request) -> Op {
-    match request {
-        Request::Lookup(_) => Op::Lookup,
-        Request::Miss(_) => Op::Miss,
-        Request::Topics | Request::Nodes | Request::Channels(_) => Op::Listing,
-        Request::Create(_) | Request::Delete(_) => Op::Admin,
-    }
+/// What is known of a POST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Sent,
+    Acknowledged,
+    /// It failed: it may be done or not, now or later.
+    Unknown,
+}
+
+/// Informs the oracle of a change of nsqadmin's own topics.
+fn note_change(request: &Request, change: Change, io: &Io<'_>) {
+    let (number, makes) = match request {
+        Request::Create(number) => (*number, true),
+        Request::Delete(number) => (*number, false),
+        _ => return,
+    };
+    io.shared.oracle.admin(|names| {
+        if !names.iter().any(|(other, _)| *other == number) {
+            names.push((number, Name::UNUSED));
+        }
+        let names = names.iter_mut().filter(|(other, _)| *other == number);
+        names.for_each(|(_, name)| match (change, makes) {
+            (Change::Unknown, _) => *name = Name::UNKNOWN,
+            (_, true) => name.make(change == Change::Acknowledged, io.now),
+            (_, false) => name.remove(change == Change::Acknowledged, io.now),
+        });
+    });
 }
 
 /// The rate at a time: linear between the points, constant before the first and after the last.

@@ -3,10 +3,13 @@
 //!
 //! Must not: touch a socket, read a clock or know a kind of actor.
 
+use std::net::SocketAddr;
+
 use crate::clock::Timestamp;
 
 use super::shared::Shared;
-use crate::measure::interval::Interval;
+use crate::measure::interval::{Interval, RequestTimes};
+use crate::measure::ops::{Count, Op};
 use crate::model::oracle::ListedProducers;
 
 /// What happens to an actor.
@@ -56,6 +59,8 @@ pub(crate) enum Action {
 pub(crate) struct Io<'a> {
     pub(crate) now: Timestamp,
     pub(crate) shared: &'a Shared,
+    /// With [`Event::Connected`], this end's address, if the target sees the same.
+    pub(crate) local: Option<SocketAddr>,
     /// This second's measurements on this thread.
     pub(crate) stats: &'a mut Interval,
     /// Reused buffer for the oracle's check.
@@ -70,6 +75,22 @@ pub(crate) struct Io<'a> {
 }
 
 impl Io<'_> {
+    /// A request, or a connection between two requests, failed.
+    pub(crate) fn error(&mut self, why: Count, request: Option<(Op, RequestTimes)>) {
+        let why = if self.shared.is_outage(self.now) { Count::Outage } else { why };
+        match request {
+            Some((op, times)) => self.stats.record_error(op, why, times, self.now),
+            None => self.stats.count(why, 1),
+        }
+    }
+
+    /// Bytes arrived that no right target sends.
+    pub(crate) fn garbled(&mut self) {
+        [Count::Checked, Count::Garbled, Count::WrongAnswers]
+            .iter()
+            .for_each(|count| self.stats.count(*count, 1));
+    }
+
     /// What is appended to `out` from here on is a separate write.
     pub(crate) fn split(&mut self) {
         self.splits.push(self.out.len());

@@ -5,6 +5,7 @@
 //! Must not: touch a socket, read a clock or block. Actors of all threads use one
 //! [`shared::Shared`].
 
+pub(crate) mod bodies;
 pub(crate) mod check;
 pub(crate) mod closed_loop;
 pub(crate) mod http_client;

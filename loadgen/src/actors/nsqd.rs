@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use testkit::wire;
 
+use super::check;
 use super::io::{Action, Event, Io, Port};
 use crate::measure::interval::RequestTimes;
 use crate::measure::ops::{Count, Op};
@@ -168,6 +169,7 @@ impl Nsqd {
                 io.shared.oracle.killed(*topic, self.id, io.now);
                 io.shared.topic_changed(*topic, io.now, true);
             }
+            io.shared.oracle.killed(io.shared.oracle.nodes(), self.id, io.now);
             io.action = Action::Close;
             self.reset(io);
         }
@@ -216,6 +218,9 @@ impl Nsqd {
     fn connected(&mut self, io: &mut Io<'_>) {
         let State::Waiting { op: Op::Connect, times, .. } = self.state else { return };
         io.stats.record_answer(Op::Connect, times, io.now);
+        let oracle = &io.shared.oracle;
+        oracle.connected(self.id, io.local, io.now);
+        oracle.registering(oracle.nodes(), self.id, io.now);
         let host = Plan::host(self.id);
         io.out.extend_from_slice(wire::MAGIC);
         io.split();
@@ -241,26 +246,42 @@ impl Nsqd {
 
     fn reply(&mut self, reply: &[u8], io: &mut Io<'_>) {
         let State::Waiting { op, times, step } = self.state else {
-            return self.unexpected_reply(io);
+            return self.unexpected_reply(reply, io);
         };
-        let expected = if op == Op::Identify { reply.starts_with(b"{") } else { reply == b"OK" };
+        let Io { shared, .. } = io;
+        let expected = match op {
+            Op::Identify => check::identified(reply, shared.target, shared.owned),
+            _ => reply == b"OK",
+        };
         if !expected {
-            return self.unexpected_reply(io);
+            return self.unexpected_reply(reply, io);
         }
         io.stats.record_answer(op, times, io.now);
         self.last_answered = times.sent;
         match op {
-            Op::Identify => self.register(0, io),
-            Op::Register => self.registered(step, io),
+            Op::Identify => {
+                shared.oracle.registered(shared.oracle.nodes(), self.id, io.now);
+                self.register(0, io);
+            }
+            Op::Register => self.registered(step, times.sent, io),
             Op::Unregister => self.unregistered(io),
             _ => self.idle(io),
         }
     }
 
-    /// An error reply, or a reply without a command: closes the connection.
-    fn unexpected_reply(&mut self, io: &mut Io<'_>) {
+    /// An error reply, a wrong one, or a reply without a command: closes the connection.
+    fn unexpected_reply(&mut self, reply: &[u8], io: &mut Io<'_>) {
         io.action = Action::Close;
-        self.connection_lost(Count::Wrong, io);
+        if !(reply.starts_with(b"E_") && matches!(self.state, State::Waiting { .. })) {
+            io.garbled();
+        }
+        self.connection_lost(Count::ErrorReplies, io);
+    }
+
+    /// The channel of REGISTER number `step`.
+    fn channel(step: u32, io: &Io<'_>) -> Option<usize> {
+        let channels = io.shared.plan.scenario.topics.channels > 0;
+        channels.then(|| (step % Self::per_topic(io)) as usize)
     }
 
     fn per_topic(io: &Io<'_>) -> u32 {
@@ -277,17 +298,19 @@ impl Nsqd {
             io.shared.oracle.registering(topic, self.id, io.now);
             io.shared.topic_changed(topic, io.now, false);
         }
-        let channels = io.shared.plan.scenario.topics.channels > 0;
-        let channel = channels.then(|| Plan::channel((step % per_topic) as usize));
-        wire::register(&Plan::topic(topic), channel.as_deref(), io.out);
+        let channel = Self::channel(step, io);
+        io.shared.oracle.names(topic, |names| names.registering(channel, io.now));
+        wire::register(&Plan::topic(topic), channel.map(Plan::channel).as_deref(), io.out);
         split_line(io);
         self.wait(Op::Register, step, io.now, io);
     }
 
-    fn registered(&mut self, step: u32, io: &mut Io<'_>) {
+    fn registered(&mut self, step: u32, sent: Timestamp, io: &mut Io<'_>) {
         let per_topic = Self::per_topic(io);
+        let topic = self.plan(io).topics[(step / per_topic) as usize];
+        let channel = Self::channel(step, io);
+        io.shared.oracle.names(topic, |names| names.registered(channel, sent, io.now));
         if step.is_multiple_of(per_topic) {
-            let topic = self.plan(io).topics[(step / per_topic) as usize];
             io.shared.oracle.registered(topic, self.id, io.now);
         }
         if self.complete && (step + 1).is_multiple_of(per_topic) {
@@ -353,15 +376,17 @@ impl Nsqd {
         if self.state == State::Off {
             return;
         }
-        io.stats.count(why, 1);
-        if let State::Waiting { op, times, .. } = self.state {
-            io.stats.record_latency(op, times, io.now);
+        let request = match self.state {
+            State::Waiting { op, times, .. } => Some((op, times)),
+            State::Idle | State::Off => None,
+        };
+        io.error(why, request);
+        let oracle = &io.shared.oracle;
+        for topic in self.plan(io).topics.iter().copied().chain([oracle.nodes()]) {
+            let excused = oracle.broken(topic, self.id, self.last_answered, io.now);
+            io.stats.count(Count::Excused, excused.findings);
+            io.stats.count(Count::ExcusedAnswers, excused.answers);
         }
-        let mut excused = 0;
-        for topic in &self.plan(io).topics {
-            excused += io.shared.oracle.broken(*topic, self.id, self.last_answered, io.now);
-        }
-        io.stats.count(Count::Excused, excused);
         self.reset(io);
     }
 

@@ -5,6 +5,9 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
+use crate::measure::ops::Op;
+use crate::model::plan::Plan;
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -22,6 +25,21 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// The operation under which it is measured.
+    pub(crate) fn op(&self) -> Op {
+        match self {
+            Self::Lookup(_) => Op::Lookup,
+            Self::Miss(_) => Op::Miss,
+            Self::Topics | Self::Nodes | Self::Channels(_) => Op::Listing,
+            Self::Create(_) | Self::Delete(_) => Op::Admin,
+        }
+    }
+
+    /// Whether a target that works may answer it with that status; any other is an error.
+    pub(crate) fn may_be_answered_with(&self, status: u16) -> bool {
+        status == 200 || (status == 404 && matches!(self, Self::Lookup(_) | Self::Miss(_)))
+    }
+
     /// Appends the request. `fresh`: the connection serves this request only.
     pub(crate) fn write(&self, host: SocketAddr, fresh: bool, out: &mut Vec<u8>) {
         let connection = if fresh { "Connection: close\r\n" } else { "" };
@@ -44,13 +62,15 @@ impl Request {
             Self::Create(topic) => {
                 write!(
                     out,
-                    "POST /topic/create?topic=admin-{topic:07} HTTP/1.1\r\n{rest}Content-Length: 0\r\n\r\n"
+                    "POST /topic/create?topic={} HTTP/1.1\r\n{rest}Content-Length: 0\r\n\r\n",
+                    Plan::admin_topic(*topic)
                 )
             }
             Self::Delete(topic) => {
                 write!(
                     out,
-                    "POST /topic/delete?topic=admin-{topic:07} HTTP/1.1\r\n{rest}Content-Length: 0\r\n\r\n"
+                    "POST /topic/delete?topic={} HTTP/1.1\r\n{rest}Content-Length: 0\r\n\r\n",
+                    Plan::admin_topic(*topic)
                 )
             }
         };
@@ -60,7 +80,6 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::plan::Plan;
 
     #[test]
     fn lookup_uses_the_topic_name_that_nsqds_register() {

@@ -39,12 +39,30 @@ pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
     /// The server closes after this response.
     pub(crate) closes: bool,
+    /// It has the headers of nsqlookupd's JSON answers.
+    pub(crate) json: bool,
+    /// It has the header that nsqlookupd puts into every answer.
+    pub(crate) nsq: bool,
+    /// Its length is known: a body that ends with the connection may be cut.
+    pub(crate) framed: bool,
+    /// Bytes followed it that no request asked for.
+    pub(crate) trailing: bool,
 }
 
 impl Response {
     /// A response of which nothing has arrived.
     pub(crate) const fn new() -> Self {
-        Self { phase: Phase::Head, pending: Vec::new(), status: 0, body: Vec::new(), closes: false }
+        Self {
+            phase: Phase::Head,
+            pending: Vec::new(),
+            status: 0,
+            body: Vec::new(),
+            closes: false,
+            json: false,
+            nsq: false,
+            framed: false,
+            trailing: false,
+        }
     }
 
     /// Consumes bytes. Returns `None` until the response is complete, then the bytes after its end,
@@ -103,6 +121,10 @@ impl Response {
                 // The chunk's line end is not part of the body.
                 let content = left.saturating_sub(2).min(taken.len());
                 self.body.extend_from_slice(&taken[..content]);
+                let end = &b"\r\n"[2 - (left - content).min(2)..];
+                if !end.starts_with(&taken[content..]) {
+                    return Err(InvalidResponse);
+                }
                 self.next(Phase::Chunk(left - taken.len()), rest)
             }
             Phase::Trailer => self
@@ -182,10 +204,19 @@ impl Response {
             if matches!(self.status, 204 | 304) { Phase::Length(0) } else { Phase::UntilClose };
         for header in response.headers.iter() {
             let value = std::str::from_utf8(header.value).map_err(|_| InvalidResponse)?;
-            if header.name.eq_ignore_ascii_case("content-length") {
+            let name = |other| header.name.eq_ignore_ascii_case(other);
+            let (length, chunked) = (name("content-length"), name("transfer-encoding"));
+            if (length || chunked) && std::mem::replace(&mut self.framed, true) {
+                return Err(InvalidResponse);
+            }
+            self.json |= name("content-type") && value == "application/json; charset=utf-8";
+            self.nsq |= name("x-nsq-content-type") && value == "nsq; version=1.0";
+            if length {
                 self.phase = Phase::Length(value.trim().parse().map_err(|_| InvalidResponse)?);
-            } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            } else if chunked && value.eq_ignore_ascii_case("chunked") {
                 self.phase = Phase::ChunkSize;
+            } else if chunked {
+                return Err(InvalidResponse);
             } else if header.name.eq_ignore_ascii_case("connection") {
                 self.closes |= value.eq_ignore_ascii_case("close");
             }
@@ -249,6 +280,10 @@ mod tests {
             &b"NOT HTTP AT ALL\r\n\r\n"[..],
             b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
             assert_eq!(Response::new().feed(bytes), Err(InvalidResponse));
         }

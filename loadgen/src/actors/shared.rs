@@ -11,6 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 
 use crate::input::target::Target;
+use crate::model::names::{Inherited, Name, Names};
 use crate::model::oracle::Oracle;
 use crate::model::plan::{Plan, Workload};
 
@@ -77,6 +78,13 @@ pub(crate) struct Shared {
     pub(crate) queues: Vec<ChangeQueue>,
     /// By topic, the threads (one bit per number) with actors that subscribe to it.
     subscribers: Vec<u64>,
+    /// The names that the target had before the run.
+    pub(crate) inherited: Inherited,
+    /// The target was started for this run: it sees the addresses of the actors, and has the ports
+    /// that it was given.
+    pub(crate) owned: bool,
+    /// Until when errors are due to the kill of the target, in Unix nanoseconds.
+    outage_until: AtomicI64,
     main: AtomicI64,
     draining: AtomicBool,
     stopped: AtomicBool,
@@ -104,7 +112,12 @@ impl Shared {
             }
         }
         Ok(Self {
-            oracle: Oracle::new(&plan.producers, plan.scenario.staleness.0),
+            oracle: Oracle::new(
+                &plan.producers,
+                plan.scenario.topics.channels,
+                plan.nsqds.len(),
+                plan.scenario.staleness.0,
+            ),
             plan,
             target,
             started: clock.now(),
@@ -112,10 +125,38 @@ impl Shared {
             gauges: Gauges::default(),
             queues: (0..threads).map(|_| queue()).collect::<std::io::Result<_>>()?,
             subscribers,
+            inherited: Inherited::default(),
+            owned: false,
+            outage_until: AtomicI64::new(i64::MIN),
             main: AtomicI64::new(Timestamp::NEVER.unix_nanos()),
             draining: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         })
+    }
+
+    /// The names that the target has before the run, which nobody can say how long they stay.
+    pub(crate) fn inherit(&mut self, inherited: Inherited) {
+        for name in &inherited.topics {
+            if let Some(topic) = Plan::topic_number(name)
+                && topic < self.oracle.topics()
+            {
+                self.oracle.names(topic, Names::inherit);
+            }
+            if let Some(topic) = Plan::admin_number(name) {
+                self.oracle.admin(|names| names.push((topic, Name::UNKNOWN)));
+            }
+        }
+        self.inherited = inherited;
+    }
+
+    /// Errors are the scenario's doing until then.
+    pub(crate) fn set_outage(&self, until: Timestamp) {
+        self.outage_until.store(until.unix_nanos(), Ordering::Release);
+    }
+
+    /// Whether the target is down because the scenario says so.
+    pub(crate) fn is_outage(&self, now: Timestamp) -> bool {
+        now.unix_nanos() < self.outage_until.load(Ordering::Acquire)
     }
 
     /// When the main part begins; [`Timestamp::NEVER`] before that is known.

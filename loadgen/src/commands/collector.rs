@@ -79,9 +79,13 @@ impl Collector {
             if second < main { sums.0.add(interval) } else { sums.1.add(interval) }
         }
         for sum in [&mut sums.0, &mut sums.1] {
-            let excused = sum.counted(Count::Excused);
-            let missing = &mut sum.counts[Count::Missing as usize];
-            *missing = missing.saturating_sub(excused);
+            for (count, excused) in
+                [(Count::Missing, Count::Excused), (Count::WrongAnswers, Count::ExcusedAnswers)]
+            {
+                let excused = sum.counted(excused);
+                let counted = &mut sum.counts[count as usize];
+                *counted = counted.saturating_sub(excused);
+            }
         }
         sums
     }

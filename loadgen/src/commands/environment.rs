@@ -3,13 +3,18 @@
 //!
 //! Must not: change anything but this process's own soft limit.
 
+use std::collections::BTreeSet;
+
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::system::uname;
+use serde_json::Value;
 
 use super::process::get;
 use crate::input::target::Target;
 use crate::input::{Error, fail};
 use crate::measure::results::Environment;
+use crate::model::names::Inherited;
+use crate::model::plan::Plan;
 
 /// Descriptors beside the actors' sockets: files, epolls, wakers, the requests of the checks.
 const OTHER: u64 = 64;
@@ -52,6 +57,43 @@ pub(crate) fn reachable(target: Target) -> Result<(), Error> {
     get(http, "/ping").map(drop).ok_or_else(|| {
         Error(format!("http://{http}/ping is not answered; is --http the lookupd's HTTP address?"))
     })
+}
+
+/// The names that the target has already. It is shared with others if they have names or nodes
+/// there, unless this program has started it (`owned`).
+///
+/// # Errors
+/// One line, when it does not list them.
+pub(crate) fn inherited(target: Target, owned: bool) -> Result<Inherited, Error> {
+    let ask = |path: &str| {
+        let answer = get(target.http, path).ok_or_else(|| unlisted(target, path))?;
+        serde_json::from_str::<Value>(&answer).map_err(|_| unlisted(target, path))
+    };
+    let strings = |list: &Value| -> BTreeSet<String> {
+        let all = list.as_array().into_iter().flatten();
+        all.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let topics = strings(&ask("/topics")?["topics"]);
+    let channels = if topics.is_empty() {
+        BTreeSet::new()
+    } else {
+        strings(&ask("/channels?topic=*")?["channels"])
+    };
+    let nodes = ask("/nodes")?;
+    let mut nodes = nodes["producers"].as_array().into_iter().flatten();
+    let is_own = |name: &String| {
+        let own = ["topic-", "admin-", "closed-loop-"];
+        own.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let foreign_node =
+        nodes.any(|node| node["broadcast_address"].as_str().and_then(Plan::producer).is_none());
+    let shared = !owned && (foreign_node || !topics.iter().all(is_own));
+    Ok(Inherited { topics, channels, shared })
+}
+
+fn unlisted(target: Target, path: &str) -> Error {
+    let http = target.http;
+    Error(format!("http://{http}{path} is no list; is --http the lookupd's HTTP address?"))
 }
 
 /// The machine and the target.

@@ -17,6 +17,8 @@ use crate::input::{Error, fail};
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one request to it may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest answer that is read, in bytes.
+const MAX_RESPONSE: usize = 256 * 1024 * 1024;
 
 /// A started target. It is killed when this is dropped.
 #[derive(Debug)]
@@ -143,8 +145,8 @@ pub(crate) fn request(http: SocketAddr, method: &str, path: &str) -> Option<Stri
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n").ok()?;
     let mut received = 0;
     let mut response = crate::actors::response::Response::new();
-    let mut buffer = [0; 4096];
-    while received < 65_536 {
+    let mut buffer = [0; 16_384];
+    while received < MAX_RESPONSE {
         let count = stream.read(&mut buffer).ok()?;
         received += count;
         let done = response.feed(&buffer[..count]).ok()?.is_some();

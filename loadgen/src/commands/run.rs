@@ -34,6 +34,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// in time.
 const MAIN_DELAY: Duration = Duration::from_millis(200);
 
+/// After a restart of the target: errors of connections that broke in it are noticed so late.
+const OUTAGE_ENDS: Duration = Duration::from_secs(1);
+
+/// How long the target may take to start again; later errors count.
+const RESTART_LIMIT: Duration = Duration::from_secs(10);
+
 /// The specification of a run: a scenario and a target.
 pub(crate) struct RunSpec {
     pub(crate) name: String,
@@ -89,7 +95,9 @@ struct Run<'a> {
     clock: Clock,
     seconds: usize,
     killed: Option<Timestamp>,
+    /// Started again after that, and whether it serves again.
     restarted: bool,
+    serves: bool,
 }
 
 /// Runs the scenario to its end.
@@ -114,7 +122,11 @@ pub(crate) fn run(spec: &mut RunSpec, view: &mut dyn ProgressView) -> Result<Res
     let system = |error: std::io::Error| {
         Error(format!("a system call failed: {error}; lower --threads or --scale"))
     };
-    let shared = Shared::new(plan, spec.target, clock.clone(), spec.threads).map_err(system)?;
+    let mut shared = Shared::new(plan, spec.target, clock.clone(), spec.threads).map_err(system)?;
+    shared.owned = spec.process.is_some();
+    if !scenario.unchecked {
+        shared.inherit(environment::inherited(spec.target, shared.owned)?);
+    }
     let shared = Arc::new(shared);
     let (sender, reports) = mpsc::channel();
     let threads: Vec<_> = (0..spec.threads)
@@ -123,8 +135,16 @@ pub(crate) fn run(spec: &mut RunSpec, view: &mut dyn ProgressView) -> Result<Res
         .map_err(system)?;
     drop(sender);
     let collector = Collector::new(reports);
-    let mut run =
-        Run { spec, shared, collector, clock, seconds: 0, killed: None, restarted: false };
+    let mut run = Run {
+        spec,
+        shared,
+        collector,
+        clock,
+        seconds: 0,
+        killed: None,
+        restarted: false,
+        serves: false,
+    };
     let finished = run.run_phases(view);
     run.shared.stop();
     let ended = join(threads);
@@ -230,8 +250,10 @@ impl Run<'_> {
         let now = self.clock.now();
         if self.killed.is_none() && now >= main + restart.at.0 {
             self.collector.server_ends(process.pid());
+            self.shared.set_outage(now + restart.down.0 + RESTART_LIMIT);
             self.shared.oracle.target_killed(now);
             process.kill();
+            self.shared.oracle.target_killed(self.clock.now());
             self.killed = Some(now);
         }
         if let Some(killed) = self.killed
@@ -240,6 +262,10 @@ impl Run<'_> {
         {
             self.restarted = true;
             process.spawn_again()?;
+        }
+        if self.restarted && !self.serves && environment::reachable(self.spec.target).is_ok() {
+            self.serves = true;
+            self.shared.set_outage(self.clock.now() + OUTAGE_ENDS);
         }
         Ok(())
     }
@@ -264,6 +290,7 @@ impl Run<'_> {
             duration: scenario.duration.0.min(elapsed),
             setup: main.since(self.shared.started),
             recovery: self.recovery(main),
+            error_budget: scenario.error_budget,
             knee: scenario.knee.and_then(|limit| knee(measured, limit.0)),
             series: self.collector.series(second),
             intervals: std::mem::take(&mut self.collector.intervals),

@@ -260,7 +260,7 @@ impl SoakRun<'_> {
 
     fn count(&mut self, cycle: usize, name: &str, results: &Results) {
         let count = |kind| results.total.counted(kind) + results.before.counted(kind);
-        let (wrong, refused) = (results.wrong_answers(), count(Count::Wrong));
+        let (wrong, refused) = (results.wrong_answers(), count(Count::ErrorReplies));
         let result = &mut self.result;
         result.answered += count(Count::Answered);
         result.checked += count(Count::Checked);
@@ -272,6 +272,12 @@ impl SoakRun<'_> {
             result.failures.push(format!(
                 "cycle {cycle}, {name}: {wrong} wrong answers, {refused} commands refused"
             ));
+        }
+        if results.too_many_errors() {
+            let (errors, requests) = results.errors();
+            result
+                .failures
+                .push(format!("cycle {cycle}, {name}: {errors} of {requests} requests failed"));
         }
     }
 

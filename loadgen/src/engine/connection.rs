@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, getpeername, recv,
-    send, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, getpeername,
+    getsockname, recv, send, socket_with, sockopt,
 };
 
 /// The state of a connection.
@@ -79,6 +79,11 @@ impl Connection {
             socket.is_some_and(|socket| matches!(sockopt::socket_error(socket), Ok(Ok(()))));
         self.state = if connected { State::Open } else { State::Closed };
         connected
+    }
+
+    /// This end's address.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        SocketAddr::try_from(getsockname(self.socket.as_ref()?).ok()?).ok()
     }
 
     /// Whether a connecting socket is connected already.

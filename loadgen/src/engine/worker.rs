@@ -309,7 +309,10 @@ impl Worker {
     fn event(&mut self, actor: u32, event: Event<'_>) {
         let mut out = std::mem::take(&mut self.out);
         let mut splits = std::mem::take(&mut self.splits);
+        let connected = self.shared.owned && matches!(event, Event::Connected);
+        let connection = &self.connections[actor as usize];
         let mut io = Io {
+            local: connected.then(|| connection.local()).flatten(),
             now: self.shared.clock.now(),
             shared: &self.shared,
             stats: &mut self.stats,

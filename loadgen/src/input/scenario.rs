@@ -44,6 +44,9 @@ pub(crate) struct Scenario {
     /// Thresholds that set the exit code.
     #[serde(default)]
     pub(crate) slo: Vec<String>,
+    /// The share of the requests that may fail; more set the exit code.
+    #[serde(default = "thousandth")]
+    pub(crate) error_budget: f64,
     /// The corrected lookup p99 above which the target is overloaded: the rate before is the knee.
     pub(crate) knee: Option<HumanDuration>,
     /// The topics that nsqds share.
@@ -240,6 +243,9 @@ pub(crate) struct Overrides {
     /// A threshold, such as 'lookup.p99<5ms' or 'missing<1'; may be repeated
     #[arg(long = "slo")]
     pub(crate) slo: Vec<String>,
+    /// The share of the requests that may fail, such as 0.5% [default: 0.1%, or the scenario's]
+    #[arg(long, value_parser = parse_share)]
+    pub(crate) error_budget: Option<f64>,
 }
 
 impl Scenario {
@@ -278,6 +284,7 @@ impl Scenario {
             self.seed = seed;
         }
         self.slo.extend(changes.slo.iter().cloned());
+        self.error_budget = changes.error_budget.unwrap_or(self.error_budget);
         self.check(name)?;
         Ok(self)
     }
@@ -318,6 +325,7 @@ impl Scenario {
                 }),
                 "closed: depth at least 1, connections × depth at most 1,000,000",
             ),
+            (!(0.0..=1.0).contains(&self.error_budget), "error_budget: from 0.0 to 1.0"),
             (
                 bad_rate,
                 "arrivals: at least one connection, and rate points [\"0s\", 100.0] in order",
@@ -381,6 +389,15 @@ impl Scenario {
 
 fn one() -> u64 {
     1
+}
+fn thousandth() -> f64 {
+    0.001
+}
+/// A share such as `0.5%`.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|digits| digits.trim().parse().ok());
+    let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
+    percent.map(|percent: f64| percent / 100.0).ok_or_else(|| "write 0.5%, at most 100%".to_owned())
 }
 fn hundred() -> u32 {
     100

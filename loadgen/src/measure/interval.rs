@@ -48,7 +48,10 @@ pub(crate) struct RequestTimes {
 /// One second's measurements, or the sum of many.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interval {
+    /// Of requests that were answered.
     pub(crate) latencies: BTreeMap<Op, Latency>,
+    /// Of requests that failed: how long after the intended time, by the kind of error.
+    pub(crate) failures: BTreeMap<(Op, Count), Micros>,
     pub(crate) delays: BTreeMap<Delay, Micros>,
     pub(crate) counts: [u64; Count::ALL.len()],
     /// The largest share of its time that a thread of the generator was on a CPU.
@@ -58,15 +61,22 @@ pub(crate) struct Interval {
 impl Interval {
     /// Records a request that was answered.
     pub(crate) fn record_answer(&mut self, op: Op, times: RequestTimes, now: Timestamp) {
-        self.record_latency(op, times, now);
         self.count(Count::Answered, 1);
-    }
-
-    /// Records how long a request took, answered or not.
-    pub(crate) fn record_latency(&mut self, op: Op, times: RequestTimes, now: Timestamp) {
         let latency = self.latencies.entry(op).or_default();
         latency.corrected.saturating_record(micros(now.since(times.intended)).max(1));
         latency.raw.saturating_record(micros(now.since(times.sent)).max(1));
+    }
+
+    /// Records a request that failed, and why.
+    pub(crate) fn record_error(&mut self, op: Op, why: Count, times: RequestTimes, now: Timestamp) {
+        self.count(why, 1);
+        let length = micros(now.since(times.intended)).max(1);
+        self.failures.entry((op, why)).or_insert_with(histogram).saturating_record(length);
+    }
+
+    /// Requests that were answered or failed.
+    pub(crate) fn requests(&self) -> u64 {
+        self.counted(Count::Answered) + self.sum(&Count::ERRORS)
     }
 
     /// Records a delay.
@@ -95,6 +105,9 @@ impl Interval {
             let sum = self.latencies.entry(*op).or_default();
             sum.corrected += &latency.corrected;
             sum.raw += &latency.raw;
+        }
+        for (failure, lengths) in &other.failures {
+            *self.failures.entry(*failure).or_insert_with(histogram) += lengths;
         }
         for (delay, lengths) in &other.delays {
             *self.delays.entry(*delay).or_insert_with(histogram) += lengths;

@@ -61,33 +61,42 @@ named_enum! {
         Refused = "refused",
         /// Connections that the target closed.
         Lost = "lost",
-        /// Error replies, unexpected statuses, invalid responses.
-        Wrong = "wrong",
+        /// Replies and statuses that say that the target failed, and what is no HTTP.
+        ErrorReplies = "error_replies",
+        /// Requests sent once more, silently, because the server had closed the idle connection.
+        Resent = "resent",
+        /// Errors from the kill of the target until it serves again, which the scenario causes.
+        Outage = "outage",
         /// 404 to a lookup.
         NotFound = "not_found",
-        /// Responses to lookups that the oracle checked.
+        /// Answers that were checked.
         Checked = "checked",
-        /// Findings of the oracle: producers that are not listed and must be.
+        /// Answers with at least one finding.
+        WrongAnswers = "wrong_answers",
+        /// Findings: producers, topics and channels that are not listed and must be.
         Missing = "missing",
         /// Producers that are listed and must be gone.
         Stale = "stale",
-        /// Producers that never registered the topic, or are listed twice.
+        /// Producers, topics and channels that were never registered, or are listed twice.
         Extra = "extra",
-        /// Responses whose fields or channels differ from what was registered.
+        /// Fields that differ from what was registered, invalid JSON, wrong headers, bytes that no
+        /// request asked for.
         Garbled = "garbled",
         /// Missing findings taken back because the producer's connection had broken.
         Excused = "excused",
+        /// Wrong answers taken back because all their findings were.
+        ExcusedAnswers = "excused_answers",
         BytesIn = "bytes_in",
         BytesOut = "bytes_out",
     }
 }
 
 impl Count {
-    /// The findings of the oracle.
-    pub(crate) const WRONG_ANSWERS: [Self; 4] =
-        [Self::Missing, Self::Stale, Self::Extra, Self::Garbled];
-    /// Requests and connections that failed.
-    pub(crate) const ERRORS: [Self; 4] = [Self::Timeouts, Self::Refused, Self::Lost, Self::Wrong];
+    /// The kinds of findings in answers.
+    pub(crate) const FINDINGS: [Self; 4] = [Self::Missing, Self::Stale, Self::Extra, Self::Garbled];
+    /// Requests that failed.
+    pub(crate) const ERRORS: [Self; 5] =
+        [Self::Timeouts, Self::Refused, Self::Lost, Self::ErrorReplies, Self::Unanswered];
 }
 
 named_enum! {

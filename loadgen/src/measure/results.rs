@@ -15,7 +15,7 @@ use super::slo::Outcome;
 use super::usage::Usage;
 
 /// The version of the JSON format (its key `form`); increased by a change that breaks readers.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 /// The percentiles that are reported.
 pub(crate) const PERCENTILES: [(&str, f64); 6] =
@@ -117,13 +117,33 @@ pub(crate) struct Results {
     pub(crate) generator: Usage,
     pub(crate) actors: usize,
     pub(crate) slo: Vec<Outcome>,
+    /// The share of the requests that may fail.
+    pub(crate) error_budget: f64,
     pub(crate) generator_health: GeneratorHealth,
 }
 
 impl Results {
     /// The number of wrong answers.
     pub(crate) fn wrong_answers(&self) -> u64 {
-        self.total.sum(&Count::WRONG_ANSWERS) + self.before.sum(&Count::WRONG_ANSWERS)
+        self.total.counted(Count::WrongAnswers) + self.before.counted(Count::WrongAnswers)
+    }
+
+    /// The number of findings in wrong answers.
+    pub(crate) fn findings(&self) -> u64 {
+        self.total.sum(&Count::FINDINGS) + self.before.sum(&Count::FINDINGS)
+    }
+
+    /// The requests that failed, and all requests.
+    pub(crate) fn errors(&self) -> (u64, u64) {
+        let both = [&self.total, &self.before];
+        let errors = both.iter().map(|sum| sum.sum(&Count::ERRORS)).sum();
+        (errors, both.iter().map(|sum| sum.requests()).sum())
+    }
+
+    /// Whether more requests failed than the budget allows.
+    pub(crate) fn too_many_errors(&self) -> bool {
+        let (errors, requests) = self.errors();
+        errors as f64 > self.error_budget * requests as f64
     }
 
     /// The corrected latency of an operation.
@@ -141,17 +161,48 @@ impl Results {
         self.total.counted(Count::Lookups) as f64 / self.duration.as_secs_f64().max(1e-9)
     }
 
-    /// The exit code: 0 passed, 3 the generator was the bottleneck, 4 a threshold was missed, 5 wrong
-    /// answers.
+    /// The exit code: 5 wrong answers, else 4 a threshold was missed or too many requests failed,
+    /// else 3 the generator was the bottleneck, else 0.
     pub(crate) fn exit(&self) -> u8 {
         if self.wrong_answers() > 0 {
             5
+        } else if self.too_many_errors() || self.slo.iter().any(|outcome| !outcome.met) {
+            4
         } else if self.generator_health.bottleneck {
             3
-        } else if self.slo.iter().any(|outcome| !outcome.met) {
-            4
         } else {
             0
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The exit code of a run with so many answered, failed and wrong answers.
+    fn exit([answered, lost, wrong]: [u64; 3], met: bool, bottleneck: bool) -> u8 {
+        let mut results = Results { error_budget: 0.001, ..Results::default() };
+        results.total.count(Count::Answered, answered);
+        results.before.count(Count::Lost, lost);
+        results.total.count(Count::WrongAnswers, wrong);
+        results.slo = vec![Outcome { slo: "missing<1".to_owned(), value: 0.0, met }];
+        results.generator_health.bottleneck = bottleneck;
+        results.exit()
+    }
+
+    #[test]
+    fn wrong_answers_come_before_missed_thresholds_before_a_slow_generator() {
+        assert_eq!(exit([10, 0, 0], true, false), 0);
+        assert_eq!(exit([10, 0, 0], true, true), 3);
+        assert_eq!(exit([10, 0, 0], false, true), 4);
+        assert_eq!(exit([10, 9, 1], false, true), 5);
+    }
+
+    #[test]
+    fn more_errors_than_the_budget_fail_the_run() {
+        assert_eq!(exit([9_990, 10, 0], true, false), 0);
+        assert_eq!(exit([9_989, 11, 0], true, false), 4);
+        assert_eq!(exit([0, 2_510, 0], true, false), 4, "a target that answers nothing");
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Must not: touch a socket or a clock.
 
+pub(crate) mod names;
 pub(crate) mod oracle;
 pub(crate) mod plan;
 pub(crate) mod rng;

@@ -1,16 +1,22 @@
-//! The oracle: what the actors have registered, and whether the response to a lookup agrees with it.
+//! The oracle: what the actors have registered, and whether the answer to a lookup or a listing
+//! agrees with it.
 //!
 //! Every registration has four times: REGISTER sent, OK read, from when it may be gone (UNREGISTER
 //! sent, socket killed, or the last answered command before a connection broke), from when it must
 //! be gone. A response describes the target at some time between the sending of its request and its
 //! receipt. So a producer must be listed if it was registered throughout, must not be listed if it
-//! was gone throughout, and both are correct if the request overlaps a change.
+//! was gone throughout, and both are correct if the request overlaps a change. The nodes are kept
+//! like the producers of one more topic: IDENTIFY is their REGISTER. Topics and channels are names
+//! (`names`): they stay when their producers leave.
 //!
 //! Must not: know a protocol, a socket or a clock. Any thread may call it; one lock per topic.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::names::{Name, Names};
 use crate::clock::Timestamp;
 
 /// Later than anything: it has not happened.
@@ -65,15 +71,40 @@ impl Registration {
     }
 }
 
+/// The missing findings of one answer that can still be excused, and one more if it has others.
+type OpenFindings = Arc<AtomicU32>;
+
+/// A missing finding that is taken back if the producer's connection proves to have been broken.
+#[derive(Debug)]
+struct Excusable {
+    producer: u32,
+    received: Timestamp,
+    answer: OpenFindings,
+}
+
+/// What a broken connection takes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Excused {
+    pub(crate) findings: u64,
+    /// Answers that have no other finding.
+    pub(crate) answers: u64,
+}
+
+/// From where an nsqd last connected, and until when its earlier connection may be shown.
+#[derive(Clone, Copy, Debug)]
+struct Remote {
+    address: Option<SocketAddr>,
+    previous_gone: Timestamp,
+}
+
 /// The registrations of one topic.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Topic {
     /// The producers that ever register it, by id, in order.
     producers: Vec<u32>,
     registrations: Vec<Registration>,
-    /// Missing findings that are taken back if the producer's connection proves to have been broken:
-    /// producer, time of receipt.
-    excusable: Vec<(u32, Timestamp)>,
+    excusable: Vec<Excusable>,
+    names: Names,
 }
 
 /// A lookup of one topic, and the times between which its response was current.
@@ -87,7 +118,7 @@ pub(crate) struct LookupWindow {
 }
 
 /// What the check of one response found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
     /// Producers that must be listed and are not.
     pub(crate) missing: u32,
@@ -95,6 +126,8 @@ pub(crate) struct Findings {
     pub(crate) stale: u32,
     /// Producers that never registered this topic, or are listed twice.
     pub(crate) extra: u32,
+    /// Other faults of the answer.
+    pub(crate) garbled: u32,
     /// The longest time that a listed producer had been gone, tolerated or not.
     pub(crate) stalest: Duration,
     /// It lists exactly the producers that are registered now.
@@ -103,6 +136,37 @@ pub(crate) struct Findings {
     pub(crate) appeared: Vec<Duration>,
     /// Killed → not listed for the first time.
     pub(crate) vanished: Vec<Duration>,
+    /// Set by the first missing finding that can be excused.
+    open: Option<OpenFindings>,
+    excusable: u32,
+}
+
+impl Findings {
+    /// So many faults that concern no producer.
+    pub(crate) fn garbled(number: u32) -> Self {
+        Self { garbled: number, ..Self::default() }
+    }
+
+    /// Whether the answer is wrong. Called once, when its check is complete: what broken connections
+    /// excuse from then on makes it right.
+    pub(crate) fn is_wrong(&self) -> bool {
+        let all = self.missing + self.stale + self.extra + self.garbled;
+        match &self.open {
+            // This entry stood for the check itself.
+            Some(open) if all == self.excusable => open.fetch_sub(1, Ordering::AcqRel) > 1,
+            _ => all > 0,
+        }
+    }
+
+    fn missing(&mut self, producer: u32, received: Timestamp, excusable: &mut Vec<Excusable>) {
+        self.missing += 1;
+        if excusable.len() < MAX_EXCUSABLE {
+            self.excusable += 1;
+            let answer = Arc::clone(self.open.get_or_insert_with(|| Arc::new(AtomicU32::new(1))));
+            answer.fetch_add(1, Ordering::AcqRel);
+            excusable.push(Excusable { producer, received, answer });
+        }
+    }
 }
 
 /// Which producers one response lists. Each thread reuses one, so that a check allocates nothing.
@@ -154,19 +218,73 @@ impl ListedProducers {
 /// The registrations of all topics.
 #[derive(Debug)]
 pub(crate) struct Oracle {
+    /// The topics, and last the nodes.
     topics: Vec<Mutex<Topic>>,
+    /// By nsqd.
+    remotes: Vec<Mutex<Remote>>,
+    /// nsqadmin's own topics.
+    admin: Mutex<Vec<(u32, Name)>>,
     /// How long a killed producer may still be listed.
     max_staleness: Duration,
 }
 
 impl Oracle {
-    /// Nothing is registered; `producers[t]` are the producers that ever register topic `t`.
-    pub(crate) fn new(producers: &[Vec<u32>], max_staleness: Duration) -> Self {
-        let topic = |producers: &Vec<u32>| {
+    /// Nothing is registered; `producers[t]` are the producers that ever register topic `t`, which
+    /// has so many channels. There are `nsqds` of them.
+    pub(crate) fn new(
+        producers: &[Vec<u32>],
+        channels: usize,
+        nsqds: usize,
+        max_staleness: Duration,
+    ) -> Self {
+        let topic = |producers: Vec<u32>, channels| {
             let registrations = vec![NEVER_REGISTERED; producers.len()];
-            Mutex::new(Topic { producers: producers.clone(), registrations, excusable: Vec::new() })
+            let names = Names::new(channels);
+            Mutex::new(Topic { producers, registrations, excusable: Vec::new(), names })
         };
-        Self { topics: producers.iter().map(topic).collect(), max_staleness }
+        let mut topics: Vec<_> = producers.iter().map(|all| topic(all.clone(), channels)).collect();
+        topics.push(topic((0..crate::num::index(nsqds)).collect(), 0));
+        let remote = || Mutex::new(Remote { address: None, previous_gone: LONG_AGO });
+        let remotes = (0..nsqds).map(|_| remote()).collect();
+        Self { topics, remotes, admin: Mutex::default(), max_staleness }
+    }
+
+    /// The number under which the nodes are kept, as if they were the producers of a topic.
+    pub(crate) fn nodes(&self) -> u32 {
+        crate::num::index(self.topics.len() - 1)
+    }
+
+    /// `producer` has connected from that address, which is unknown if the target may see another.
+    pub(crate) fn connected(&self, producer: u32, address: Option<SocketAddr>, now: Timestamp) {
+        let previous_gone = now + self.max_staleness;
+        let mut remote = self.remote(producer);
+        let first = remote.address.is_none();
+        *remote = Remote { address, previous_gone: if first { LONG_AGO } else { previous_gone } };
+    }
+
+    /// Whether an answer to a request sent then may show this remote address of a producer.
+    pub(crate) fn is_remote(&self, producer: u32, shown: SocketAddr, sent: Timestamp) -> bool {
+        let Remote { address, previous_gone } = *self.remote(producer);
+        address.is_none_or(|address| address == shown) || sent < previous_gone
+    }
+
+    fn remote(&self, producer: u32) -> MutexGuard<'_, Remote> {
+        self.remotes[producer as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `change` with the names of a topic.
+    pub(crate) fn names<T>(&self, topic: u32, change: impl FnOnce(&mut Names) -> T) -> T {
+        change(&mut self.topic(topic).names)
+    }
+
+    /// Calls `change` with nsqadmin's own topics, by number.
+    pub(crate) fn admin<T>(&self, change: impl FnOnce(&mut Vec<(u32, Name)>) -> T) -> T {
+        change(&mut self.admin.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The number of topics.
+    pub(crate) fn topics(&self) -> u32 {
+        self.nodes()
     }
 
     fn topic(&self, topic: u32) -> MutexGuard<'_, Topic> {
@@ -227,25 +345,36 @@ impl Oracle {
         producer: u32,
         last_answered: Timestamp,
         now: Timestamp,
-    ) -> u64 {
+    ) -> Excused {
         let max_staleness = self.max_staleness;
         let mut topic = self.topic(topic);
-        let Ok(slot) = topic.producers.binary_search(&producer) else { return 0 };
+        let Ok(slot) = topic.producers.binary_search(&producer) else {
+            return Excused::default();
+        };
         let entry = &mut topic.registrations[slot];
         if entry.is_active() {
             entry.end(last_answered.max(entry.sent), now + max_staleness, true);
         }
         let from = entry.may_be_gone;
-        let before = topic.excusable.len();
-        topic.excusable.retain(|(other, received)| *other != producer || *received < from);
-        (before - topic.excusable.len()) as u64
+        let mut excused = Excused::default();
+        topic.excusable.retain(|finding| {
+            let stays = finding.producer != producer || finding.received < from;
+            if !stays {
+                excused.findings += 1;
+                let last = finding.answer.fetch_sub(1, Ordering::AcqRel) == 1;
+                excused.answers += u64::from(last);
+            }
+            stays
+        });
+        excused
     }
 
-    /// The target is about to be killed: until they are made again, its registrations may be listed
-    /// or not.
+    /// The target is about to be killed, or has just been: until they are made again, registrations and
+    /// names may be listed or not. Both are told, since what is acknowledged between them is lost.
     pub(crate) fn target_killed(&self, now: Timestamp) {
         for topic in &self.topics {
             let mut topic = topic.lock().unwrap_or_else(PoisonError::into_inner);
+            topic.names.target_killed(now);
             for entry in topic.registrations.iter_mut().filter(|entry| entry.sent != NOT_YET) {
                 entry.end(entry.may_be_gone.min(now), NOT_YET, true);
             }
@@ -265,7 +394,7 @@ impl Oracle {
         let LookupWindow { sent, received, .. } = window;
         let mut found = Findings { up_to_date: true, ..Findings::default() };
         let mut topic = self.topic(window.topic);
-        let Topic { producers, registrations, excusable } = &mut *topic;
+        let Topic { producers, registrations, excusable, .. } = &mut *topic;
         let mut known = 0;
         let mut duplicates_tolerated = false;
         for (producer, entry) in producers.iter().zip(registrations.iter_mut()) {
@@ -275,10 +404,7 @@ impl Oracle {
             duplicates_tolerated |= sent < entry.previous_gone;
             observe(entry, is_listed, window, &mut found);
             if !is_listed && entry.must_be_listed(window) {
-                found.missing += 1;
-                if excusable.len() < MAX_EXCUSABLE {
-                    excusable.push((*producer, received));
-                }
+                found.missing(*producer, received, excusable);
             } else if is_listed {
                 // Of an active entry, `may_be_gone` is later than `sent`: the difference is zero.
                 found.stalest = found.stalest.max(sent.since(entry.may_be_gone));
@@ -290,6 +416,28 @@ impl Oracle {
             found.extra += listed.duplicates;
         }
         found
+    }
+}
+
+impl Oracle {
+    /// Checks whether one producer is listed in a topic, for an answer that lists topics by producer.
+    pub(crate) fn check_one(
+        &self,
+        window: LookupWindow,
+        producer: u32,
+        is_listed: bool,
+        found: &mut Findings,
+    ) {
+        let mut topic = self.topic(window.topic);
+        let Ok(slot) = topic.producers.binary_search(&producer) else {
+            found.extra += u32::from(is_listed);
+            return;
+        };
+        let entry = topic.registrations[slot];
+        if !is_listed && entry.must_be_listed(window) {
+            found.missing(producer, window.received, &mut topic.excusable);
+        }
+        found.stale += u32::from(is_listed && entry.must_not_be_listed(window));
     }
 }
 
@@ -311,129 +459,4 @@ fn observe(entry: &mut Registration, is_listed: bool, window: LookupWindow, foun
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_unix_nanos(second * 1_000_000_000)
-    }
-
-    /// Producers 1 and 2 share topic 0; staleness up to 5 s is allowed. Producer 1 registers: sent at 10, OK at 12.
-    fn registered() -> Oracle {
-        let oracle = Oracle::new(&[vec![1, 2]], Duration::from_secs(5));
-        oracle.registering(0, 1, at(10));
-        oracle.registered(0, 1, at(12));
-        oracle
-    }
-
-    /// Checks a response that lists `hosts`, sent and received at these seconds; returns `missing`,
-    /// `stale`, `extra`.
-    fn check(oracle: &Oracle, sent: i64, received: i64, hosts: &[u32]) -> [u32; 3] {
-        let mut listed = ListedProducers::new(4);
-        listed.clear();
-        hosts.iter().for_each(|host| listed.add((*host < 4).then_some(*host)));
-        let window =
-            LookupWindow { topic: 0, sent: at(sent), received: at(received), measure_from: at(0) };
-        let found = oracle.check(window, &listed);
-        [found.missing, found.stale, found.extra]
-    }
-
-    #[test]
-    fn registration_may_be_listed_once_sent_and_must_be_once_acknowledged() {
-        let oracle = registered();
-        for (sent, received, lists, want) in [
-            (8, 9, false, [0, 0, 0]),
-            (8, 9, true, [0, 1, 0]),    // before REGISTER was sent
-            (9, 10, true, [0, 0, 0]),   // overlaps the sending
-            (11, 13, false, [0, 0, 0]), // overlaps the acknowledgement
-            (11, 13, true, [0, 0, 0]),
-            (12, 13, false, [1, 0, 0]), // acknowledged before the request
-            (12, 13, true, [0, 0, 0]),
-        ] {
-            let hosts: &[u32] = if lists { &[1] } else { &[] };
-            let found = check(&oracle, sent, received, hosts);
-            assert_eq!(found, want, "{sent}..{received} lists {lists}");
-        }
-    }
-
-    #[test]
-    fn killed_producer_may_be_listed_for_the_allowed_staleness() {
-        let oracle = registered();
-        oracle.killed(0, 1, at(20));
-        assert_eq!(check(&oracle, 18, 19, &[]), [1, 0, 0]);
-        assert_eq!(check(&oracle, 19, 21, &[]), [0, 0, 0]);
-        assert_eq!(check(&oracle, 24, 24, &[1]), [0, 0, 0]);
-        assert_eq!(check(&oracle, 25, 26, &[1]), [0, 1, 0]);
-        assert_eq!(check(&oracle, 25, 26, &[]), [0, 0, 0]);
-    }
-
-    #[test]
-    fn unregistered_producer_must_be_gone_once_acknowledged() {
-        let oracle = registered();
-        oracle.unregistering(0, 1, at(20));
-        assert_eq!(check(&oracle, 30, 31, &[1]), [0, 0, 0]);
-        oracle.unregistered(0, 1, at(22));
-        assert_eq!(check(&oracle, 21, 23, &[1]), [0, 0, 0]);
-        assert_eq!(check(&oracle, 22, 23, &[1]), [0, 1, 0]);
-        oracle.registering(0, 1, at(40));
-        assert_eq!(check(&oracle, 38, 39, &[1]), [0, 1, 0]);
-        assert_eq!(check(&oracle, 39, 40, &[1]), [0, 0, 0]);
-    }
-
-    #[test]
-    fn unknown_and_duplicate_producers_are_extra_unless_a_previous_registration_may_remain() {
-        let oracle = registered();
-        assert_eq!(check(&oracle, 12, 13, &[1, 3]), [0, 0, 1]); // never registers this topic
-        assert_eq!(check(&oracle, 12, 13, &[1, 9]), [0, 0, 1]); // no producer of this run
-        assert_eq!(check(&oracle, 12, 13, &[1, 1]), [0, 0, 1]);
-        oracle.killed(0, 1, at(20));
-        oracle.registering(0, 1, at(21));
-        oracle.registered(0, 1, at(22));
-        assert_eq!(check(&oracle, 23, 23, &[1, 1]), [0, 0, 0]);
-        assert_eq!(check(&oracle, 25, 26, &[1, 1]), [0, 0, 1]);
-    }
-
-    #[test]
-    fn broken_connection_excuses_missing_since_the_last_answered_command() {
-        let oracle = registered();
-        assert_eq!(check(&oracle, 14, 15, &[]), [1, 0, 0]);
-        assert_eq!(check(&oracle, 30, 31, &[]), [1, 0, 0]);
-        // The heartbeat sent at 27 was answered, so it was registered until then.
-        assert_eq!(oracle.broken(0, 1, at(27), at(40)), 1);
-        assert_eq!(check(&oracle, 41, 42, &[]), [0, 0, 0]);
-        assert_eq!(check(&oracle, 45, 46, &[1]), [0, 1, 0]);
-    }
-
-    #[test]
-    fn killed_target_may_list_anything_until_registered_again() {
-        let oracle = registered();
-        oracle.target_killed(at(20));
-        assert_eq!(check(&oracle, 21, 22, &[]), [0, 0, 0]);
-        assert_eq!(check(&oracle, 60, 61, &[1]), [0, 0, 0]);
-        oracle.registering(0, 1, at(62));
-        oracle.registered(0, 1, at(63));
-        assert_eq!(check(&oracle, 64, 65, &[]), [1, 0, 0]);
-    }
-
-    #[test]
-    fn first_response_that_shows_a_change_is_measured_once() {
-        let oracle = registered();
-        let lookup = |second: i64, hosts: &[u32]| {
-            let mut listed = ListedProducers::new(4);
-            listed.clear();
-            hosts.iter().for_each(|host| listed.add(Some(*host)));
-            let (sent, received) = (at(second), at(second));
-            let window = LookupWindow { topic: 0, sent, received, measure_from: at(0) };
-            let found = oracle.check(window, &listed);
-            let whole =
-                |spans: Vec<Duration>| spans.iter().map(Duration::as_secs).collect::<Vec<_>>();
-            (whole(found.appeared), whole(found.vanished), found.up_to_date)
-        };
-        assert_eq!(lookup(11, &[]), (vec![], vec![], false));
-        assert_eq!(lookup(13, &[1]), (vec![3], vec![], true));
-        assert_eq!(lookup(14, &[1]), (vec![], vec![], true));
-        oracle.killed(0, 1, at(20));
-        assert_eq!(lookup(22, &[1]), (vec![], vec![], false));
-        assert_eq!(lookup(24, &[]), (vec![], vec![4], true));
-    }
-}
+mod tests;

@@ -130,15 +130,34 @@ impl Plan {
         format!("channel-{channel}")
     }
 
+    /// The name of nsqadmin's own topic of that number.
+    pub(crate) fn admin_topic(number: u32) -> String {
+        format!("admin-{number:07}")
+    }
+
+    /// The number of a name that [`Plan::topic`] made.
+    pub(crate) fn topic_number(name: &str) -> Option<u32> {
+        number(name.strip_prefix("topic-")?, 7)
+    }
+
+    /// The number of a name that [`Plan::channel`] made.
+    pub(crate) fn channel_number(name: &str) -> Option<usize> {
+        number(name.strip_prefix("channel-")?, 1).map(|number| number as usize)
+    }
+
+    /// The number of a name that [`Plan::admin_topic`] made.
+    pub(crate) fn admin_number(name: &str) -> Option<u32> {
+        number(name.strip_prefix("admin-")?, 7)
+    }
+
     /// A producer's host name and broadcast address.
     pub(crate) fn host(producer: u32) -> String {
         format!("nsqd-{producer:07}.fleet")
     }
 
     /// The producer of a broadcast address that [`Plan::host`] made.
-    pub(crate) fn producer(host: &[u8]) -> Option<u32> {
-        let digits = host.strip_prefix(b"nsqd-")?.strip_suffix(b".fleet")?;
-        std::str::from_utf8(digits).ok()?.parse().ok()
+    pub(crate) fn producer(host: &str) -> Option<u32> {
+        number(host.strip_prefix("nsqd-")?.strip_suffix(".fleet")?, 7)
     }
 
     /// How many nsqds must be complete before the main part begins.
@@ -281,6 +300,14 @@ impl Plan {
     }
 }
 
+/// A number as the names have it: with leading zeros up to `width` digits, and no others.
+fn number(digits: &str, width: usize) -> Option<u32> {
+    let long = digits.len() > width;
+    let right = digits.len() >= width && !(long && digits.starts_with('0'));
+    let digits = digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits)?;
+    right.then(|| digits.parse().ok()).flatten()
+}
+
 /// The starts and kills of nsqd number `number` of a group in the main part.
 fn transitions(group: &Nsqds, number: usize, share: f64, end: Duration) -> Vec<Transition> {
     let mut transitions = Vec::new();
@@ -333,9 +360,12 @@ mod tests {
 
     #[test]
     fn host_name_gives_the_producer() {
-        assert_eq!(Plan::producer(Plan::host(70_123).as_bytes()), Some(70_123));
-        assert_eq!(Plan::producer(b"nsqd-1.elsewhere"), None);
-        assert_eq!(Plan::producer(b"nsqd--1.fleet"), None);
+        assert_eq!(Plan::producer(&Plan::host(70_123)), Some(70_123));
+        assert_eq!(Plan::producer(&Plan::host(12_345_678)), Some(12_345_678));
+        let wrong = ["nsqd-1.elsewhere", "nsqd-0000001.elsewhere", "nsqd--000001.fleet"];
+        for host in wrong.into_iter().chain(["nsqd-1.fleet", "nsqd-00000001.fleet"]) {
+            assert_eq!(Plan::producer(host), None, "{host}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) fn json(results: &Results) -> Value {
         "environment": results.environment,
         "lookups_per_second": results.lookup_rate(),
         "latency": latencies(&results.total),
+        "failures": failures(&results.total),
         "spans": delays(&results.total),
         "counts": counts(&results.total),
         "before_main": { "latency": latencies(&results.before), "counts": counts(&results.before) },
@@ -31,6 +32,8 @@ pub(crate) fn json(results: &Results) -> Value {
         "slo": results.slo,
         "verdict": results.generator_health,
         "wrong_answers": results.wrong_answers(),
+        "findings": results.findings(),
+        "errors": { "failed": results.errors().0, "requests": results.errors().1, "budget": results.error_budget },
         "exit": results.exit(),
         "series": results.series,
     })
@@ -40,6 +43,15 @@ fn latencies(interval: &Interval) -> Value {
     let of = |latency: &crate::measure::interval::Latency| json!({ "corrected": Summary::of(&latency.corrected), "raw": Summary::of(&latency.raw) });
     let all = interval.latencies.iter().map(|(op, latency)| (op.name().to_owned(), of(latency)));
     Value::Object(all.collect())
+}
+
+fn failures(interval: &Interval) -> Value {
+    let mut all = Map::new();
+    for ((op, why), lengths) in &interval.failures {
+        let of_op = all.entry(op.name()).or_insert_with(|| json!({}));
+        of_op[why.name()] = json!(Summary::of(lengths));
+    }
+    Value::Object(all)
 }
 
 fn delays(interval: &Interval) -> Value {

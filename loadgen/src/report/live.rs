@@ -67,8 +67,9 @@ impl Live {
 
     fn count_faults(&mut self, intervals: &[Interval]) {
         for interval in intervals.get(self.counted..).unwrap_or_default() {
-            self.faults[0] += interval.sum(&Count::WRONG_ANSWERS);
-            self.faults[0] = self.faults[0].saturating_sub(interval.counted(Count::Excused));
+            self.faults[0] += interval.counted(Count::WrongAnswers);
+            let excused = interval.counted(Count::ExcusedAnswers);
+            self.faults[0] = self.faults[0].saturating_sub(excused);
             self.faults[1] += interval.sum(&Count::ERRORS);
         }
         self.counted = intervals.len().max(self.counted);

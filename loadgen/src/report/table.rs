@@ -42,6 +42,9 @@ fn latencies(results: &Results, out: &mut String) {
         row(&format!("{} corrected", op.name()), &Summary::of(&latency.corrected), out);
         row(&format!("{} raw", op.name()), &Summary::of(&latency.raw), out);
     }
+    for ((op, why), failed) in &results.total.failures {
+        row(&format!("{} {}", op.name(), why.name()), &Summary::of(failed), out);
+    }
 }
 
 fn row(name: &str, summary: &Summary, out: &mut String) {
@@ -84,17 +87,17 @@ fn delays(results: &Results, out: &mut String) {
 
 fn counts(results: &Results, out: &mut String) {
     let count = |kind: Count| results.total.counted(kind);
-    let [answered, late, dropped, unanswered] =
-        [Count::Answered, Count::Late, Count::Dropped, Count::Unanswered].map(count);
-    let [timeouts, refused, lost, wrong] = Count::ERRORS.map(count);
-    let [missing, stale, extra, garbled] = Count::WRONG_ANSWERS.map(count);
-    let [not_found, checked, excused] =
-        [Count::NotFound, Count::Checked, Count::Excused].map(count);
+    let [answered, late, dropped] = [Count::Answered, Count::Late, Count::Dropped].map(count);
+    let [timeouts, refused, lost, error_replies, unanswered] = Count::ERRORS.map(count);
+    let [missing, stale, extra, garbled] = Count::FINDINGS.map(count);
+    let [not_found, checked, excused, wrong] =
+        [Count::NotFound, Count::Checked, Count::Excused, Count::WrongAnswers].map(count);
+    let [resent, outage] = [Count::Resent, Count::Outage].map(count);
     let _ = writeln!(
         out,
-        "\nlookups {:.0}/s · {answered} answered · {late} late · {dropped} dropped · {unanswered} unanswered
-errors: {timeouts} timeouts · {refused} refused · {lost} lost · {wrong} wrong replies · {not_found} 404s
-oracle: {checked} answers checked · {missing} missing · {stale} stale · {extra} extra · {garbled} garbled ({excused} excused: their connection had broken)",
+        "\nlookups {:.0}/s · {answered} answered · {late} late · {dropped} dropped · {resent} resent · {not_found} 404s
+errors: {timeouts} timeouts · {refused} refused · {lost} lost · {error_replies} error replies · {unanswered} unanswered ({outage} more while the scenario had killed the target)
+oracle: {checked} answers checked, {wrong} wrong · findings: {missing} missing · {stale} stale · {extra} extra · {garbled} garbled ({excused} excused: their connection had broken)",
         results.lookup_rate()
     );
 }
@@ -134,7 +137,20 @@ fn outcomes(results: &Results, out: &mut String) {
     if !results.generator_health.bottleneck {
         let _ = writeln!(out, "the generator kept up; the figures are the target's");
     }
+    let (errors, requests) = results.errors();
+    if results.too_many_errors() {
+        let _ = writeln!(
+            out,
+            "ERRORS: {errors} of {requests} requests failed, more than {} %; the run has failed",
+            results.error_budget * 100.0
+        );
+    }
     if results.wrong_answers() > 0 {
-        let _ = writeln!(out, "WRONG ANSWERS: {}; the run has failed", results.wrong_answers());
+        let _ = writeln!(
+            out,
+            "WRONG ANSWERS: {} with {} findings; the run has failed",
+            results.wrong_answers(),
+            results.findings()
+        );
     }
 }

@@ -1,9 +1,9 @@
 //! A small lookupd for tests, with one optional fault: a thread per connection and one list behind a
-//! lock.
+//! lock. Without a fault all its answers are right, as nsqlookupd's are.
 //!
 //! Must not: be used outside of tests.
 
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, RwLock};
@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use serde_json::{Value, json};
 use testkit::wire::{self, HTTP_PORT, VERSION};
 
 use crate::input::target::Target;
@@ -29,6 +30,10 @@ pub(crate) enum Fault {
     Invents,
     /// Every producer is listed with a wrong port.
     Garbles,
+    /// Every list is `{}`.
+    Empties,
+    /// It closes the connection of every lookup without an answer.
+    Resets,
     /// At its lookup of this number, it answers no request for this long.
     Pauses(u64, Duration),
     /// It closes the connection of every nsqd at its first PING.
@@ -49,7 +54,11 @@ struct Entry {
 struct State {
     fault: Fault,
     clock: Clock,
+    target: Target,
     entries: Mutex<Vec<Entry>>,
+    /// The channels of every topic, and by peer the hosts that are connected.
+    topics: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    nodes: Mutex<BTreeMap<String, String>>,
     lookups: Mutex<u64>,
     /// Locked for writing while it pauses.
     pause: RwLock<()>,
@@ -63,6 +72,9 @@ pub(crate) fn start(fault: Fault) -> Target {
     let state = Arc::new(State {
         fault,
         clock: Clock::system(),
+        target,
+        topics: Mutex::default(),
+        nodes: Mutex::default(),
         entries: Mutex::default(),
         lookups: Mutex::default(),
         pause: RwLock::default(),
@@ -90,6 +102,7 @@ fn nsqd(state: &State, stream: TcpStream) -> Option<()> {
     let mut entries = state.entries.lock().unwrap();
     let registered = entries.iter_mut().filter(|entry| entry.peer == peer);
     registered.for_each(|entry| entry.gone = entry.gone.min(gone));
+    state.nodes.lock().unwrap().remove(&peer);
     ended
 }
 
@@ -113,10 +126,19 @@ fn commands(state: &State, peer: &str, mut stream: TcpStream) -> Option<()> {
                 reader.read_exact(&mut body).ok()?;
                 let info: serde_json::Value = serde_json::from_slice(&body).ok()?;
                 host = info["broadcast_address"].as_str()?.to_owned();
-                stream.write_all(b"\0\0\0\x02{}").ok()?;
+                state.nodes.lock().unwrap().insert(peer.to_owned(), host.clone());
+                let mut reply = Vec::new();
+                wire::frame(identified(state.target).to_string().as_bytes(), &mut reply);
+                stream.write_all(&reply).ok()?;
                 continue;
             }
-            ["REGISTER", topic, ..] => register(state, peer, topic, &host),
+            ["REGISTER", topic, ref channel @ ..] => {
+                let mut topics = state.topics.lock().unwrap();
+                let channels = topics.entry(topic.to_owned()).or_default();
+                channels.extend(channel.iter().map(ToString::to_string));
+                drop(topics);
+                register(state, peer, topic, &host);
+            }
             ["UNREGISTER", topic, ..] => unregister(state, peer, topic),
             _ => {}
         }
@@ -156,31 +178,108 @@ fn unregister(state: &State, peer: &str, topic: &str) {
     registered.for_each(|entry| entry.gone = entry.gone.min(now));
 }
 
+/// The reply to IDENTIFY.
+pub(super) fn identified(target: Target) -> Value {
+    json!({
+        "tcp_port": target.tcp.port(),
+        "http_port": target.http.port(),
+        "version": VERSION,
+        "hostname": "lookupd",
+        "broadcast_address": "lookupd",
+    })
+}
+
 /// Serves one HTTP client's connection to its end.
 fn client(state: &State, mut stream: TcpStream) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     loop {
         let (mut first, mut line) = (String::new(), String::new());
         reader.read_line(&mut first).ok()?;
-        let path = first.split(' ').nth(1)?.to_owned();
+        let target = first.split(' ').nth(1)?.to_owned();
         let mut close = false;
         while line != "\r\n" {
             line.clear();
-            reader.read_line(&mut line).ok()?;
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
             close |= line.eq_ignore_ascii_case("connection: close\r\n");
         }
-        let body = match path.strip_prefix("/lookup?topic=") {
-            Some(topic) => lookup(state, topic),
-            None => "OK".to_owned(),
-        };
-        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()?;
+        let (path, topic) = target.split_once("?topic=").unwrap_or((&target, ""));
+        if path == "/lookup" && state.fault == Fault::Resets {
+            return None;
+        }
+        let (status, body) = answer(state, path, topic);
+        let kind = if body.is_empty() { "" } else { JSON };
+        let length = body.len();
+        write!(stream, "HTTP/1.1 {status}\r\n{kind}{NSQ}Content-Length: {length}\r\n\r\n{body}")
+            .ok()?;
         if close {
             return Some(());
         }
     }
 }
 
-fn lookup(state: &State, topic: &str) -> String {
+/// The headers of nsqlookupd's answers.
+pub(super) const JSON: &str = "Content-Type: application/json; charset=utf-8\r\n";
+pub(super) const NSQ: &str = "X-NSQ-Content-Type: nsq; version=1.0\r\n";
+
+fn answer(state: &State, path: &str, topic: &str) -> (&'static str, String) {
+    let topics = || state.topics.lock().unwrap();
+    let body = match path {
+        "/lookup" => lookup(state, topic),
+        "/topics" => Some(json!({ "topics": topics().keys().collect::<Vec<_>>() })),
+        "/channels" if topic == "*" => {
+            let all: BTreeSet<_> = topics().values().flatten().cloned().collect();
+            Some(json!({ "channels": all }))
+        }
+        "/channels" => {
+            Some(json!({ "channels": topics().get(topic).cloned().unwrap_or_default() }))
+        }
+        "/nodes" => Some(nodes(state)),
+        "/topic/create" => {
+            topics().entry(topic.to_owned()).or_default();
+            return ("200 OK", String::new());
+        }
+        "/topic/delete" => {
+            topics().remove(topic);
+            return ("200 OK", String::new());
+        }
+        _ => return ("200 OK", "OK".to_owned()),
+    };
+    match body {
+        Some(_) if state.fault == Fault::Empties => ("200 OK", "{}".to_owned()),
+        Some(body) => ("200 OK", body.to_string()),
+        None => ("404 Not Found", json!({ "message": "TOPIC_NOT_FOUND" }).to_string()),
+    }
+}
+
+/// The producers in `/lookup` and `/nodes` have the same fields.
+pub(super) fn producer(host: &str, peer: &str, port: u16) -> Value {
+    json!({
+        "remote_address": peer,
+        "hostname": host,
+        "broadcast_address": host,
+        "tcp_port": port,
+        "http_port": HTTP_PORT,
+        "version": VERSION,
+    })
+}
+
+fn nodes(state: &State) -> Value {
+    let now = state.clock.now();
+    let (nodes, entries) = (state.nodes.lock().unwrap(), state.entries.lock().unwrap());
+    let node = |(peer, host): (&String, &String)| {
+        let shown = |entry: &&Entry| entry.peer == *peer && entry.shown <= now && now < entry.gone;
+        let topics: Vec<_> = entries.iter().filter(shown).map(|entry| &entry.topic).collect();
+        let mut node = producer(host, peer, wire::TCP_PORT);
+        node["tombstones"] = topics.iter().map(|_| false).collect();
+        node["topics"] = json!(topics);
+        node
+    };
+    json!({ "producers": nodes.iter().map(node).collect::<Vec<_>>() })
+}
+
+fn lookup(state: &State, topic: &str) -> Option<Value> {
     let number = {
         let mut lookups = state.lookups.lock().unwrap();
         *lookups += 1;
@@ -194,20 +293,14 @@ fn lookup(state: &State, topic: &str) -> String {
     }
     let _open = state.pause.read().unwrap();
     let now = state.clock.now();
+    let channels = state.topics.lock().unwrap().get(topic)?.clone();
     let entries = state.entries.lock().unwrap();
     let listed = entries.iter().filter(|e| e.topic == topic && e.shown <= now && now < e.gone);
-    let mut hosts: Vec<_> = listed.map(|entry| entry.host.as_str()).collect();
-    if state.fault == Fault::Invents {
-        hosts.push("nsqd-9999999.fleet");
-    }
     let port = if state.fault == Fault::Garbles { 1 } else { wire::TCP_PORT };
-    let mut body = "{\"channels\":[\"channel-0\"],\"producers\":[".to_owned();
-    for (number, host) in hosts.iter().enumerate() {
-        let comma = if number > 0 { "," } else { "" };
-        let _ = write!(
-            body,
-            "{comma}{{\"remote_address\":\"127.0.0.1:1\",\"hostname\":\"{host}\",\"broadcast_address\":\"{host}\",\"tcp_port\":{port},\"http_port\":{HTTP_PORT},\"version\":\"{VERSION}\"}}"
-        );
+    let mut producers: Vec<_> =
+        listed.map(|entry| producer(&entry.host, &entry.peer, port)).collect();
+    if state.fault == Fault::Invents {
+        producers.push(producer("nsqd-9999999.fleet", "127.0.0.1:1", port));
     }
-    body + "]}"
+    Some(json!({ "channels": channels, "producers": producers }))
 }

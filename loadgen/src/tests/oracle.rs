@@ -25,9 +25,10 @@ about = "a test"
 duration = "2500ms"
 staleness = "400ms"
 max_lag = "60s"
+error_budget = 0.5
 [topics]
 count = 2
-channels = 1
+channels = 2
 [[nsqds]]
 count = 8
 topics = 1
@@ -41,6 +42,8 @@ fresh = 0.5
 count = 1
 stay = "700ms"
 every = "2ms"
+[admin]
+rate = 50.0
 "#;
 
 /// The results of that scenario against a lookupd with that fault.
@@ -54,7 +57,7 @@ pub(super) fn run_against(fault: Fault, scenario: &str) -> Results {
 fn check(fault: Fault, found: &[Count]) {
     let results = run_against(fault, FLEET);
     assert!(results.total.counted(Count::Checked) > 50, "{fault:?}: too few responses");
-    for kind in Count::WRONG_ANSWERS {
+    for kind in Count::FINDINGS {
         let count = results.total.counted(kind);
         assert_eq!(count > 0, found.contains(&kind), "{fault:?}: {count} {}", kind.name());
     }
@@ -66,7 +69,9 @@ fn correct_lookupd_has_no_findings_and_its_changes_are_measured() {
     let results = run_against(Fault::None, FLEET);
     assert_eq!((results.wrong_answers(), results.exit()), (0, 0));
     assert!(results.delay(Delay::Appeared).is_some() && results.delay(Delay::Vanished).is_some());
-    assert!(results.total.latencies.contains_key(&Op::Unregister));
+    for op in [Op::Unregister, Op::Listing, Op::Admin] {
+        assert!(results.total.latencies.contains_key(&op), "{}", op.name());
+    }
 }
 
 #[test]
@@ -92,6 +97,21 @@ fn invented_producer_is_extra() {
 #[test]
 fn wrong_ports_are_garbled() {
     check(Fault::Garbles, &[Count::Garbled]);
+}
+
+#[test]
+fn empty_lists_are_garbled() {
+    check(Fault::Empties, &[Count::Garbled]);
+}
+
+#[test]
+fn target_that_answers_no_lookup_fails_the_run() {
+    let scenario = FLEET.replace("error_budget = 0.5\n", "");
+    let results = run_against(Fault::Resets, &scenario);
+    assert!(results.total.counted(Count::Lost) > 50);
+    assert_eq!((results.wrong_answers(), results.exit()), (0, 4));
+    assert!(!results.total.latencies.contains_key(&Op::Lookup), "no percentiles of no answers");
+    assert!(crate::report::table::table(&results).contains("lookup lost"));
 }
 
 #[test]
@@ -139,10 +159,12 @@ rate = [["0s", 200.0]]
 }
 
 #[test]
-fn unanswered_request_counts_with_the_time_it_waited() {
+fn unanswered_request_fails_with_the_time_it_waited() {
     let never = "about = 'a test'\nduration = '1s'\ndrain = '100ms'\n[topics]\ncount = 1\n[[arrivals]]\nconnections = 2\nrate = [['0s', 50.0]]\n";
     let results = run_against(Fault::Pauses(10, Duration::from_secs(30)), never);
     assert_eq!(results.total.counted(Count::Unanswered), 2);
-    let lookup = &results.total.latencies[&Op::Lookup];
-    assert!(slow(&lookup.corrected, 500) >= 2, "the wait is in the latencies");
+    let failed = &results.total.failures[&(Op::Lookup, Count::Unanswered)];
+    assert!(slow(failed, 500) >= 2, "the wait is in the latencies of failures");
+    assert_eq!(slow(&results.total.latencies[&Op::Lookup].corrected, 500), 0);
+    assert_eq!((results.wrong_answers(), results.exit()), (0, 4));
 }

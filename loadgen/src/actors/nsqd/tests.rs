@@ -27,6 +27,15 @@ struct Effects {
     wake: Timestamp,
 }
 
+/// The framed reply to IDENTIFY.
+fn identified() -> Vec<u8> {
+    let body =
+        r#"{"tcp_port":1,"http_port":2,"version":"1","hostname":"h","broadcast_address":"b"}"#;
+    let mut reply = Vec::new();
+    wire::frame(body.as_bytes(), &mut reply);
+    reply
+}
+
 impl Fixture {
     fn new() -> Self {
         let scenario = Scenario::parse("test", ALONE).expect("a valid scenario");
@@ -42,6 +51,7 @@ impl Fixture {
         let mut io = Io {
             now: self.now,
             shared: &self.shared,
+            local: None,
             stats: &mut self.stats,
             listed: &mut ListedProducers::new(1),
             out: &mut out,
@@ -62,7 +72,7 @@ impl Fixture {
         assert!(identify.wrote.starts_with("  V1IDENTIFY\n\0\0\0"), "{identify:?}");
         assert!(identify.wrote.contains("\"broadcast_address\":\"nsqd-0000000.fleet\""));
         assert_eq!(identify.writes, 4);
-        let first = self.event(Event::Data(b"\0\0\0\x02{}"));
+        let first = self.event(Event::Data(&identified()));
         assert_eq!(first.wrote, "REGISTER topic-0000000 channel-0\n");
         // Words, spaces and the newline are separate writes, as in go-nsq.
         assert_eq!(first.writes, 6);
@@ -112,5 +122,5 @@ fn error_reply_closes_the_connection() {
     fixture.event(Event::Wake);
     fixture.event(Event::Connected);
     assert_eq!(fixture.event(Event::Data(b"\0\0\0\x09E_INVALID")).action, Action::Close);
-    assert_eq!(fixture.stats.counted(Count::Wrong), 1);
+    assert_eq!(fixture.stats.counted(Count::ErrorReplies), 1);
 }
