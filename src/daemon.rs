@@ -225,13 +225,6 @@ impl<'a> Shared<'a> {
             Sessions::new(Arc::clone(&registry), timeouts, identify_response, event_log.clone())
                 .noting(nsqds.clone())
         };
-        let not_allowed =
-            Rejection { reason: DenyReason::TcpAllow, message: encode::ADDRESS_NOT_ALLOWED };
-        let too_many =
-            Rejection { reason: DenyReason::TcpPerIp, message: encode::TOO_MANY_CONNECTIONS };
-        let policy = AcceptPolicy::new(Arc::clone(&self.denials))
-            .allow_only(&config.tcp_allow, not_allowed)
-            .limit_per_ip(config.max_connections_per_ip, too_many);
         let counters = Arc::new(ConnectionCounters::new(ListenerPort::Tcp, self.spans.clone()));
         let host_config = HostConfig {
             name: "tcp-worker",
@@ -239,7 +232,7 @@ impl<'a> Shared<'a> {
             cpus: cpus.to_vec(),
             listener: port.listener.try_clone()?,
             accepting: Accepting::Thread("tcp-acceptor"),
-            policy: policy.if_any_rule(),
+            policy: self.tcp_policy(port.max_connections),
             options: Options {
                 max_connections: port.max_connections as u64,
                 refusal: b"",
@@ -249,6 +242,28 @@ impl<'a> Shared<'a> {
             counters: Arc::clone(&counters),
         };
         Ok((runtime.spawn(host_config, make)?, counters))
+    }
+
+    /// Who may have a TCP connection, of so many.
+    fn tcp_policy(&self, max: usize) -> AcceptPolicy {
+        let not_allowed =
+            Rejection { reason: DenyReason::TcpAllow, message: encode::ADDRESS_NOT_ALLOWED };
+        let too_many =
+            Rejection { reason: DenyReason::TcpPerIp, message: encode::TOO_MANY_CONNECTIONS };
+        AcceptPolicy::new(Arc::clone(&self.denials))
+            .allow_only(&self.config.tcp_allow, not_allowed)
+            .limit_per_ip(self.config.max_connections_per_ip, too_many)
+            .share(max, Rejection { reason: DenyReason::TcpShare, ..too_many })
+    }
+
+    /// Who may have an HTTP connection, of so many.
+    fn http_policy(&self, max: usize) -> AcceptPolicy {
+        let too_many =
+            Rejection { reason: DenyReason::HttpPerIp, message: TOO_MANY_CONNECTIONS_PER_IP };
+        let share = Rejection { reason: DenyReason::HttpShare, message: TOO_MANY_CONNECTIONS };
+        AcceptPolicy::new(Arc::clone(&self.denials))
+            .limit_per_ip(self.config.max_connections_per_ip, too_many)
+            .share(max, share)
     }
 
     fn start_http(
@@ -296,17 +311,13 @@ impl<'a> Shared<'a> {
                 .map_err(|error| not_started("may_minihttp", &error))?;
             return Ok(Server { name: "HTTP", address, workers: Workers::none(), counters });
         }
-        let too_many =
-            Rejection { reason: DenyReason::HttpPerIp, message: TOO_MANY_CONNECTIONS_PER_IP };
-        let policy = AcceptPolicy::new(Arc::clone(&self.denials))
-            .limit_per_ip(config.max_connections_per_ip, too_many);
         let host_config = HostConfig {
             name: "http-worker",
             workers,
             cpus: Vec::new(),
             listener: port.listener,
             accepting: Accepting::Workers,
-            policy: policy.if_any_rule(),
+            policy: self.http_policy(port.max_connections),
             options: Options {
                 max_connections: port.max_connections as u64,
                 refusal: TOO_MANY_CONNECTIONS,

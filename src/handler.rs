@@ -133,6 +133,17 @@ impl CloseReason {
     }
 }
 
+/// What an nsqd says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Announced<'a> {
+    /// Where consumers are to connect: a host name or an address.
+    pub address: &'a str,
+    /// Its port for them.
+    pub tcp_port: i64,
+    /// Its port for HTTP.
+    pub http_port: i64,
+}
+
 /// The protocol side of many connections, called by an event loop in the order that the head of
 /// this file gives. All calls come from one thread at a time, and none may block or yield.
 pub trait ConnectionHandler {
@@ -165,6 +176,13 @@ pub trait ConnectionHandler {
         budget: usize,
         work: &mut Work,
     ) -> Handled;
+
+    /// Whose connection it is, once that is known. From then on it counts in the share of that nsqd,
+    /// and no longer in that of its address, which a whole fleet may have. The loop asks after each
+    /// call until it knows.
+    fn announced<'a>(&self, _: &'a Self::Connection) -> Option<Announced<'a>> {
+        None
+    }
 
     /// The deadline has passed, or the loop stops while it holds the connection; a last reply may
     /// be appended, then the connection closes.

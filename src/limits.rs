@@ -51,6 +51,10 @@ pub const CALL: usize = 1024;
 /// they go on in the next iteration, behind everything that is ready by then.
 pub const SLICES: Duration = Duration::from_millis(1);
 
+/// How full a pool of connections or long requests is, in per cent, when shares begin to count. Past
+/// it: what is new of the address that has most is refused.
+pub const SHARED_FROM: usize = 80;
+
 /// Output that a peer has not read yet, in bytes. Past it the event loop stops reading from that
 /// connection.
 pub const QUEUED_OUTPUT: usize = 256 * 1024;

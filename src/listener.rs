@@ -1,5 +1,5 @@
-//! A listening socket: bound once, with the options that accepted sockets inherit; who is let in
-//! (see [`access`](crate::access)); and what happens when the process has no descriptor left.
+//! A listening socket: bound once, with the options that accepted sockets inherit; what a rejected
+//! connection is told; and what happens when the process has no descriptor left.
 //!
 //! Must not: know an event loop, block, or spin on an error. [`bind`] runs on the main thread, a
 //! [`Listener`] on the thread of the loop that owns it; several loops may have the same socket.
@@ -17,7 +17,7 @@ use rustix::net::{
     shutdown, sockopt,
 };
 
-use crate::access::{AcceptPolicy, PerIpPermit};
+use crate::access::Permit;
 use crate::clock::Timestamp;
 use crate::limits;
 
@@ -41,16 +41,14 @@ pub struct Incoming {
     pub socket: OwnedFd,
     /// Who is at the other end, [`canonical`].
     pub peer: SocketAddr,
-    /// Its permit, where the connections of an address are counted.
-    pub permit: Option<PerIpPermit>,
+    /// What it has of what its address may have.
+    pub permit: Permit,
 }
 
 /// What one accept brought.
 pub(crate) enum Accepted {
-    /// A connection that is let in.
-    Connection(Incoming),
-    /// One that is not, and what it is to be told.
-    Denied(OwnedFd, &'static [u8]),
+    /// A connection, non-blocking, and who is at the other end, [`canonical`].
+    Connection(OwnedFd, SocketAddr),
     /// Nobody waits.
     Nobody,
     /// Somebody came and is gone, or has no address we know.
@@ -72,8 +70,6 @@ pub(crate) struct Listener {
 /// What all loops that accept from a socket share.
 struct Shared {
     socket: OwnedFd,
-    /// Asked of every peer, where an operator wants it.
-    policy: Option<AcceptPolicy>,
     /// Connections that were rejected and read what they were told.
     rejected: AtomicUsize,
 }
@@ -117,15 +113,11 @@ pub(crate) fn canonical(peer: SocketAddr) -> SocketAddr {
 
 impl Listener {
     /// Takes over a socket that listens. With `keepalive`, the kernel probes a peer that was
-    /// silent for so long. Lets in only whom `policy` lets in.
+    /// silent for so long.
     ///
     /// # Errors
     /// When the socket refuses an option.
-    pub(crate) fn new(
-        socket: TcpListener,
-        policy: Option<AcceptPolicy>,
-        keepalive: Option<Duration>,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(socket: TcpListener, keepalive: Option<Duration>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         // An accepted socket inherits these, which saves system calls on each.
         sockopt::set_tcp_nodelay(&socket, true)?;
@@ -137,7 +129,7 @@ impl Listener {
             sockopt::set_tcp_keepidle(&socket, silence)?;
             sockopt::set_tcp_keepintvl(&socket, limits::KEEPALIVE_INTERVAL)?;
         }
-        let shared = Shared { socket: socket.into(), policy, rejected: AtomicUsize::new(0) };
+        let shared = Shared { socket: socket.into(), rejected: AtomicUsize::new(0) };
         Ok(Self { shared: Arc::new(shared), lost: 0, paused_until: None })
     }
 
@@ -164,11 +156,7 @@ impl Listener {
             Err(_) => return Accepted::Exhausted,
         };
         self.lost = 0;
-        let peer = canonical(peer);
-        match self.shared.policy.as_ref().map_or(Ok(None), |policy| policy.admit(peer.ip())) {
-            Ok(permit) => Accepted::Connection(Incoming { socket, peer, permit }),
-            Err(message) => Accepted::Denied(socket, message),
-        }
+        Accepted::Connection(socket, canonical(peer))
     }
 
     fn lost(&mut self) -> Accepted {
@@ -213,9 +201,7 @@ impl AsFd for Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{AllowList, Denials, DenyReason, Rejection};
     use std::net::TcpStream;
-    use std::num::NonZeroUsize;
 
     fn loopback(port: u16) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -257,37 +243,28 @@ mod tests {
         let burst = most.trim().parse::<usize>().unwrap().min(250);
         let socket = bind(loopback(0)).unwrap();
         let address = socket.local_addr().unwrap();
-        let mut listener = Listener::new(socket, None, None).unwrap();
+        let mut listener = Listener::new(socket, None).unwrap();
         // With a full queue a SYN is dropped: no error, but a wait for the next.
         let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
         let _peers: Vec<_> = (0..burst).map(connect).collect();
         for _ in 0..burst {
-            assert!(matches!(accept(&mut listener), Accepted::Connection(_)));
+            assert!(matches!(accept(&mut listener), Accepted::Connection(..)));
         }
     }
 
     #[test]
     fn ipv4_peer_of_a_listener_on_every_address_is_an_ipv4_peer() {
-        let denials = Arc::new(Denials::default());
-        let networks = AllowList::from(vec!["127.0.0.1".parse().unwrap()]);
-        let denied = |reason| Rejection { reason, message: b"no" };
-        let policy = AcceptPolicy::new(Arc::clone(&denials))
-            .allow_only(&networks, denied(DenyReason::TcpAllow))
-            .limit_per_ip(NonZeroUsize::new(1), denied(DenyReason::TcpPerIp));
         let socket = bind("0.0.0.0:0".parse().unwrap()).unwrap();
         let address = loopback(socket.local_addr().unwrap().port());
-        let mut listener = Listener::new(socket, Some(policy), None).unwrap();
+        let mut listener = Listener::new(socket, None).unwrap();
         let peer = TcpStream::connect(address).unwrap();
-        let Accepted::Connection(incoming) = accept(&mut listener) else { panic!("denied") };
-        assert_eq!(incoming.peer, peer.local_addr().unwrap());
-        let _second = TcpStream::connect(address).unwrap();
-        assert!(matches!(accept(&mut listener), Accepted::Denied(_, b"no")));
-        assert_eq!(denials.get(DenyReason::TcpPerIp).last, Some(peer.local_addr().unwrap().ip()));
+        let Accepted::Connection(_, seen) = accept(&mut listener) else { panic!("no connection") };
+        assert_eq!(seen, peer.local_addr().unwrap());
     }
 
     #[test]
     fn connections_lost_one_after_another_pause_the_listener() {
-        let mut listener = Listener::new(bind(loopback(0)).unwrap(), None, None).unwrap();
+        let mut listener = Listener::new(bind(loopback(0)).unwrap(), None).unwrap();
         for round in 1..=2 * BATCH {
             let is_paused = matches!(listener.lost(), Accepted::Exhausted);
             assert_eq!(is_paused, round % BATCH == 0, "{round}");
@@ -297,7 +274,7 @@ mod tests {
             let socket = TcpListener::from(listener.shared.socket.try_clone().unwrap());
             socket.local_addr().unwrap()
         });
-        assert!(matches!(accept(&mut listener), Accepted::Connection(_)));
+        assert!(matches!(accept(&mut listener), Accepted::Connection(..)));
         assert_eq!(listener.lost, 0, "it counts those in a row");
     }
 }

@@ -1,12 +1,13 @@
-//! Access rules of a listener, checked at accept, before a connection costs anything.
+//! Who may have a connection of a listener, checked at accept, before it costs anything.
 //!
-//! Must not: hold a lock between two calls. Runs on the thread that accepts.
+//! Must not: hold a lock between two calls. Runs on the threads that accept.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::{AllowList, Denials, DenyReason, PerIpLimiter, PerIpPermit};
+use super::{AllowList, Denials, DenyReason, PerIpLimiter, PerIpPermit, Place, Pool};
 
 /// What happens to a peer that an access rule denies.
 #[derive(Clone, Copy, Debug)]
@@ -23,13 +24,22 @@ pub(crate) struct AcceptPolicy {
     denials: Arc<Denials>,
     allowed: Option<(AllowList, Rejection)>,
     limiter: Option<(Arc<PerIpLimiter>, Rejection)>,
+    pool: Option<(Arc<Pool>, Rejection)>,
+}
+
+/// What a connection has of what its address may have; given back when it is dropped.
+#[derive(Debug, Default)]
+pub struct Permit {
+    /// Boxed, since few daemons have that limit.
+    pub(crate) per_ip: Option<Box<PerIpPermit>>,
+    pub(crate) place: Option<Place>,
 }
 
 impl AcceptPolicy {
     /// A policy without rules, which admits every peer. Denials are counted in `denials`.
     #[must_use]
     pub(crate) fn new(denials: Arc<Denials>) -> Self {
-        Self { denials, allowed: None, limiter: None }
+        Self { denials, allowed: None, limiter: None, pool: None }
     }
 
     /// Admits only peers of `networks`, unless that list is empty.
@@ -45,31 +55,57 @@ impl AcceptPolicy {
         Self { limiter: max.map(|max| (PerIpLimiter::new(max), rejection)), ..self }
     }
 
-    /// `None` when it has no rule: such a listener skips the check.
+    /// Shares `max` connections among the addresses that have them.
     #[must_use]
-    pub(crate) fn if_any_rule(self) -> Option<Self> {
-        (self.allowed.is_some() || self.limiter.is_some()).then_some(self)
+    pub(crate) fn share(self, max: usize, rejection: Rejection) -> Self {
+        Self { pool: Some((Pool::new(max), rejection)), ..self }
     }
 
-    /// Checks a peer; with a per-IP limit its connection must keep the permit until it is closed.
+    /// Checks a peer by the access rules; its connection must keep the permit until it is closed.
     ///
     /// # Errors
     /// The bytes for a peer that a rule denies. The denial is counted.
-    pub(crate) fn admit(&self, peer: IpAddr) -> Result<Option<PerIpPermit>, &'static [u8]> {
-        let deny = |rejection: &Rejection| {
-            self.denials.count(rejection.reason, peer);
-            rejection.message
-        };
+    pub(crate) fn check(&self, peer: IpAddr) -> Result<Permit, &'static [u8]> {
         if let Some((networks, rejection)) = &self.allowed
             && !networks.allows(peer)
         {
-            return Err(deny(rejection));
+            return Err(self.deny(peer, rejection));
         }
-        match &self.limiter {
-            Some((limiter, rejection)) => {
-                limiter.acquire(peer).map(Some).ok_or_else(|| deny(rejection))
-            }
-            None => Ok(None),
+        let mut permit = Permit::default();
+        if let Some((limiter, rejection)) = &self.limiter {
+            let per_ip = limiter.acquire(peer).ok_or_else(|| self.deny(peer, rejection))?;
+            permit.per_ip = Some(Box::new(per_ip));
+        }
+        Ok(permit)
+    }
+
+    /// Adds a place in the share of a peer to the permit of its connection, which is counted under
+    /// the cap already.
+    ///
+    /// # Errors
+    /// As [`AcceptPolicy::check`].
+    pub(crate) fn place(&self, peer: IpAddr, permit: &mut Permit) -> Result<(), &'static [u8]> {
+        let Some((pool, rejection)) = &self.pool else { return Ok(()) };
+        permit.place = pool.acquire(peer);
+        if permit.place.is_some() { Ok(()) } else { Err(self.deny(peer, rejection)) }
+    }
+
+    fn deny(&self, peer: IpAddr, rejection: &Rejection) -> &'static [u8] {
+        self.denials.count(rejection.reason, peer);
+        rejection.message
+    }
+}
+
+impl Permit {
+    /// Whether there is nothing to give back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.per_ip.is_none() && self.place.is_none()
+    }
+
+    /// Counts the connection in the share of `owner` from now on, and no longer in its address's.
+    pub(crate) fn move_to(&mut self, owner: impl Hash) {
+        if let Some(place) = &mut self.place {
+            place.move_to(owner);
         }
     }
 }
@@ -87,16 +123,14 @@ mod tests {
         let networks = AllowList::from(vec!["10.0.0.0/8".parse().unwrap()]);
         let policy = AcceptPolicy::new(Arc::clone(&denials))
             .allow_only(&networks, OUTSIDE)
-            .limit_per_ip(NonZeroUsize::new(1), TOO_MANY)
-            .if_any_rule()
-            .unwrap();
+            .limit_per_ip(NonZeroUsize::new(1), TOO_MANY);
         let (known, unknown) = (IpAddr::from([10, 1, 1, 1]), IpAddr::from([11, 1, 1, 1]));
-        let permit = policy.admit(known).unwrap();
-        assert!(permit.is_some());
-        assert_eq!(policy.admit(known).unwrap_err(), b"too many");
-        assert_eq!(policy.admit(unknown).unwrap_err(), b"outside");
+        let permit = policy.check(known).unwrap();
+        assert!(!permit.is_empty());
+        assert_eq!(policy.check(known).unwrap_err(), b"too many");
+        assert_eq!(policy.check(unknown).unwrap_err(), b"outside");
         drop(permit);
-        assert!(policy.admit(known).is_ok());
+        assert!(policy.check(known).is_ok());
         let seen = [DenyReason::TcpAllow, DenyReason::TcpPerIp].map(|reason| denials.get(reason));
         assert_eq!(
             seen.map(|seen| (seen.count, seen.last)),
@@ -105,8 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_without_rules_is_none() {
+    fn a_policy_without_rules_admits_everybody() {
         let policy = AcceptPolicy::new(Arc::default()).allow_only(&AllowList::default(), OUTSIDE);
-        assert!(policy.limit_per_ip(None, TOO_MANY).if_any_rule().is_none());
+        let policy = policy.limit_per_ip(None, TOO_MANY);
+        let peer = IpAddr::from([10, 1, 1, 1]);
+        let mut permit = policy.check(peer).unwrap();
+        policy.place(peer, &mut permit).unwrap();
+        assert!(permit.is_empty(), "it costs nothing");
     }
 }

@@ -16,6 +16,10 @@ pub enum DenyReason {
     TcpPerIp,
     /// An HTTP connection past `--max-connections-per-ip`.
     HttpPerIp,
+    /// A TCP connection of the address that has most, when nearly all are taken.
+    TcpShare,
+    /// An HTTP connection, the same.
+    HttpShare,
     /// A POST from outside of `--http-write-allow`.
     WriteAllow,
     /// A POST without the token of `--http-write-token-file`.
@@ -28,22 +32,26 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::TcpAllow,
         Self::TcpPerIp,
         Self::HttpPerIp,
+        Self::TcpShare,
+        Self::HttpShare,
         Self::WriteAllow,
         Self::WriteToken,
         Self::WriteOrigin,
         Self::Read,
     ];
 
-    /// The flag that sets the rule.
+    /// The flag that sets the rule, for a log line.
     #[must_use]
     pub fn flag(self) -> &'static str {
         match self {
             Self::TcpAllow => "--tcp-allow",
             Self::TcpPerIp | Self::HttpPerIp => "--max-connections-per-ip",
+            Self::TcpShare => "the share of their address in --max-tcp-connections",
+            Self::HttpShare => "the share of their address in --max-http-connections",
             Self::WriteAllow => "--http-write-allow",
             Self::WriteToken => "--http-write-token-file",
             Self::WriteOrigin => "--http-origin-allow",
@@ -55,8 +63,8 @@ impl DenyReason {
     #[must_use]
     pub fn denied_requests(self) -> &'static str {
         match self {
-            Self::TcpAllow | Self::TcpPerIp => "TCP connections",
-            Self::HttpPerIp => "HTTP connections",
+            Self::TcpAllow | Self::TcpPerIp | Self::TcpShare => "TCP connections",
+            Self::HttpPerIp | Self::HttpShare => "HTTP connections",
             Self::WriteAllow | Self::WriteToken | Self::WriteOrigin => "HTTP POSTs",
             Self::Read => "HTTP GETs",
         }
@@ -98,6 +106,8 @@ impl Denials {
                 DenyReason::TcpAllow => ("tcp", "allow_list"),
                 DenyReason::TcpPerIp => ("tcp", "max_connections_per_ip"),
                 DenyReason::HttpPerIp => ("http", "max_connections_per_ip"),
+                DenyReason::TcpShare => ("tcp", "share"),
+                DenyReason::HttpShare => ("http", "share"),
                 DenyReason::WriteAllow => ("", "allow_list"),
                 DenyReason::WriteToken => ("", "token"),
                 DenyReason::WriteOrigin => ("", "origin"),
@@ -158,8 +168,8 @@ mod tests {
             format!("{connections}{{port=\"tcp\",reason=\"allow_list\"}} 0"),
             format!("{connections}{{port=\"tcp\",reason=\"max_connections_per_ip\"}} 1"),
             format!("{connections}{{port=\"http\",reason=\"max_connections_per_ip\"}} 2"),
-            format!("{writes}{{reason=\"allow_list\"}} 3"),
-            format!("{writes}{{reason=\"token\"}} 4"),
+            format!("{writes}{{reason=\"allow_list\"}} 5"),
+            format!("{writes}{{reason=\"token\"}} 6"),
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }

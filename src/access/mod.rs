@@ -3,20 +3,22 @@
 //!
 //! A listener has an [`AcceptPolicy`], the HTTP API a [`ReadPolicy`] and a [`WritePolicy`]; each is
 //! absent unless a flag asks for a rule. Must not: know a protocol or a socket, or log: denials are counted in
-//! [`Denials`]. An [`AcceptPolicy`] belongs to the thread that accepts; every thread shares the rest.
+//! [`Denials`]. Every thread shares them.
 
 mod accept_policy;
 mod allow_list;
 mod denials;
 mod per_ip;
+mod pool;
 mod read_policy;
 mod token;
 mod write_policy;
 
-pub(crate) use accept_policy::{AcceptPolicy, Rejection};
+pub(crate) use accept_policy::{AcceptPolicy, Permit, Rejection};
 pub(crate) use allow_list::{AllowList, Network};
 pub(crate) use denials::{DenialCount, Denials, DenyReason, register_rejections};
 pub(crate) use per_ip::{PerIpLimiter, PerIpPermit};
+pub(crate) use pool::{Place, Pool};
 pub(crate) use read_policy::{NsqdAddresses, ReadPolicy};
 pub(crate) use token::{Token, TokenError, TokenFile};
 pub(crate) use write_policy::WritePolicy;

@@ -3,13 +3,15 @@
 //! Must not: let more of them at a time than [`limits::WALKS`]; the others are told to come again. Any
 //! thread; each belongs to a connection.
 
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::handlers::{Answered, Api, Exchange};
 use super::listings::{Context, Part};
 use super::response::{ApiError, JSON, NSQ, json};
 use super::walks::{Next, Topics};
+use crate::access::{self, Pool};
 use crate::clock::Timestamp;
 use crate::http1::{Response, Task};
 use crate::limits;
@@ -19,79 +21,54 @@ use crate::work::Work;
 /// Units of [`Work`] of the removal of a topic, and of a search for the nsqd to tombstone.
 const CHANGE: u32 = 20;
 
-/// From so many on, of [`limits::WALKS`], places are shared: an address that has as many as any
-/// other gets no more.
-const SHARED_FROM: usize = limits::WALKS * 4 / 5;
-
 /// The long requests that are being answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Walks {
-    running: Mutex<Running>,
-    refused: StripedCounter,
-}
-
-#[derive(Debug, Default)]
-struct Running {
-    /// Who has asked for each.
-    networks: Vec<IpAddr>,
+    pool: Arc<Pool>,
     /// Bytes that they may collect.
-    bytes: usize,
+    bytes: AtomicUsize,
+    refused: StripedCounter,
 }
 
 /// The place of one of them; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     walks: Arc<Walks>,
-    network: IpAddr,
+    _place: access::Place,
     bytes: usize,
 }
 
-/// Whose share a request is counted in: an IPv6 peer has a whole network of addresses.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V4(_) => peer,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-    }
-}
-
-impl Running {
-    fn count(&self, network: IpAddr) -> usize {
-        self.networks.iter().filter(|&&other| other == network).count()
-    }
-
-    /// Whether one more of `network` has a place, which may collect so many bytes.
-    fn has_place(&self, network: IpAddr, bytes: usize) -> bool {
-        let count = self.networks.len();
-        let own = self.count(network);
-        let has_most = || self.networks.iter().all(|&other| self.count(other) <= own);
-        count < limits::WALKS
-            && (count < SHARED_FROM || own == 0 || !has_most())
-            && (bytes == 0 || self.bytes == 0 || self.bytes + bytes <= limits::NODES_INDEX)
+impl Default for Walks {
+    fn default() -> Self {
+        let (bytes, refused) = (AtomicUsize::new(0), StripedCounter::default());
+        Self { pool: Pool::new(limits::WALKS), bytes, refused }
     }
 }
 
 impl Walks {
     /// A place for a request of `peer` that may collect so many bytes.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr, bytes: usize) -> Result<Place, ApiError> {
-        let network = network(peer);
-        let mut running = self.running();
-        if !running.has_place(network, bytes) {
+        let place = self.pool.acquire(peer).filter(|_| self.reserve(bytes));
+        let Some(place) = place else {
             self.refused.inc();
             return Err(ApiError::BUSY);
-        }
-        running.networks.push(network);
-        running.bytes += bytes;
-        Ok(Place { walks: Arc::clone(self), network, bytes })
+        };
+        Ok(Place { walks: Arc::clone(self), _place: place, bytes })
     }
 
-    fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether one more may collect so many bytes, which are counted then.
+    fn reserve(&self, bytes: usize) -> bool {
+        let add = |all| {
+            let fits = bytes == 0 || all == 0 || all + bytes <= limits::NODES_INDEX;
+            fits.then_some(all + bytes)
+        };
+        self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
     /// Registers the families of long requests.
     pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
         let (walks, help) = (Arc::clone(self), "Long HTTP requests that are being answered.");
-        let running = move || walks.running().networks.len() as u64;
+        let running = move || walks.pool.taken_places() as u64;
         families.gauge("musterd_http_long_requests", help, &[], running);
         let help = "The most long HTTP requests at a time.";
         families.gauge("musterd_http_long_requests_max", help, &[], || limits::WALKS as u64);
@@ -103,11 +80,7 @@ impl Walks {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut running = self.walks.running();
-        if let Some(at) = running.networks.iter().position(|&other| other == self.network) {
-            running.networks.swap_remove(at);
-        }
-        running.bytes -= self.bytes;
+        self.walks.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -269,17 +242,18 @@ mod tests {
             places.take(1000).collect::<Vec<_>>()
         };
         let greedy = take("2001:db8::1".parse().expect("an address"));
-        assert_eq!(greedy.len(), SHARED_FROM);
+        let shared_from = greedy.len();
+        assert_eq!(shared_from, (limits::WALKS * limits::SHARED_FROM).div_ceil(100));
         assert!(walks.enter("2001:db8::ffff".parse().expect("an address"), 0).is_err());
         let others = [take(address(1)), take(address(2))];
         // The second comes when the first has taken what was left; a place that is given back is
         // for those who have least.
-        assert_eq!(others.each_ref().map(Vec::len), [limits::WALKS - SHARED_FROM, 0]);
+        assert_eq!(others.each_ref().map(Vec::len), [limits::WALKS - shared_from, 0]);
         drop(greedy);
         let mut late: Vec<_> = (3..13).map(|last| walks.enter(address(last), 0)).collect();
         assert!(late.iter().all(Result::is_ok), "each gets one");
         late.clear();
         drop(others);
-        assert!(walks.running().networks.is_empty());
+        assert_eq!(walks.pool.taken_places(), 0);
     }
 }

@@ -148,7 +148,6 @@ impl ConnectionCounters {
 
     /// Counts one more open connection, or rejects it because `most` are open.
     pub(super) fn enter(&self, most: u64) -> bool {
-        self.accepted.inc();
         // Several loops may accept from one socket: the check and the count are one step.
         let one_more = |open| (open < most).then_some(open + 1);
         let enters = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();

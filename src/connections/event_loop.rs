@@ -29,7 +29,7 @@ use super::messages::{LoopHandle, LoopMessage, Stage};
 use super::output::{Output, Reply};
 use super::slab::Slab;
 use super::slot::{Action, Leaving, Pending, Phase, Slot, State, check};
-use crate::access::PerIpPermit;
+use crate::access::{AcceptPolicy, Permit};
 use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
 use crate::limits;
@@ -76,9 +76,10 @@ pub(crate) struct EventLoop<H: ConnectionHandler> {
     messages: LoopHandle,
     pub(super) acceptor: Option<Acceptor>,
     pub(super) slots: Slab<Slot<H::Connection>>,
-    /// The permits that connections hold; beside the slots, so that they cost nothing where none
-    /// are counted.
-    pub(super) permits: HashMap<Token, PerIpPermit, RandomState>,
+    /// Who may have a connection.
+    policy: Arc<AcceptPolicy>,
+    /// The permits that connections hold; beside the slots, which are small.
+    pub(super) permits: HashMap<Token, Permit, RandomState>,
     /// The connections whose handler has more to do about their end.
     pub(super) leaving: HashMap<Token, Leaving<H::Connection>, RandomState>,
     /// The slots to be served in the next iteration, whether or not an event comes.
@@ -104,12 +105,13 @@ pub(crate) struct EventLoop<H: ConnectionHandler> {
 }
 
 impl<H: ConnectionHandler> EventLoop<H> {
-    /// A loop without connections. `counters` are shared by all loops of one listener.
+    /// A loop without connections. All loops of one listener share `policy` and `counters`.
     #[must_use]
     pub(crate) fn new(
         fds: LoopFds,
         handler: H,
         options: Options,
+        policy: Arc<AcceptPolicy>,
         counters: Arc<ConnectionCounters>,
         clock: Clock,
     ) -> Self {
@@ -127,6 +129,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             messages: handle,
             acceptor: None,
             slots: Slab::new(),
+            policy,
             permits: HashMap::default(),
             leaving: HashMap::default(),
             ready: Vec::new(),
@@ -381,6 +384,13 @@ impl<H: ConnectionHandler> EventLoop<H> {
             return self.end(token, CloseReason::Panicked);
         };
         slot.consume(handled.consumed, fresh);
+        if !slot.is_announced
+            && let State::Open(connection) = &slot.state
+            && let Some(announced) = self.handler.announced(connection)
+        {
+            slot.is_announced = true;
+            self.permits.entry(token).and_modify(|permit| permit.move_to(announced));
+        }
         let replied = self.output.reply(token, start);
         let deadline = match handled.next {
             Next::Hold { .. } if self.stopping.is_some() => self.deadlines.note_passed(now),

@@ -119,6 +119,8 @@ pub(super) struct Slot<C> {
     pub(super) hangup: bool,
     /// A read has met the end of the input.
     pub(super) end: bool,
+    /// The handler has said whose it is: it counts in that share, and not in its address's.
+    pub(super) is_announced: bool,
 }
 
 /// What waits in a slot: the unconsumed tail of the input and the unsent rest of the output.
@@ -143,6 +145,7 @@ impl<C> Slot<C> {
             readable: false,
             hangup: false,
             end: false,
+            is_announced: false,
         }
     }
 

@@ -51,8 +51,8 @@ pub(crate) struct HostConfig {
     pub listener: TcpListener,
     /// Who accepts from it.
     pub accepting: Accepting,
-    /// Who may connect; none: everyone.
-    pub policy: Option<AcceptPolicy>,
+    /// Who may connect.
+    pub policy: AcceptPolicy,
     /// The same for every worker.
     pub options: Options,
     /// The time for every worker.
@@ -101,6 +101,7 @@ struct WorkerInit {
     /// Only one that accepts has it.
     acceptor: Option<Acceptor>,
     options: Options,
+    policy: Arc<AcceptPolicy>,
     clock: Clock,
     counters: Arc<ConnectionCounters>,
     exits: Sender<WorkerExit>,
@@ -133,15 +134,17 @@ impl HostConfig {
         let fds = (0..self.workers).map(|index| open(format!("worker {index}")));
         let fds = fds.collect::<io::Result<Vec<_>>>()?;
         let handles: Vec<_> = fds.iter().map(|fds| fds.handle.clone()).collect();
-        let listener = Listener::new(self.listener, self.policy, self.options.keepalive)?;
+        let listener = Listener::new(self.listener, self.options.keepalive)?;
         let (report, exits) = unbounded();
         let mut workers = Workers { handles: handles.clone(), exits, joins: Vec::new() };
+        let policy = Arc::new(self.policy);
         let init = |name, index, fds, acceptor| WorkerInit {
             name,
             index,
             fds,
             acceptor,
             options: self.options,
+            policy: Arc::clone(&policy),
             clock: self.clock.clone(),
             counters: Arc::clone(&self.counters),
             exits: report.clone(),
@@ -186,8 +189,8 @@ impl WorkerInit {
 
     /// The event loop, on the thread that runs it.
     fn event_loop<H: ConnectionHandler>(self, handler: H) -> io::Result<EventLoop<H>> {
-        let mut event_loop =
-            EventLoop::new(self.fds, handler, self.options, self.counters, self.clock);
+        let Self { fds, options, policy, counters, clock, .. } = self;
+        let mut event_loop = EventLoop::new(fds, handler, options, policy, counters, clock);
         if let Some(acceptor) = self.acceptor {
             event_loop.listen(acceptor)?;
         }

@@ -53,7 +53,7 @@ fn config(
         cpus: crate::resources::affinity().unwrap(),
         listener,
         accepting: Accepting::Thread("acceptor"),
-        policy: None,
+        policy: AcceptPolicy::new(Arc::default()),
         options: OPTIONS,
         clock,
         counters,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::access::{NsqdAddresses, PerIpPermit};
 use crate::clock::Timestamp;
-use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
+use crate::handler::{Announced, CloseReason, ConnectionHandler, Handled, Input, Next, Token};
 use crate::limits;
 use crate::protocol::decode::{Command, CommandError, decode};
 use crate::protocol::peer_info::PeerInfo;
@@ -418,6 +418,14 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
             session.command = session.command.min(now + self.timeouts.command);
         }
         Handled { consumed, next: Next::Read { deadline: self.deadline(session, now) } }
+    }
+
+    fn announced<'a>(&self, session: &'a Session) -> Option<Announced<'a>> {
+        let State::Identified(identified) = &session.state else { return None };
+        let PeerInfo { broadcast_address, tcp_port, http_port, .. } =
+            identified.client.producer().peer_info();
+        let (tcp_port, http_port) = (*tcp_port, *http_port);
+        Some(Announced { address: broadcast_address, tcp_port, http_port })
     }
 
     fn on_timeout(&mut self, _session: &mut Session, _output: &mut Vec<u8>) {}

@@ -143,6 +143,32 @@ fn nsqds_connect_from_allowed_networks_only() {
     assert_eq!(code(&http.request("POST", WRITES[0])), "200");
 }
 
+#[test]
+fn address_that_has_most_connections_is_refused_first_and_a_fleet_is_not() {
+    let daemon = Daemon::start(&["--max-tcp-connections=10", "--max-http-connections=10"]);
+    let ping = |client: &mut HttpClient| code(&client.request("GET", "/ping")).to_owned();
+    let mut clients: Vec<_> = (0..8).map(|_| http(ONE, &daemon)).collect();
+    assert!(clients.iter_mut().all(|client| ping(client) == "200"));
+    assert_eq!(code(&http(ONE, &daemon).response(false)), "503");
+    assert_eq!(ping(&mut http(TWO, &daemon)), "200");
+
+    // Until they identify, nsqds count as their address; then each for itself.
+    let mut fleet: Vec<_> = (0..8).map(|_| nsqd(ONE, &daemon)).collect();
+    assert_eq!(replies(nsqd(ONE, &daemon)), TOO_MANY);
+    for (number, nsqd) in fleet.iter_mut().enumerate() {
+        nsqd.identify(&format!("nsqd-{number}"));
+    }
+    let mut ninth = nsqd(ONE, &daemon);
+    ninth.identify("nsqd-8");
+    fleet.push(ninth);
+    fleet.iter_mut().for_each(|nsqd| nsqd.command("PING"));
+    for port in ["http", "tcp"] {
+        let name = "musterd_connections_rejected_total";
+        let name = format!("{name}{{port=\"{port}\",reason=\"share\"}}");
+        assert_eq!(figure(&mut clients[0], &name), 1, "{port}");
+    }
+}
+
 /// The loopback address of this family, with the port of `of`.
 fn loopback(of: SocketAddr, source: IpAddr) -> SocketAddr {
     let here = if source.is_ipv4() { ONE } else { SIX };

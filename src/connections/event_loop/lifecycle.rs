@@ -5,12 +5,13 @@
 
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{Shutdown, shutdown};
 
 use super::EventLoop;
+use crate::access::Permit;
 use crate::connections::deadlines::CoarseTime;
 use crate::connections::messages::{LoopHandle, LoopMessage};
 use crate::connections::slot::{After, Leaving, Slot, State};
@@ -41,22 +42,13 @@ impl<H: ConnectionHandler> EventLoop<H> {
         for _ in 0..listener::BATCH {
             let Some(acceptor) = &mut self.acceptor else { break };
             match acceptor.listener.accept() {
-                Accepted::Denied(socket, message) => {
+                Accepted::Connection(socket, peer) => {
                     self.counters.accepted.inc();
-                    self.reject(socket, message);
-                }
-                // The permit is given back.
-                Accepted::Connection(Incoming { socket, .. })
-                    if !self.counters.enter(self.options.max_connections) =>
-                {
-                    self.reject(socket, self.options.refusal);
-                }
-                Accepted::Connection(incoming) => match &acceptor.targets {
-                    Some(Targets { loops, route }) => {
-                        loops[route(incoming.peer)].send(LoopMessage::Open(incoming));
+                    match self.admit(peer.ip()) {
+                        Ok(permit) => self.hand_over(Incoming { socket, peer, permit }),
+                        Err(message) => self.reject(socket, message),
                     }
-                    None => self.open(incoming),
-                },
+                }
                 Accepted::Nobody => break,
                 Accepted::Lost => self.counters.accept_errors.inc(),
                 Accepted::Exhausted => {
@@ -68,6 +60,29 @@ impl<H: ConnectionHandler> EventLoop<H> {
             }
         }
         Ok(())
+    }
+
+    /// Lets a connection in, which is counted as open then.
+    ///
+    /// # Errors
+    /// What it is told that may not come in.
+    fn admit(&self, peer: IpAddr) -> Result<Permit, &'static [u8]> {
+        let mut permit = self.policy.check(peer)?;
+        if !self.counters.enter(self.options.max_connections) {
+            return Err(self.options.refusal); // the permit is given back
+        }
+        self.policy.place(peer, &mut permit).inspect_err(|_| self.counters.leave())?;
+        Ok(permit)
+    }
+
+    /// Gives a connection to the loop that it belongs to.
+    fn hand_over(&mut self, incoming: Incoming) {
+        match self.acceptor.as_ref().and_then(|acceptor| acceptor.targets.as_ref()) {
+            Some(Targets { loops, route }) => {
+                loops[route(incoming.peer)].send(LoopMessage::Open(incoming));
+            }
+            None => self.open(incoming),
+        }
     }
 
     /// Accepts nothing any longer. Others may have the same socket, so that it is not closed with ours.
@@ -92,7 +107,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         slot.deadline = self.deadlines.note(deadline);
         let watched = self.epoll.watch(&slot.socket, token);
         self.slots.insert(slot);
-        if let Some(permit) = permit {
+        if !permit.is_empty() {
             self.permits.insert(token, permit);
         }
         if watched.is_err() {

@@ -1,7 +1,7 @@
 //! Access rules at accept: denied peers take no slot of others, and permits are always released.
 
 use super::*;
-use crate::access::{AllowList, Denials, DenyReason, PerIpLimiter, PerIpPermit, Rejection};
+use crate::access::{AllowList, Denials, DenyReason, PerIpLimiter, Permit, Rejection};
 use crate::limits;
 use rustix::net::sockopt;
 use std::net::IpAddr;
@@ -10,16 +10,15 @@ use std::num::NonZeroUsize;
 const NOT_ALLOWED: Rejection = Rejection { reason: DenyReason::TcpAllow, message: b"denied\n" };
 const TOO_MANY: Rejection = Rejection { reason: DenyReason::TcpPerIp, message: b"too many\n" };
 
-fn at_most(each: usize) -> Option<AcceptPolicy> {
-    AcceptPolicy::new(Arc::default()).limit_per_ip(NonZeroUsize::new(each), TOO_MANY).if_any_rule()
+fn at_most(each: usize) -> AcceptPolicy {
+    AcceptPolicy::new(Arc::default()).limit_per_ip(NonZeroUsize::new(each), TOO_MANY)
 }
 
 #[test]
 fn denied_peer_is_told_why_and_takes_no_slot() {
     let denials = Arc::new(Denials::default());
     let elsewhere = AllowList::from(vec!["192.0.2.0/24".parse().unwrap()]);
-    let policy =
-        AcceptPolicy::new(Arc::clone(&denials)).allow_only(&elsewhere, NOT_ALLOWED).if_any_rule();
+    let policy = AcceptPolicy::new(Arc::clone(&denials)).allow_only(&elsewhere, NOT_ALLOWED);
     let mut test = TestLoop::behind(Options { max_connections: 1, ..OPTIONS }, policy);
     for round in 1..=3 {
         let mut peer = test.peer();
@@ -37,8 +36,7 @@ fn denied_peer_is_told_why_and_takes_no_slot() {
 #[test]
 fn denied_peers_that_stay_are_bounded() {
     let elsewhere = AllowList::from(vec!["192.0.2.0/24".parse().unwrap()]);
-    let policy =
-        AcceptPolicy::new(Arc::default()).allow_only(&elsewhere, NOT_ALLOWED).if_any_rule();
+    let policy = AcceptPolicy::new(Arc::default()).allow_only(&elsewhere, NOT_ALLOWED);
     let mut test = TestLoop::behind(OPTIONS, policy);
     let peers: Vec<_> = (0..200).map(|_| TcpStream::connect(test.address).unwrap()).collect();
     test.until("all denied", |test| test.counters.accepted.get() == 200);
@@ -85,11 +83,11 @@ fn per_ip_permit_is_released_on_every_close_path() {
 }
 
 /// A limiter of one connection, and its permit.
-fn full_limiter() -> (Arc<PerIpLimiter>, PerIpPermit) {
+fn full_limiter() -> (Arc<PerIpLimiter>, Permit) {
     let limiter = PerIpLimiter::new(NonZeroUsize::MIN);
     let permit = limiter.acquire(IpAddr::from([127, 0, 0, 1])).unwrap();
     assert!(is_full(&limiter));
-    (limiter, permit)
+    (limiter, Permit { per_ip: Some(Box::new(permit)), place: None })
 }
 
 fn is_full(limiter: &Arc<PerIpLimiter>) -> bool {
@@ -97,12 +95,12 @@ fn is_full(limiter: &Arc<PerIpLimiter>) -> bool {
 }
 
 /// A connection with `permit`, and its peer.
-fn incoming(permit: PerIpPermit) -> (Incoming, TcpStream) {
+fn incoming(permit: Permit) -> (Incoming, TcpStream) {
     let outside = listener();
     let end = TcpStream::connect(outside.local_addr().unwrap()).unwrap();
     let (socket, peer) = outside.accept().unwrap();
     socket.set_nonblocking(true).unwrap();
-    (Incoming { socket: socket.into(), peer, permit: Some(permit) }, end)
+    (Incoming { socket: socket.into(), peer, permit }, end)
 }
 
 #[test]
@@ -146,6 +144,29 @@ fn per_ip_permit_is_released_when_the_cap_rejects() {
     }
     drop(first);
     test.until("there is room", |test| test.counters.open() == 0);
+    let mut next = test.peer();
+    test.send(&mut next, b"echo in\n");
+    test.expect(&mut next, b"in\n");
+}
+
+#[test]
+fn address_that_has_most_is_refused_when_few_places_are_left() {
+    let shares = Rejection { reason: DenyReason::HttpShare, message: b"share\n" };
+    let denials = Arc::new(Denials::default());
+    let policy = AcceptPolicy::new(Arc::clone(&denials)).share(10, shares);
+    let mut test = TestLoop::behind(Options { max_connections: 10, ..OPTIONS }, policy);
+    let mut peers: Vec<_> = (0..8).map(|_| test.peer()).collect();
+    let mut over = test.peer();
+    assert_eq!(test.until_end(&mut over), b"share\n");
+    assert_eq!(denials.get(DenyReason::HttpShare).count, 1);
+    assert_eq!((test.counters.open(), test.counters.refused.get()), (8, 0));
+    // Those that are there stay, and a place that is given back is given again.
+    for peer in &mut peers {
+        test.send(peer, b"echo in\n");
+        test.expect(peer, b"in\n");
+    }
+    drop(peers.pop());
+    test.until("a place is free", |test| test.counters.open() == 7);
     let mut next = test.peer();
     test.send(&mut next, b"echo in\n");
     test.expect(&mut next, b"in\n");

@@ -1,6 +1,7 @@
 //! How connections end: by panics, resets, a last reply under unread input, and the stop.
 
 use super::*;
+use crate::access::Permit;
 use crate::handler::CloseReason;
 use crate::limits;
 use rustix::net::sockopt;
@@ -107,7 +108,7 @@ fn connection_handed_over_after_the_stop_is_closed() {
     test.event_loop.handle().send(LoopMessage::Open(Incoming {
         socket: socket.into(),
         peer: address,
-        permit: None,
+        permit: Permit::default(),
     }));
     test.settle();
     assert_eq!(test.until_end(&mut peer), b"");

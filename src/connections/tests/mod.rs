@@ -61,20 +61,26 @@ impl TestLoop {
     }
 
     fn with(options: Options) -> Self {
-        Self::behind(options, None)
+        Self::behind(options, AcceptPolicy::new(Arc::default()))
     }
 
-    fn behind(options: Options, policy: Option<AcceptPolicy>) -> Self {
+    fn behind(options: Options, policy: AcceptPolicy) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_nanos(1_700_000_000_000_000_000));
         let (counters, log) = (Arc::new(ConnectionCounters::default()), Arc::new(Log::default()));
         let fds = LoopFds::new("worker 0".to_owned(), clock.now()).unwrap();
         let listener = listener();
         let address = listener.local_addr().unwrap();
-        let listener = Listener::new(listener, policy, options.keepalive).unwrap();
+        let listener = Listener::new(listener, options.keepalive).unwrap();
         let acceptor = Acceptor { listener, targets: None };
         let handler = Lines::new(Arc::clone(&log));
-        let mut event_loop =
-            EventLoop::new(fds, handler, options, Arc::clone(&counters), clock.clone());
+        let mut event_loop = EventLoop::new(
+            fds,
+            handler,
+            options,
+            policy.into(),
+            Arc::clone(&counters),
+            clock.clone(),
+        );
         event_loop.listen(acceptor).unwrap();
         Self { event_loop, clock, address, counters, log }
     }

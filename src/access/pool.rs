@@ -1,0 +1,219 @@
+//! A bounded pool, and what share of it each address has.
+//!
+//! Up to [`limits::SHARED_FROM`] everybody gets a place. Beyond, whoever has as many places as anybody
+//! else gets no more: what is new of those who have most is refused first, what is there stays. An
+//! IPv6 peer has a whole network of addresses, so that those of a /64 have one share.
+//!
+//! Must not: take a place away, or remember who has none, so that its memory is bounded by its size.
+//! Any thread; a call holds its lock for a few look-ups, whatever the size.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
+
+use crate::limits;
+
+/// So many places at most, in shares.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    size: usize,
+    /// From so many places taken on, shares count.
+    shared_from: usize,
+    /// Seeded anew in every process, so that nobody can choose the share of another.
+    hasher: RandomState,
+    taken: Mutex<Taken>,
+}
+
+/// The places that are taken.
+#[derive(Debug, Default)]
+struct Taken {
+    count: usize,
+    /// How many each share has, by the hash of whose it is.
+    shares: HashMap<u64, usize, RandomState>,
+    /// How many shares have one place, two places, and so on; the last is not 0.
+    sizes: Vec<usize>,
+}
+
+/// A place of a pool; given back when it is dropped, also when a panic drops it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pool: Arc<Pool>,
+    share: u64,
+}
+
+/// Whose share the places of `peer` are counted in.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+impl Pool {
+    /// A pool of `size` places.
+    #[must_use]
+    pub(crate) fn new(size: usize) -> Arc<Self> {
+        let shared_from = size.saturating_mul(limits::SHARED_FROM).div_ceil(100);
+        Arc::new(Self { size, shared_from, hasher: RandomState::new(), taken: Mutex::default() })
+    }
+
+    /// A place for `peer`, which is canonical; `None` when the pool is full, or when it is
+    /// nearly full and nobody has more places than `peer`.
+    #[must_use]
+    pub(crate) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        let share = self.hasher.hash_one(network(peer));
+        let mut taken = self.taken();
+        let own = taken.shares.get(&share).copied().unwrap_or(0);
+        let may_have_more = taken.count < self.shared_from || own == 0 || own < taken.sizes.len();
+        let has_room = taken.count < self.size && may_have_more;
+        has_room.then(|| {
+            taken.add(share);
+            Place { pool: Arc::clone(self), share }
+        })
+    }
+
+    /// How many places are taken.
+    #[must_use]
+    pub(crate) fn taken_places(&self) -> usize {
+        self.taken().count
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    fn add(&mut self, share: u64) {
+        self.count += 1;
+        let own = self.shares.entry(share).or_default();
+        if *own > 0 {
+            self.sizes[*own - 1] -= 1;
+        }
+        if *own == self.sizes.len() {
+            self.sizes.push(0);
+        }
+        self.sizes[*own] += 1;
+        *own += 1;
+    }
+
+    fn remove(&mut self, share: u64) {
+        let Some(own) = self.shares.get_mut(&share) else { return };
+        self.count -= 1;
+        *own -= 1;
+        self.sizes[*own] -= 1;
+        if *own > 0 {
+            self.sizes[*own - 1] += 1;
+        } else {
+            self.shares.remove(&share);
+        }
+        // Its owner has one less now, so that no more than one entry is to be dropped.
+        if self.sizes.last() == Some(&0) {
+            self.sizes.pop();
+        }
+    }
+}
+
+impl Place {
+    /// Counts it in the share of `owner` from now on, and no longer in that of an address.
+    pub(crate) fn move_to(&mut self, owner: impl Hash) {
+        let share = self.pool.hasher.hash_one(owner);
+        let mut taken = self.pool.taken();
+        taken.remove(self.share);
+        taken.add(share);
+        drop(taken);
+        self.share = share;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.pool.taken().remove(self.share);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    fn take(pool: &Arc<Pool>, from: IpAddr) -> Vec<Place> {
+        std::iter::from_fn(|| pool.acquire(from)).collect()
+    }
+
+    #[test]
+    fn address_that_has_most_is_refused_first_and_what_is_there_stays() {
+        let pool = Pool::new(100);
+        let greedy = take(&pool, address(1));
+        assert_eq!(greedy.len(), 80);
+        let second = take(&pool, address(2));
+        assert_eq!((second.len(), pool.taken_places()), (20, 100), "it had less");
+        assert!(pool.acquire(address(3)).is_none(), "it is full");
+        drop(second);
+        let others: Vec<_> = (10..30).map(|last| pool.acquire(address(last))).collect();
+        assert!(others.iter().all(Option::is_some), "each gets one");
+        drop((greedy, others));
+        assert!(pool.taken().shares.is_empty() && pool.taken().sizes.is_empty());
+    }
+
+    #[test]
+    fn addresses_of_an_ipv6_network_have_one_share() {
+        let pool = Pool::new(10);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let _places: Vec<_> =
+            (0..8).map(|last| pool.acquire(address(&format!("2001:db8::{last}")))).collect();
+        assert!(pool.acquire(address("2001:db8::ffff:1:2:3")).is_none());
+        assert!(pool.acquire(address("2001:db8:0:1::1")).is_some());
+    }
+
+    #[test]
+    fn place_that_moved_counts_for_its_owner() {
+        let pool = Pool::new(10);
+        let mut fleet = take(&pool, address(1));
+        assert_eq!(fleet.len(), 8);
+        for (number, place) in fleet.iter_mut().enumerate() {
+            place.move_to(("nsqd", number));
+        }
+        let _more = pool.acquire(address(1)).expect("it has none");
+        assert!(pool.acquire(address(1)).is_none(), "nobody has more than one");
+        let [first, second, ..] = &mut fleet[..] else { unreachable!() };
+        second.move_to(("nsqd", 0));
+        first.move_to(("nsqd", 0));
+        assert!(pool.acquire(address(1)).is_some(), "one nsqd has two");
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_those_of_the_places_that_are_held(
+            steps in prop::collection::vec((0..4_u8, 0..6_u8, 0..40_usize), 1..200),
+        ) {
+            let pool = Pool::new(20);
+            let mut held: Vec<(u8, Place)> = Vec::new();
+            for (step, owner, at) in steps {
+                match step {
+                    0 | 1 => held.extend(pool.acquire(address(owner)).map(|place| (owner, place))),
+                    2 if at < held.len() => drop(held.swap_remove(at)),
+                    3 if at < held.len() => {
+                        held[at].1.move_to(address(owner));
+                        held[at].0 = owner;
+                    }
+                    _ => {}
+                }
+                let own = |owner| held.iter().filter(|held| held.0 == owner).count();
+                let taken = pool.taken();
+                prop_assert_eq!(taken.count, held.len());
+                let mut sizes = vec![0; (0..6).map(own).max().unwrap_or(0)];
+                (0..6).map(own).filter(|&own| own > 0).for_each(|own| sizes[own - 1] += 1);
+                prop_assert_eq!(&taken.sizes, &sizes);
+                prop_assert_eq!(taken.shares.len(), (0..6).filter(|&one| own(one) > 0).count());
+            }
+        }
+    }
+}
