@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::handler::CloseReason;
-use crate::logging::{Escaped, Kind, PeerLines};
+use crate::logging::{Escaped, Kind, PeerLines, REFUSAL};
 use crate::metrics::{Families, StripedCounter};
 use crate::protocol::MAGIC;
 use crate::protocol::decode::{CommandError, ErrorCode};
@@ -87,7 +87,7 @@ impl EventLog {
             if !self.may_log(peer, Kind::Refusal) {
                 return;
             }
-            tracing::error!("client({peer}) bad protocol magic '{}'", Escaped(&text));
+            tracing::error!(target: REFUSAL, "client({peer}) bad protocol magic '{}'", Escaped(&text));
         }
     }
 
@@ -96,7 +96,7 @@ impl EventLog {
         if !self.may_log(peer, Kind::Refusal) {
             return;
         }
-        tracing::error!("[{peer}] - {}", Escaped(&refusal.to_string()));
+        tracing::error!(target: REFUSAL, "[{peer}] - {}", Escaped(&refusal.to_string()));
     }
 
     fn full(&self, peer: SocketAddr, full: LimitReached, log: bool) {
@@ -113,6 +113,7 @@ impl EventLog {
         rejected.inc();
         if log && self.may_log(peer, Kind::Refusal) {
             tracing::warn!(
+                target: REFUSAL,
                 "DB: client({peer}) REGISTER refused: {what}; it is tried again with each PING"
             );
         }
@@ -152,6 +153,7 @@ impl EventLog {
             let count = changed.channels;
             if self.may_log(peer, Kind::Registration) {
                 tracing::warn!(
+                    target: REFUSAL,
                     "client({peer}) unexpected UNREGISTER category:channel key:{topic} ({count} channels)"
                 );
             }
@@ -179,7 +181,7 @@ impl EventLog {
             CloseReason::Broken => "connection error",
             CloseReason::Panicked => "internal error (panic), connection closed",
         };
-        tracing::error!("client({peer}) - {reason}");
+        tracing::error!(target: REFUSAL, "client({peer}) - {reason}");
     }
 }
 

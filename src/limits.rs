@@ -135,7 +135,8 @@ pub const DRAIN: Duration = Duration::from_secs(3);
 pub const LOG_RATE: usize = 100;
 /// Addresses and kinds whose lines are counted in a second. Past it: further ones share one count.
 pub const LOG_PEERS: usize = 4096;
-/// Log lines queued for stderr. Past it: new lines are dropped, counted, and reported once a minute.
+/// Log lines queued for stderr, of each class: changes, warnings, refusals, all others. Past it: new
+/// lines of that class are dropped, counted, and reported once a minute.
 pub const LOG_LINES: usize = 8 * 1024;
 /// The text of one log line, in bytes before control characters are escaped (up to six bytes for two).
 /// Past it: cut.

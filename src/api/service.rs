@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
 use crate::limits;
-use crate::logging::{Escaped, Kind, PeerLines};
+use crate::logging::{CHANGE, Escaped, Kind, PeerLines, REFUSAL};
 use crate::metrics::Families;
 use crate::protocol::names::ALL_TOPICS;
 use crate::work::Work;
@@ -162,13 +162,17 @@ impl Service for ApiService {
         let (method, target) = (text(request.head.method), text(request.head.target.raw));
         let (method, target, peer) = (Escaped(&method), Escaped(&target), request.peer);
         let line = format!("{status} {method} {target} ({peer})");
-        if is_quiet { tracing::debug!("{line}") } else { tracing::info!("{line}") }
+        match kind {
+            _ if is_quiet => tracing::debug!("{line}"),
+            Kind::Write => tracing::info!(target: CHANGE, "{line}"),
+            _ => tracing::info!(target: REFUSAL, "{line}"),
+        }
     }
 
     fn refused(&mut self, peer: SocketAddr, now: Timestamp, error: RequestError) {
         self.durations.observe(None, b"", error.status(), self.clock.now().since(now));
         if self.lines.may_log(peer.ip(), Kind::Refusal) {
-            tracing::info!("{} refused ({peer})", error.status());
+            tracing::info!(target: REFUSAL, "{} refused ({peer})", error.status());
         }
     }
 }
@@ -292,6 +296,50 @@ mod tests {
             assert_eq!(ask(line, &[bearer("x"), bearer("x")].concat()), refused, "{line}");
             assert_eq!(ask(line, &bearer("x")), allowed, "{line}");
         }
+    }
+
+    /// The targets of what is logged.
+    #[derive(Clone, Default)]
+    struct Targets(Arc<std::sync::Mutex<Vec<String>>>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Targets {
+        fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
+            Some(Level::INFO.into())
+        }
+
+        fn on_event(
+            &self,
+            event: &tracing::Event<'_>,
+            _: tracing_subscriber::layer::Context<'_, S>,
+        ) {
+            self.0.lock().expect("one thread").push(event.metadata().target().to_owned());
+        }
+    }
+
+    #[test]
+    fn what_changes_something_is_logged_apart() {
+        use tracing_subscriber::layer::SubscriberExt as _;
+
+        let clock = Clock::manual(Timestamp::default());
+        let durations = RequestDurations::default();
+        let mut service = ApiService::new(api(), None, durations, no_output(), clock.clone());
+        let targets = Targets::default();
+        let subscriber = tracing_subscriber::registry().with(targets.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            for request in [
+                "POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\n\r\n",
+                "POST /topic/create HTTP/1.1\r\nHost: x\r\n\r\n",
+                "GET /nope HTTP/1.1\r\nHost: x\r\n\r\n",
+                "nonsense\r\n",
+            ] {
+                let peer = ([127, 0, 0, 1], 1).into();
+                let (mut connection, _) = service.on_open(peer, Token::default(), clock.now());
+                let input = Input { bytes: request.as_bytes(), end: false };
+                let (output, work) = (&mut Vec::new(), &mut Work::unlimited());
+                service.on_input(&mut connection, input, clock.now(), output, 1000, work);
+            }
+        });
+        assert_eq!(*targets.0.lock().expect("free"), [CHANGE, REFUSAL, REFUSAL, REFUSAL]);
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Level {
 
     /// Whether an event is logged at this level. All events of one call site give the same result.
     pub(super) fn enables(self, event: &Metadata<'_>) -> bool {
-        Self::of(event) >= self
+        Self::of(event) >= self && *event.level() != tracing::Level::TRACE
     }
 
     /// The level of an event; tracing has no FATAL.

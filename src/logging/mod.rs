@@ -1,8 +1,9 @@
 //! The log: lines in NSQ's format on stderr, written by a thread of its own.
 //!
 //! Any thread logs with tracing's macros and [`fatal!`](crate::fatal). The caller formats the line and
-//! queues it; the queue never blocks. When stderr is slow, full or closed, lines are dropped and
-//! counted instead. Control characters are escaped in everything but the prefix.
+//! queues it; that never blocks. When stderr is slow, full or closed, lines are dropped and counted
+//! instead. Changes, warnings, refusals and all other lines have a queue each, so that a flood of
+//! one drops no line of another. Control characters are escaped in everything but the prefix.
 //!
 //! Must not: block a caller, fail, panic, or use the standard library's print macros, which block
 //! and panic.
@@ -11,6 +12,7 @@ mod escaped;
 mod level;
 mod line;
 mod peer_lines;
+mod queue;
 mod writer;
 
 use std::fmt;
@@ -21,18 +23,19 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use tracing::Dispatch;
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub use escaped::{Escaped, Quoted};
 pub use level::{FATAL, Level};
 pub use peer_lines::{Kind, PeerLines};
+pub use queue::{CHANGE, REFUSAL};
 
 use crate::clock::Clock;
 use crate::limits;
 use crate::metrics::Families;
 use line::LineFormat;
+use queue::Queues;
 use writer::{LineWriter, Shared};
 
 /// The prefix of NSQ's lines, and the default of `--log-prefix`.
@@ -50,9 +53,7 @@ macro_rules! fatal {
 /// The running log. Dropping it writes what is queued, within two seconds.
 #[derive(Debug)]
 pub struct Log {
-    queue: NonBlocking,
-    /// `Some` until the log is dropped.
-    guard: Option<WorkerGuard>,
+    queues: Queues,
     shared: Arc<Shared>,
 }
 
@@ -103,12 +104,12 @@ impl Log {
         queued: usize,
     ) -> (Dispatch, Self) {
         let shared = Arc::new(Shared::default());
-        let (queue, guard) = NonBlockingBuilder::default()
-            .thread_name("log")
-            .lossy(true)
-            .buffered_lines_limit(queued)
-            .finish(LineWriter::new(to, Arc::clone(&shared), format.clone()));
-        shared.queue_full.get_or_init(|| queue.error_counter());
+        let (queues, lines) = queue::queues(queued, &shared);
+        let mut writer = LineWriter::new(to, Arc::clone(&shared), format.clone());
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.run(lines))
+            .expect("the system has a thread for the log");
         // Evaluated once per call site, so that a disabled event costs one load.
         let filter =
             FilterFn::new(move |event| level.enables(event)).with_max_level_hint(level.filter());
@@ -116,23 +117,17 @@ impl Log {
             .event_format(format)
             .with_ansi(false)
             .log_internal_errors(false)
-            .with_writer(queue.clone());
+            .with_writer(queues.clone());
         let dispatch = Dispatch::new(tracing_subscriber::registry().with(lines).with(filter));
-        (dispatch, Self { queue, guard: Some(guard), shared })
+        (dispatch, Self { queues, shared })
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
         self.shared.stop();
-        // Wakes the thread if it is idle; if the queue is full, it is awake.
-        let _ = self.queue.write(b"");
-        let drained = self.shared.wait_until_drained(DRAIN_TIMEOUT);
-        let guard = self.guard.take();
-        if !drained {
-            // The guard prints to stdout when it finds the queue full, and might block there.
-            std::mem::forget(guard);
-        }
+        self.queues.wake();
+        self.shared.wait_until_drained(DRAIN_TIMEOUT);
     }
 }
 
@@ -270,6 +265,55 @@ mod tests {
         drop(log);
         drop(dispatch);
         assert_eq!(lines.count(), 0);
+    }
+
+    #[test]
+    fn flood_of_lines_drops_no_line_about_a_change() {
+        const QUEUED: usize = 50;
+        let (dispatch, log, reader) = piped(Level::Info, QUEUED);
+        let long = "x".repeat(1_000);
+        tracing::dispatcher::with_default(&dispatch, || {
+            // stderr is full, and so are the queues of what eighty addresses can fill.
+            for n in 0..8_000 {
+                tracing::info!("{n} {long}");
+                tracing::info!(target: REFUSAL, "400 refused {n} {long}");
+                tracing::error!(target: REFUSAL, "bad magic {n} {long}");
+            }
+            tracing::info!(target: CHANGE, "200 POST /topic/delete?topic=payments");
+            tracing::warn!("access: refused 7 HTTP POSTs");
+            fatal!("gone");
+        });
+        let dropped = log.dropped_lines().count();
+        assert!(dropped > 20_000, "{dropped}");
+        let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
+        let mut found = Vec::new();
+        while found.len() < 3 {
+            let line = lines.next().unwrap();
+            if !line.ends_with('x') && !line.contains("LOG: dropped") {
+                found.push(line.split_once("762 ").unwrap().1.to_owned());
+            }
+        }
+        let want = [
+            "INFO: 200 POST /topic/delete?topic=payments",
+            "WARNING: access: refused 7 HTTP POSTs",
+            "FATAL: gone",
+        ];
+        assert_eq!(found, want, "in the order in which they were logged");
+    }
+
+    #[test]
+    fn lines_of_all_queues_are_written_in_order() {
+        let text = logged(Level::Info, || {
+            for n in 0..20 {
+                tracing::info!("{n}");
+                tracing::info!(target: REFUSAL, "{n}");
+                tracing::warn!("{n}");
+                tracing::info!(target: CHANGE, "{n}");
+            }
+        });
+        let numbers = text.lines().map(|line| line.rsplit(' ').next().unwrap());
+        let want = (0..20).flat_map(|n| std::iter::repeat_n(n.to_string(), 4));
+        assert!(numbers.eq(want), "{text}");
     }
 
     #[test]

@@ -3,18 +3,17 @@
 //!
 //! Must not: fail, panic, print, or delay the end of the process. Runs on the log's own thread.
 
-use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use tracing_appender::non_blocking::ErrorCounter;
 
 use super::level::Level;
 use super::line::LineFormat;
+use super::queue::Lines;
 use crate::clock::Timestamp;
 
 /// Bytes of one write. A pipe that is writable takes this many without blocking (`PIPE_BUF`).
@@ -29,13 +28,11 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// State that the log's owner and its thread share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// Lines that the descriptor refused.
-    unwritten: AtomicU64,
-    /// Lines that found the queue full. Set once, right after the queue is made.
-    pub(super) queue_full: OnceLock<ErrorCounter>,
+    /// Lines that found their queue full, or that the descriptor refused.
+    dropped: AtomicU64,
     /// The log stops: nothing may wait long any more.
     stopping: AtomicBool,
-    /// The queue was empty after `stopping` was set.
+    /// The queues were empty after `stopping` was set.
     drained: Mutex<bool>,
     drained_changed: Condvar,
 }
@@ -43,8 +40,11 @@ pub(super) struct Shared {
 impl Shared {
     /// Lines dropped so far, for either reason.
     pub(super) fn dropped_lines(&self) -> u64 {
-        let queue_full = self.queue_full.get().map_or(0, |counter| counter.dropped_lines() as u64);
-        self.unwritten.load(Ordering::Relaxed) + queue_full
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn drop_lines(&self, count: usize) {
+        self.dropped.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// From now on the writer gives up on a descriptor that stays full.
@@ -53,11 +53,10 @@ impl Shared {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until the queue is empty after `stop`; false when that takes longer than `timeout`.
-    pub(super) fn wait_until_drained(&self, timeout: Duration) -> bool {
+    /// Waits until the queues are empty after `stop`, `timeout` at most.
+    pub(super) fn wait_until_drained(&self, timeout: Duration) {
         let drained = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.drained_changed.wait_timeout_while(drained, timeout, |drained| !*drained);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        drop(self.drained_changed.wait_timeout_while(drained, timeout, |drained| !*drained));
     }
 
     fn is_stopping(&self) -> bool {
@@ -89,6 +88,31 @@ impl<F: AsFd + Send> LineWriter<F> {
         Self { to, batch, waits_after_stop, shared, format, reported: 0, report_at }
     }
 
+    /// Writes the lines of the queues until the log stops.
+    pub(super) fn run(&mut self, mut lines: Lines) {
+        loop {
+            while let Some(line) = lines.next() {
+                self.add(&line);
+            }
+            // Loaded first: a line queued before `stop` may not have arrived yet.
+            let is_stopping = self.shared.is_stopping();
+            self.write_out();
+            self.report();
+            self.write_out();
+            if is_stopping {
+                return self.shared.set_drained();
+            }
+            lines.wait();
+        }
+    }
+
+    fn add(&mut self, line: &[u8]) {
+        if self.batch.len() + line.len() > WRITE_SIZE {
+            self.write_out();
+        }
+        self.batch.extend_from_slice(line);
+    }
+
     /// Writes the batch, or drops it and counts its lines.
     fn write_out(&mut self) {
         let mut done = 0;
@@ -104,7 +128,7 @@ impl<F: AsFd + Send> LineWriter<F> {
             }
         }
         let dropped = self.batch[done..].iter().filter(|&&byte| byte == b'\n').count();
-        self.shared.unwritten.fetch_add(dropped as u64, Ordering::Relaxed);
+        self.shared.drop_lines(dropped);
         self.batch.clear();
     }
 
@@ -143,29 +167,5 @@ impl<F: AsFd + Send> LineWriter<F> {
         self.batch.extend_from_slice(report.as_bytes());
         self.reported = dropped;
         self.report_at = now + REPORT_EVERY;
-    }
-}
-
-impl<F: AsFd + Send> Write for LineWriter<F> {
-    /// Takes a whole line; never fails.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.batch.len() + line.len() > WRITE_SIZE {
-            self.write_out();
-        }
-        self.batch.extend_from_slice(line);
-        Ok(line.len())
-    }
-
-    /// Called whenever the queue is empty; never fails.
-    fn flush(&mut self) -> io::Result<()> {
-        // Loaded first: a line queued after `stop` may not have arrived yet.
-        let is_stopping = self.shared.is_stopping();
-        self.write_out();
-        self.report();
-        self.write_out();
-        if is_stopping {
-            self.shared.set_drained();
-        }
-        Ok(())
     }
 }
