@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Peak(Peak),
     /// Load a musterd for a long time; fail if resources grow or a response is wrong
     Soak(Soak),
+    /// Send a lookupd on loopback what is valid and costs it much; check what others get meanwhile
+    Hostile(Hostile),
     /// Measure this generator's own maximum rate against a static server
     Calibrate(Calibrate),
     /// List the built-in scenarios
@@ -138,6 +140,31 @@ pub(crate) struct Soak {
     #[command(flatten)]
     pub(crate) options: RunOptions,
     /// Directory of soak.md, soak.svg and soak.tsv
+    #[arg(long, default_value = "loadgen-results")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = crate::hostile::help())]
+pub(crate) struct Hostile {
+    /// The actors, separated by commas [default: all of them; they are below]
+    #[arg(long, value_delimiter = ',', value_name = "ACTOR")]
+    pub(crate) only: Vec<String>,
+    /// Names that the target gets: half by nsqds before the attack, half by POSTs of `create` in it
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=5_000_000))]
+    pub(crate) names: u32,
+    /// The 99th percentile of each bystander's latency must not exceed this
+    #[arg(long, value_parser = parse, default_value = "50ms")]
+    pub(crate) bystander_p99: Duration,
+    /// No request of a bystander may take longer
+    #[arg(long, value_parser = parse, default_value = "250ms")]
+    pub(crate) bystander_max: Duration,
+    #[command(flatten)]
+    pub(crate) target: TargetOptions,
+    /// `--duration` is that of the attack [20s]
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+    /// Directory of hostile.json
     #[arg(long, default_value = "loadgen-results")]
     pub(crate) out: PathBuf,
 }

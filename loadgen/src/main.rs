@@ -2,18 +2,19 @@
 //!
 //! The modules, each of which imports only those before it: `input` (the operator's input), `model`
 //! (the plan of a run and the oracle), `measure` (measurements and their evaluation), `actors` (the
-//! fleet as state machines without sockets), `engine` (threads, epoll, timers), `commands` (what the
-//! program can do), `report` (its output). `engine` delivers bytes and timer events to `actors` and
+//! fleet as state machines without sockets), `engine` (threads, epoll, timers), `hostile` (actors that
+//! cost a target much), `commands` (what the program can do), `report` (its output). `engine` delivers bytes and timer events to `actors` and
 //! performs the actions they return.
 //!
 //! Exit codes: 0 passed, 1 could not run, 2 bad usage, 3 the generator was the bottleneck, 4 a
-//! threshold was missed or too many requests failed, 5 wrong answers.
+//! threshold was missed or too many requests failed, 5 wrong answers, 6 the target is gone.
 
 mod actors;
 mod cli;
 mod clock;
 mod commands;
 mod engine;
+mod hostile;
 mod input;
 mod measure;
 mod model;
@@ -26,6 +27,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Compare(compare) => run_compare(&compare),
         Command::Peak(peak) => run_peak(&peak),
         Command::Soak(soak) => run_soak(&soak),
+        Command::Hostile(hostile) => run_hostile(&hostile),
         Command::Calibrate(calibrate) => {
             let mut view = Live::new("loadgen calibrate".to_owned()).quiet();
             commands::calibrate::calibrate(
@@ -137,6 +140,28 @@ fn run_soak(soak: &cli::Soak) -> Result<u8, Error> {
     let result = commands::soak::soak(&mut spec, &parameters, &mut view, say)?;
     say(&report::soak::summary(&result))?;
     say(&report::soak::write(&result, &soak.out)?)?;
+    Ok(result.exit())
+}
+
+fn run_hostile(hostile: &cli::Hostile) -> Result<u8, Error> {
+    let flags = &hostile.target;
+    let given = |address: &Option<String>| address.clone().unwrap_or("127.0.0.1:1".to_owned());
+    let target = Target::new(&given(&flags.tcp), &given(&flags.http), true)?;
+    commands::hostile::check_loopback(target)?;
+    let mut options = hostile.options.clone();
+    let length = options.overrides.duration.take().unwrap_or(Duration::from_secs(20));
+    let parameters = commands::hostile::Hostile {
+        actors: commands::hostile::choose(&hostile.only)?,
+        names: hostile.names as usize,
+        length,
+        p99: hostile.bystander_p99,
+        max: hostile.bystander_max,
+    };
+    let mut spec = spec("bystanders", commands::hostile::scenario(length)?, flags, &options)?;
+    let mut view = Live::new("loadgen hostile".to_owned());
+    let result = commands::hostile::hostile(&mut spec, &parameters, &mut view)?;
+    say(&report::hostile::text(&result))?;
+    say(&report::hostile::write(&result, &hostile.out)?)?;
     Ok(result.exit())
 }
 

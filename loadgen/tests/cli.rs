@@ -35,6 +35,10 @@ fn invalid_input_is_one_line_that_says_what_to_do() {
     check(&restart, 1, &["restarts the target", "--server-cmd"]);
     let soak = [&["soak"], &UNREACHABLE[..]].concat();
     check(&soak, 1, &["reads the target's process", "--server-pid"]);
+    check(&["hostile", "--only", "node"], 1, &["no actor `node`", "cross-site"]);
+    let far = ["hostile", "--tcp", "192.0.2.1:4160", "--i-own-this-target"];
+    check(&far, 1, &["192.0.2.1", "loopback addresses only"]);
+    check(&["hostile", "--duration", "5m"], 1, &["at most 4m"]);
     check(&["soak", "--scenarios", ","], 1, &["--scenarios", "churn,hostile"]);
     check(&["compare", "'", "b", "--scenarios", "storm"], 1, &["is no command"]);
 }

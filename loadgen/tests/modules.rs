@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 /// The modules of the crate. Each may import those before it.
-const LAYERS: [&str; 11] = [
-    "num", "clock", "input", "model", "measure", "actors", "engine", "commands", "report", "cli",
-    "main",
+const LAYERS: [&str; 12] = [
+    "num", "clock", "input", "model", "measure", "actors", "engine", "hostile", "commands",
+    "report", "cli", "main",
 ];
 
 /// The production sources by path below `src`, without `.rs` or `/mod.rs`; comments and unit tests

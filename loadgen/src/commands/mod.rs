@@ -7,6 +7,7 @@ pub(crate) mod calibrate;
 pub(crate) mod collector;
 pub(crate) mod compare;
 pub(crate) mod environment;
+pub(crate) mod hostile;
 pub(crate) mod peak;
 pub(crate) mod process;
 pub(crate) mod run;

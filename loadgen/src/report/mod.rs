@@ -4,6 +4,7 @@
 
 pub(crate) mod comparison;
 pub(crate) mod files;
+pub(crate) mod hostile;
 pub(crate) mod html;
 pub(crate) mod json;
 pub(crate) mod live;

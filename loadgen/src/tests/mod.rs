@@ -3,6 +3,7 @@
 
 mod altered;
 mod fake_lookupd;
+mod hostile;
 mod mutations;
 mod oracle;
 mod result_files;

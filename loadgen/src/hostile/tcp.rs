@@ -1,0 +1,79 @@
+//! The actors that are nsqds.
+//!
+//! Must not: outlast the attack.
+
+use testkit::wire;
+
+use super::link::{BURST, Link, Session};
+use crate::actors::io::Port;
+
+/// What one nsqd may register.
+const REGISTRATIONS: usize = 100_000;
+/// Connected at once with the longest identities.
+const IDENTITIES: usize = 64;
+/// `<` is six bytes in an answer: the most that each text field of an identity may have.
+const LONGEST: usize = 42;
+
+/// An nsqd registers all channels of a topic and pipelines UNREGISTERs of the topic.
+pub(crate) fn unregister(session: &mut Session<'_>) -> Option<()> {
+    let mut link = session.nsqd("hostile-unregister", "hostile-unregister")?;
+    let channels = 0..REGISTRATIONS - 1;
+    link.exchange_all(channels.map(|number| format!("REGISTER hostile-channels c{number}\n")))?;
+    let command = b"UNREGISTER hostile-channels\n";
+    let count = BURST / command.len();
+    link.exchange(&command.repeat(count), count as u64)?;
+    link.reset();
+    Some(())
+}
+
+/// An nsqd with as many registrations as allowed leaves.
+pub(crate) fn leave(session: &mut Session<'_>) -> Option<()> {
+    let mut link = session.nsqd("hostile-leave", "hostile-leave")?;
+    let topics = 0..REGISTRATIONS;
+    link.exchange_all(topics.map(|number| format!("REGISTER hostile-leave-{number}\n")))
+}
+
+/// nsqds with the longest identities that a target takes, and one that is too long.
+pub(crate) fn identity(session: &mut Session<'_>) -> Option<()> {
+    let long = "<".repeat(60 * 1024);
+    if let Some(mut link) = session.open(Port::Tcp) {
+        let mut out = wire::MAGIC.to_vec();
+        wire::identify(&wire::peer_info(&long, "hostile"), &mut out);
+        // It is refused, and the connection closed.
+        let _ = link.exchange(&out, 1);
+    }
+    let name = "<".repeat(LONGEST);
+    let mut links = Vec::new();
+    for _ in 0..IDENTITIES {
+        let mut link = session.nsqd(&name, &name)?;
+        let topics = 0..200;
+        link.exchange_all(topics.map(|number| format!("REGISTER hostile-identity-{number}\n")))?;
+        links.push(link);
+    }
+    for _ in 0..10 {
+        let mut asked = session.open(Port::Http)?;
+        asked.exchange(b"GET /lookup?topic=hostile-identity-1 HTTP/1.1\r\nHost: x\r\n\r\n", 1)?;
+        asked.reset();
+    }
+    links.into_iter().for_each(Link::reset);
+    Some(())
+}
+
+/// Registers half of the names of the attack, as many for each nsqd as allowed; they stay until the
+/// connections are dropped.
+pub(crate) fn prepare<'a>(session: &Session<'a>) -> Vec<Link<'a>> {
+    let names = session.attack.names / 2;
+    let mut links = Vec::new();
+    for first in (0..names).step_by(REGISTRATIONS) {
+        let host = format!("hostile-{first}");
+        let Some(mut link) = session.nsqd(&host, &host) else { break };
+        let numbers = first..names.min(first + REGISTRATIONS);
+        let done =
+            link.exchange_all(numbers.map(|number| format!("REGISTER hostile-name-{number}\n")));
+        links.push(link);
+        if done.is_none() {
+            break;
+        }
+    }
+    links
+}
