@@ -30,6 +30,7 @@ use crate::event_log::{EventLog, SessionCounters};
 use crate::hosts::{Accepting, HostConfig, Runtime, WorkerExit, Workers, may};
 use crate::limits;
 use crate::logging::{DroppedLines, PeerLines};
+use crate::memory::Memory;
 use crate::metrics::{self, Families};
 use crate::protocol::{NSQ_VERSION, encode};
 use crate::registry::{Capacity, Registry};
@@ -50,7 +51,8 @@ pub fn run(config: &Config, clock: &Clock, dropped: &DroppedLines) -> Result<(),
     let tokens = Tokens::load(config)?;
     let resources = Resources::prepare(config)?;
     log_plan(&resources);
-    let shared = Shared::new(config, clock, dropped);
+    let memory = Arc::new(Memory::new(resources.memory.bytes));
+    let shared = Shared::new(config, clock, dropped, memory);
     let mut families = shared.families();
     let tcp = shared.start_tcp(&resources, &mut families)?;
     // The workers' copy is to be the last: a port stays open, and its epoll busy, as long as one is.
@@ -123,6 +125,7 @@ fn log_plan(resources: &Resources) {
     }
     tracing::info!("TCP: {}, {}", resources.tcp_runtime.as_str(), resources.tcp.workers);
     tracing::info!("HTTP: may, {}", resources.http.workers);
+    tracing::info!("memory: {}", resources.memory);
 }
 
 /// Logs why the TCP workers run on threads though the operator left the choice to us.
@@ -134,6 +137,7 @@ fn log_fallback(reason: &dyn fmt::Display) {
 struct Shared<'a> {
     config: &'a Config,
     clock: &'a Clock,
+    memory: Arc<Memory>,
     registry: Arc<Registry>,
     sessions: Arc<SessionCounters>,
     denials: Arc<Denials>,
@@ -153,16 +157,26 @@ struct Server {
 }
 
 impl<'a> Shared<'a> {
-    fn new(config: &'a Config, clock: &'a Clock, dropped: &'a DroppedLines) -> Self {
+    fn new(
+        config: &'a Config,
+        clock: &'a Clock,
+        dropped: &'a DroppedLines,
+        memory: Arc<Memory>,
+    ) -> Self {
         let capacity = Capacity {
             registrations: config.max_registrations,
             per_nsqd: config.max_registrations_per_nsqd,
         };
-        let registry = Arc::new(Registry::new(Arc::new(Snapshots::default()), capacity));
+        let registry = Registry::new(Arc::new(Snapshots::default()), capacity);
+        let registry = Arc::new(registry.within(Arc::clone(&memory)));
         let (sessions, denials) = (Arc::default(), Arc::default());
         let (nsqds, spans) = (NsqdAddresses::default(), IterationSpans::default());
         let lines = Arc::default();
-        Self { config, clock, registry, sessions, denials, nsqds, spans, lines, dropped }
+        Self { config, clock, memory, registry, sessions, denials, nsqds, spans, lines, dropped }
+    }
+
+    fn counters(&self, port: ListenerPort) -> ConnectionCounters {
+        ConnectionCounters::new(port, self.spans.clone()).within(Arc::clone(&self.memory))
     }
 
     /// The families of `/metrics`, but for those of the listeners.
@@ -177,6 +191,7 @@ impl<'a> Shared<'a> {
         self.sessions.register_metrics(&mut families);
         self.denials.register_metrics(&mut families);
         self.spans.register_metrics(&mut families);
+        self.memory.register_metrics(&mut families);
         self.dropped.register_metrics(&mut families);
         families
     }
@@ -225,7 +240,7 @@ impl<'a> Shared<'a> {
             Sessions::new(Arc::clone(&registry), timeouts, identify_response, event_log.clone())
                 .noting(nsqds.clone())
         };
-        let counters = Arc::new(ConnectionCounters::new(ListenerPort::Tcp, self.spans.clone()));
+        let counters = Arc::new(self.counters(ListenerPort::Tcp));
         let host_config = HostConfig {
             name: "tcp-worker",
             workers: count,
@@ -236,6 +251,7 @@ impl<'a> Shared<'a> {
             options: Options {
                 max_connections: port.max_connections as u64,
                 refusal: b"",
+                max_queued_output: limits::TCP_QUEUED_OUTPUT,
                 keepalive: Some(limits::KEEPALIVE),
             },
             clock: self.clock.clone(),
@@ -273,10 +289,8 @@ impl<'a> Shared<'a> {
         mut families: Families,
     ) -> Result<Server, Failure> {
         let (config, address, workers) = (self.config, port.address, port.workers.count);
-        let (counters, durations) = (
-            Arc::new(ConnectionCounters::new(ListenerPort::Http, self.spans.clone())),
-            RequestDurations::default(),
-        );
+        let (counters, durations) =
+            (Arc::new(self.counters(ListenerPort::Http)), RequestDurations::default());
         counters.register_metrics(&mut families, port.max_connections as u64);
         durations.register_metrics(&mut families);
         OutputBudget::register_metrics(&mut families);
@@ -321,6 +335,8 @@ impl<'a> Shared<'a> {
             options: Options {
                 max_connections: port.max_connections as u64,
                 refusal: TOO_MANY_CONNECTIONS,
+                // Past a limit of their own, requests are refused.
+                max_queued_output: usize::MAX,
                 keepalive: None,
             },
             clock,

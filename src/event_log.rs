@@ -30,6 +30,8 @@ pub(crate) struct SessionCounters {
     nsqd_limit: StripedCounter,
     /// REGISTERs rejected by the limit of the registry.
     registry_limit: StripedCounter,
+    /// REGISTERs rejected for want of memory.
+    memory_limit: StripedCounter,
 }
 
 impl SessionCounters {
@@ -48,6 +50,7 @@ impl SessionCounters {
         let help = "REGISTER commands rejected because a limit was reached.";
         counter(name, help, ("limit", "nsqd"), |all| &all.nsqd_limit);
         counter(name, help, ("limit", "registry"), |all| &all.registry_limit);
+        counter(name, help, ("limit", "memory"), |all| &all.memory_limit);
         let name = "musterd_commands_rejected_total";
         let help = "Commands answered with an error, which ends the connection.";
         counter(name, help, ("code", "E_BAD_PROTOCOL"), |all| &all.bad_magics);
@@ -108,6 +111,10 @@ impl EventLog {
             LimitReached::Registry => (
                 &self.counters.registry_limit,
                 "there are as many registrations or names as there may be (--max-registrations)",
+            ),
+            LimitReached::Memory => (
+                &self.counters.memory_limit,
+                "there is no memory for more registrations (--max-memory)",
             ),
         };
         rejected.inc();
@@ -179,6 +186,7 @@ impl EventLog {
             CloseReason::Expired => "read timeout",
             CloseReason::Stalled => "write timeout (peer not reading)",
             CloseReason::Broken => "connection error",
+            CloseReason::NoRoom => "too much waits for all peers together",
             CloseReason::Panicked => "internal error (panic), connection closed",
         };
         tracing::error!(target: REFUSAL, "client({peer}) - {reason}");

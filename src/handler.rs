@@ -102,6 +102,9 @@ pub enum CloseReason {
     Stalled,
     /// The socket failed: reset, unreachable, timed out.
     Broken,
+    /// There was no room for what it sent and was not complete, or for output that it had not read:
+    /// a limit of all connections together.
+    NoRoom,
     /// The daemon is stopping.
     Shutdown,
     /// The handler panicked; it cost this connection only.
@@ -110,11 +113,12 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Finished,
         Self::Expired,
         Self::Stalled,
         Self::Broken,
+        Self::NoRoom,
         Self::Shutdown,
         Self::Panicked,
     ];
@@ -127,6 +131,7 @@ impl CloseReason {
             Self::Expired => "timeout",
             Self::Stalled => "write_timeout",
             Self::Broken => "error",
+            Self::NoRoom => "no_room",
             Self::Shutdown => "shutdown",
             Self::Panicked => "panic",
         }

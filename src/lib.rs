@@ -25,6 +25,7 @@ pub mod http1;
 pub mod limits;
 mod listener;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod protocol;
 pub mod published;

@@ -124,6 +124,17 @@ pub const RESPONSE_CACHE: usize = 64 * 1024 * 1024;
 /// Responses that HTTP clients have not read yet, in bytes, all clients together. Past it: 503.
 pub const HTTP_QUEUED_OUTPUT: usize = 512 * 1024 * 1024;
 
+/// What `--max-memory` holds back at least, in bytes, for what is not counted; otherwise 15 %.
+pub const MEMORY_RESERVE: usize = 32 * 1024 * 1024;
+/// The registry's part of the rest, in per cent, so that there is room to serve it. Past it: as past
+/// [`REGISTRATIONS`].
+pub const MEMORY_OF_REGISTRY: usize = 75;
+/// The least `--max-memory`, in bytes. Below it: the daemon does not start.
+pub const MEMORY_LEAST: usize = 64 * 1024 * 1024;
+/// Replies that nsqds have not read yet, in bytes, all nsqds together. Past it: the connection that
+/// would have more to read closes.
+pub const TCP_QUEUED_OUTPUT: usize = 64 * 1024 * 1024;
+
 /// From SIGTERM to the end of the process, whatever the peers do. Past it: exit.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
 /// From SIGTERM until requests in progress are ended; the rest of [`SHUTDOWN`] is for the log. Past

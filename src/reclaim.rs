@@ -11,6 +11,9 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 /// Items from which on a value is worth sending to another thread.
 pub(crate) const LARGE: usize = 1000;
+/// Values that may wait for the thread before its callers free those that can be freed anywhere:
+/// memory that peers have given back must not grow without a limit.
+const BACKLOG: usize = 64;
 /// How often the thread looks whether others have given up what it waits for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -30,6 +33,11 @@ pub(crate) fn free(value: impl Garbage + 'static) {
         // It fails when the thread has ended, as in a panic of a drop: then it is freed here.
         drop(thread.send(Box::new(value)));
     }
+}
+
+/// Whether the thread has as much to do as it may: then its caller frees what is not very large.
+pub(crate) fn is_behind() -> bool {
+    reclaimer().is_none_or(|thread| thread.len() >= BACKLOG)
 }
 
 /// The thread that frees, started with the first large value; none if it cannot be started.

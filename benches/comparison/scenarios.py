@@ -5,6 +5,8 @@ own server, so that scenarios do not influence each other.
 """
 
 import contextlib
+import json
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -287,6 +289,86 @@ def abuse(lab, name, size=1 << 30):
             yield f"{label}: highest, MiB", grown / (1 << 20)
             yield f"{label}: after, MiB", kept / (1 << 20)
             yield f"{label}: still connected", done["open"] if alive else 0
+
+
+def items(lab, name, count=400_000, step=20_000):
+    """What single things take, in bytes: the most of any moment of the growth from 100,000 on."""
+    def named(letter, number):
+        return f"{letter}{number}".ljust(64, "x")
+
+    def post(target):
+        def more(server, state, numbers):
+            state.setdefault("link", socket.create_connection(("127.0.0.1", server.http), 60))
+            for first in range(numbers.start, numbers.stop, 500):
+                some = range(first, first + 500)
+                state["link"].sendall("".join(f"POST {target(number)} HTTP/1.1\r\nHost: x\r\n\r\n"
+                                              for number in some).encode())
+                answers = 0
+                while answers < 500:
+                    answers += state["link"].recv(1 << 20).count(b"HTTP/1.1 200")
+        return more
+
+    def register(key, names):
+        def more(server, state, numbers):
+            link = state.get(key(numbers)) or nsqd(server, "a")
+            state[key(numbers)] = link
+            command(link, names(numbers))
+        return more
+
+    known = range(step)
+    cases = {
+        "topic": (post(lambda n: f"/topic/create?topic={named('t', n)}"), None),
+        "channel of one topic": (post(lambda n: f"/channel/create?topic=t&channel={named('c', n)}"), None),
+        "topic with a channel": (post(lambda n: f"/channel/create?topic={named('t', n)}&channel=c"), None),
+        "registration of a known topic": (
+            register(lambda numbers: numbers.start, lambda _: [named("t", n) for n in known]), known),
+    }
+    for label, (more, before) in cases.items():
+        flags = ("--max-registrations=10000000", "--max-registrations-per-nsqd=10000000")
+        flags = flags if name in MUSTERDS else ()
+        with lab.lookupd(name, *flags) as server:
+            state, most = {}, 0
+            if before:
+                register(lambda _: "first", lambda numbers: [named("t", n) for n in numbers])(server, state, before)
+            server.get("/ping")
+            start = server.memory()
+            for first in range(0, count, step):
+                more(server, state, range(first, first + step))
+                if first + step >= 100_000:
+                    most = max(most, (server.memory() - start) / (first + step))
+            yield f"{label}: bytes", most
+    opened = {"nsqd, identity of 3 × 250 bytes": ("tcp", lambda server: nsqd(server, "h" * 250)),
+              "HTTP client": ("http", lambda server: socket.create_connection(("127.0.0.1", server.http), 60))}
+    for label, (side, connect) in opened.items():
+        with lab.lookupd(name, many=side) as server:
+            server.get("/ping")
+            start, most, links = server.memory(), 0, []
+            while len(links) < 8_000:
+                links.append(connect(server))
+                if len(links) % 500 == 0 and len(links) >= 3_000:
+                    most = max(most, (server.memory() - start) / len(links))
+            for link in links:
+                link.close()
+            yield f"connection of an {label}: bytes", most
+
+
+def nsqd(server, text):
+    """A connection that has identified itself."""
+    link = socket.create_connection(("127.0.0.1", server.tcp), 60)
+    body = json.dumps({"hostname": text, "broadcast_address": text, "version": text,
+                       "tcp_port": 1, "http_port": 2}).encode()
+    link.sendall(b"  V1IDENTIFY\n" + len(body).to_bytes(4, "big") + body)
+    length = int.from_bytes(link.recv(4, socket.MSG_WAITALL), "big")
+    link.recv(length, socket.MSG_WAITALL)
+    return link
+
+
+def command(link, names):
+    """Registers names, 2,000 at a time."""
+    for first in range(0, len(names), 2_000):
+        some = names[first:first + 2_000]
+        link.sendall("".join(f"REGISTER {name}\n" for name in some).encode())
+        link.recv(6 * len(some), socket.MSG_WAITALL)
 
 
 def body_sizes(figures):

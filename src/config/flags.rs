@@ -13,7 +13,7 @@ use std::str::FromStr;
 use clap::{Arg, ArgAction, Command};
 
 use super::go_duration::GoDuration;
-use super::{HttpEngine, TcpRuntime};
+use super::{HttpEngine, MaxMemory, TcpRuntime};
 use crate::access::Network;
 use crate::logging::{DEFAULT_PREFIX, Level};
 
@@ -167,6 +167,8 @@ pub const FLAGS: &[Flag] = &[
         help: "number of topics and channels that all nsqds together may register", ..OWN },
     Flag { name: "max-registrations-per-nsqd", kind: Kind::Count, default: "100000", positive: true, reloadable: true,
         help: "number of topics and channels that one nsqd may register", ..OWN },
+    Flag { name: "max-memory", kind: Kind::Checked("SIZE", check::<MaxMemory>), default: "75%",
+        help: "memory the process may use: bytes, with K, M or G, or a part of the cgroup's or the machine's; 0: not limited", ..OWN },
 ];
 
 impl Flag {

@@ -13,6 +13,7 @@ mod file;
 mod flags;
 mod go_duration;
 mod go_flags;
+mod max_memory;
 mod values;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub use choices::{HttpEngine, TcpRuntime};
 pub use flags::{FLAGS, Flag, Kind, command};
 pub use go_duration::GoDuration;
+pub use max_memory::MaxMemory;
 
 use crate::access::AllowList;
 use crate::clock::Clock;
@@ -87,6 +89,8 @@ pub struct Config {
     pub max_registrations: usize,
     /// Topics and channels that one nsqd may register.
     pub max_registrations_per_nsqd: usize,
+    /// Memory that the process may use.
+    pub max_memory: MaxMemory,
 }
 
 impl Config {
@@ -143,6 +147,7 @@ impl Config {
             http_host: values.words("http-host"),
             max_registrations: values.count("max-registrations")?,
             max_registrations_per_nsqd: values.count("max-registrations-per-nsqd")?,
+            max_memory: values.get("max-memory"),
         };
         if config.http_engine == HttpEngine::Minihttp && config.max_connections_per_ip.is_some() {
             let error = "--max-connections-per-ip needs the builtin HTTP engine; \
@@ -264,6 +269,7 @@ mod tests {
             http_host: Vec::new(),
             max_registrations: 5_000_000,
             max_registrations_per_nsqd: 100_000,
+            max_memory: MaxMemory::PerCent(75),
         };
         assert_eq!(config(&[]).unwrap(), want);
         assert_eq!(want.handshake_timeout, limits::HANDSHAKE);
@@ -296,6 +302,7 @@ mod tests {
             Kind::Checked("ENGINE", _) => "minihttp",
             Kind::Checked("RUNTIME", _) => "thread",
             Kind::Checked("FILE", _) => "/file",
+            Kind::Checked("SIZE", _) => "1G",
             Kind::Checked(name, _) => panic!("which {name} is not the default?"),
             Kind::Text("ADDR:PORT") => "127.0.0.1:1",
             Kind::Text(_) => "/text",

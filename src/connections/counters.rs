@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::access::register_rejections;
 use crate::handler::CloseReason;
+use crate::memory::{self, Memory, Pool};
 use crate::metrics::{Families, Histograms, StripedCounter};
 
 /// Numbers shared by all event loops of one listener.
@@ -34,6 +35,7 @@ pub struct ConnectionCounters {
     /// How long iterations take.
     spans: IterationSpans,
     port: Port,
+    memory: Arc<Memory>,
 }
 
 /// The two listeners.
@@ -51,6 +53,14 @@ impl Port {
         match self {
             Self::Tcp => "tcp",
             Self::Http => "http",
+        }
+    }
+
+    /// What a connection takes, in bytes, beside its buffers.
+    fn bytes_of_connection(self) -> usize {
+        match self {
+            Self::Tcp => memory::NSQD,
+            Self::Http => memory::CLIENT,
         }
     }
 }
@@ -86,6 +96,12 @@ impl ConnectionCounters {
     #[must_use]
     pub fn new(port: Port, spans: IterationSpans) -> Self {
         Self { port, spans, ..Self::default() }
+    }
+
+    /// The same, for connections whose size counts towards `memory`.
+    #[must_use]
+    pub fn within(self, memory: Arc<Memory>) -> Self {
+        Self { memory, ..self }
     }
 
     /// An iteration took this much CPU time.
@@ -146,12 +162,19 @@ impl ConnectionCounters {
         families.gauge("musterd_output_queued_bytes", help, &[label], queued);
     }
 
-    /// Counts one more open connection, or rejects it because `most` are open.
+    /// Counts one more open connection, or rejects it because `most` are open or there is too little
+    /// memory, which [`Memory`] counts.
     pub(super) fn enter(&self, most: u64) -> bool {
         // Several loops may accept from one socket: the check and the count are one step.
         let one_more = |open| (open < most).then_some(open + 1);
+        let bytes = self.port.bytes_of_connection();
+        if !self.memory.has_room(Pool::Connections, bytes) {
+            return false;
+        }
         let enters = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
-        if !enters {
+        if enters {
+            self.memory.add(Pool::Connections, bytes);
+        } else {
             self.refused.inc();
         }
         enters
@@ -160,6 +183,7 @@ impl ConnectionCounters {
     /// A connection that entered is closed.
     pub(super) fn leave(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
+        self.memory.remove(Pool::Connections, self.port.bytes_of_connection());
     }
 
     /// A connection has ended.
@@ -182,6 +206,20 @@ impl ConnectionCounters {
 
     pub(super) fn unqueued(&self, bytes: usize) {
         self.queued_output.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The buffers of a connection took `before` bytes and take `now`. Returns whether they may.
+    pub(super) fn resized(&self, before: usize, now: usize) -> bool {
+        if now > before {
+            let more = now - before;
+            let has_room = self.memory.has_room(Pool::Buffers, more);
+            self.memory.add(Pool::Buffers, more);
+            return has_room;
+        }
+        if now < before {
+            self.memory.remove(Pool::Buffers, before - now);
+        }
+        true
     }
 }
 

@@ -42,6 +42,9 @@ pub(crate) struct Options {
     pub max_connections: u64,
     /// What a connection past that is told before it is closed; nothing when empty.
     pub refusal: &'static [u8],
+    /// Bytes of output that may wait for the peers of all loops together; past it the connection
+    /// closes that would have more.
+    pub max_queued_output: usize,
     /// After how long a silence the kernel probes the peer; never when none.
     pub keepalive: Option<Duration>,
 }
@@ -365,7 +368,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
     fn call_handler(&mut self, token: Token, fresh: usize) {
         let Some(slot) = self.slots.get_mut(token) else { return };
         let fresh = &self.scratch[..fresh];
-        let (end, queued) = (slot.end, slot.queued());
+        let (end, queued, buffered) = (slot.end, slot.queued(), slot.buffered());
         let budget = limits::QUEUED_OUTPUT.saturating_sub(queued).max(1);
         let Some((connection, bytes)) = slot.input(fresh) else { return };
         let start = self.output.bytes.len();
@@ -381,9 +384,13 @@ impl<H: ConnectionHandler> EventLoop<H> {
         self.messages.called();
         let Some(handled) = handled else {
             self.output.bytes.truncate(start);
+            self.counters.resized(buffered, slot.buffered());
             return self.end(token, CloseReason::Panicked);
         };
         slot.consume(handled.consumed, fresh);
+        if !self.counters.resized(buffered, slot.buffered()) {
+            return self.end(token, CloseReason::NoRoom);
+        }
         if !slot.is_announced
             && let State::Open(connection) = &slot.state
             && let Some(announced) = self.handler.announced(connection)
@@ -443,10 +450,11 @@ impl<H: ConnectionHandler> EventLoop<H> {
     /// Sends a reply, or as much of it as the socket takes; the rest stays in the slot.
     fn write(&mut self, reply: &Reply, bytes: &mut Vec<u8>) {
         let Some(slot) = self.slots.get_mut(reply.token) else { return };
-        let was_queued = slot.queued() > 0;
+        let (was_queued, buffered) = (slot.queued() > 0, slot.buffered());
         let Ok(sent) = slot.send(bytes, reply.range.clone(), reply.last) else {
             return self.end(reply.token, CloseReason::Broken);
         };
+        let fits = self.counters.resized(buffered, slot.buffered());
         self.local.sent += sent as u64;
         let left = reply.range.len() - sent;
         if left == 0 {
@@ -457,6 +465,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
             slot.deadline = self.deadlines.note(deadline);
         }
         self.counters.queued(left);
+        if !fits || self.counters.queued_output() > self.options.max_queued_output as u64 {
+            self.end(reply.token, CloseReason::NoRoom);
+        }
     }
 
     /// The socket takes output again.
@@ -465,7 +476,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if slot.queued() == 0 {
             return;
         }
+        let buffered = slot.buffered();
         let Ok(sent) = slot.send_queued() else { return self.end(token, CloseReason::Broken) };
+        self.counters.resized(buffered, slot.buffered());
         self.counters.unqueued(sent);
         self.local.sent += sent as u64;
         if slot.queued() == 0 {

@@ -167,6 +167,13 @@ impl<C> Slot<C> {
         buffers.read_by.min(now + limits::WRITE_STALL)
     }
 
+    /// Bytes of memory that its buffers take.
+    pub(super) fn buffered(&self) -> usize {
+        self.buffers.as_ref().map_or(0, |buffers| {
+            size_of::<Buffers>() + buffers.input.capacity() + buffers.output.capacity()
+        })
+    }
+
     /// Whether the loop has promised to look at it in the next iteration.
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.pending, Pending::Read | Pending::Call | Pending::Continue)
@@ -370,7 +377,7 @@ impl<C> Slot<C> {
         last: bool,
     ) -> Result<(), TryReserveError> {
         let buffers = self.buffers.get_or_insert_default();
-        if buffers.output.is_empty() && last && range.len() > bytes.len() / 2 {
+        if buffers.output.is_empty() && last && range.len() > bytes.capacity() / 4 {
             buffers.output = mem::take(bytes);
             buffers.sent = range.start;
             return Ok(());

@@ -15,7 +15,12 @@ use crate::handler::CloseReason;
 
 /// What a blocking read waits for at most; only a broken host makes it so long.
 const TIMEOUT: Duration = Duration::from_secs(20);
-const OPTIONS: Options = Options { max_connections: 100_000, refusal: b"full\n", keepalive: None };
+const OPTIONS: Options = Options {
+    max_connections: 100_000,
+    refusal: b"full\n",
+    max_queued_output: usize::MAX,
+    keepalive: None,
+};
 
 struct Hosted {
     workers: Workers,

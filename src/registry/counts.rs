@@ -3,9 +3,11 @@
 //! All counters are relaxed: they order nothing, and they are exact once no writer is at work.
 //! Must not: know what is counted. Any thread.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::limits;
+use crate::memory::{self, Memory, Pool};
 
 /// How much the registry takes.
 #[derive(Clone, Copy, Debug)]
@@ -30,12 +32,15 @@ pub enum LimitReached {
     Nsqd,
     /// All nsqds together have [`Capacity::registrations`], or there are as many names.
     Registry,
+    /// There is no memory for more.
+    Memory,
 }
 
 /// The registry's counters, checked against its capacity.
 #[derive(Debug)]
 pub(super) struct Counts {
     pub(super) capacity: Capacity,
+    memory: Arc<Memory>,
     /// Topics and channels: one counter, since one limit bounds both together.
     names: AtomicUsize,
     /// The channels among them.
@@ -48,9 +53,9 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn new(capacity: Capacity) -> Self {
+    pub(super) fn new(capacity: Capacity, memory: Arc<Memory>) -> Self {
         let [names, channels, registrations, refused, nsqds] = [const { AtomicUsize::new(0) }; 5];
-        Self { capacity, names, channels, registrations, refused, nsqds }
+        Self { capacity, memory, names, channels, registrations, refused, nsqds }
     }
 
     pub(super) fn topics(&self) -> usize {
@@ -72,16 +77,18 @@ impl Counts {
     /// Whether one more refused name may be remembered. Threads that ask at the same time may add
     /// one each.
     pub(super) fn may_remember(&self) -> bool {
-        self.refused() < limits::REFUSED
+        self.refused() < limits::REFUSED && self.memory.has_room(Pool::Buffers, memory::REFUSED)
     }
 
     pub(super) fn add_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+        self.memory.add(Pool::Buffers, memory::REFUSED);
     }
 
     pub(super) fn remove_refused(&self, count: usize) {
         if count > 0 {
             self.refused.fetch_sub(count, Ordering::Relaxed);
+            self.memory.remove(Pool::Buffers, count * memory::REFUSED);
         }
     }
 
@@ -108,52 +115,65 @@ impl Counts {
 
     /// Counts one more topic, if it fits.
     pub(super) fn add_topic(&self) -> Result<(), LimitReached> {
-        self.add_name()
+        self.add_name(memory::TOPIC)
     }
 
     /// Counts one more channel, if it fits.
     pub(super) fn add_channel(&self) -> Result<(), LimitReached> {
-        self.add_name()?;
+        self.add_name(memory::CHANNEL)?;
         self.channels.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn add_name(&self) -> Result<(), LimitReached> {
+    fn add_name(&self, bytes: usize) -> Result<(), LimitReached> {
+        self.check_memory(bytes)?;
         if self.names.fetch_add(1, Ordering::Relaxed) + 1 > self.capacity.registrations {
             self.names.fetch_sub(1, Ordering::Relaxed);
             return Err(LimitReached::Registry);
         }
+        self.memory.add(Pool::Registry, bytes);
         Ok(())
+    }
+
+    fn check_memory(&self, bytes: usize) -> Result<(), LimitReached> {
+        if self.memory.has_room(Pool::Registry, bytes) { Ok(()) } else { Err(LimitReached::Memory) }
     }
 
     /// Counts a removed topic, and so many channels removed with it.
     pub(super) fn remove_topic(&self, channels: usize) {
         self.remove_channels(channels);
         self.names.fetch_sub(1, Ordering::Relaxed);
+        self.memory.remove(Pool::Registry, memory::TOPIC);
     }
 
     /// Counts so many removed channels.
     pub(super) fn remove_channels(&self, channels: usize) {
         self.channels.fetch_sub(channels, Ordering::Relaxed);
         self.names.fetch_sub(channels, Ordering::Relaxed);
+        self.memory.remove(Pool::Registry, channels * memory::CHANNEL);
     }
 
     /// Whether an nsqd with `has` registrations may have `new` more.
     pub(super) fn check_registrations(&self, has: usize, new: usize) -> Result<(), LimitReached> {
-        if new > 0 && has + new > self.capacity.per_nsqd {
+        if new == 0 {
+            return Ok(());
+        }
+        if has + new > self.capacity.per_nsqd {
             return Err(LimitReached::Nsqd);
         }
-        if new > 0 && self.registrations() + new > self.capacity.registrations {
+        if self.registrations() + new > self.capacity.registrations {
             return Err(LimitReached::Registry);
         }
-        Ok(())
+        self.check_memory(new * memory::REGISTRATION)
     }
 
     pub(super) fn add_registrations(&self, count: usize) {
         self.registrations.fetch_add(count, Ordering::Relaxed);
+        self.memory.add(Pool::Registry, count * memory::REGISTRATION);
     }
 
     pub(super) fn remove_registrations(&self, count: usize) {
         self.registrations.fetch_sub(count, Ordering::Relaxed);
+        self.memory.remove(Pool::Registry, count * memory::REGISTRATION);
     }
 }

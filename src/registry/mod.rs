@@ -28,6 +28,7 @@ pub use counts::{Capacity, LimitReached};
 pub use pending_changes::PendingChanges;
 
 use crate::clock::Timestamp;
+use crate::memory::Memory;
 use crate::protocol::names::{ChannelName, EPHEMERAL, TopicName};
 use crate::protocol::peer_info::PeerInfo;
 use crate::reclaim;
@@ -85,8 +86,14 @@ impl Registry {
         Self {
             topics: DashMap::with_hasher_and_shard_amount(RandomState::new(), STRIPES),
             snapshots,
-            counts: Counts::new(capacity),
+            counts: Counts::new(capacity, Arc::default()),
         }
+    }
+
+    /// The same, whose size counts towards `memory`. It is empty.
+    #[must_use]
+    pub fn within(self, memory: Arc<Memory>) -> Self {
+        Self { counts: Counts::new(self.counts.capacity, memory), ..self }
     }
 
     /// What readers see of it.

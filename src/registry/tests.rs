@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::limits;
+use crate::memory::Memory;
 use crate::work::Work;
 
 type Addresses = BTreeSet<SocketAddr>;
@@ -314,6 +315,41 @@ fn many_changes_of_one_topic_are_one_publication() {
     (0..60).for_each(|peer| pair.apply(&Step::Register(peer, "a".into(), None)));
     assert_eq!(pair.changes.topics.len(), 1);
     pair.check();
+}
+
+#[test]
+fn registry_takes_no_more_memory_than_its_part() {
+    let memory = Arc::new(Memory::new(Some(2 * limits::MEMORY_RESERVE)));
+    let registry = Registry::new(Arc::new(Snapshots::default()), Capacity::default());
+    let registry = registry.within(Arc::clone(&memory));
+    let mut changes = PendingChanges::default();
+    let mut client =
+        registry.identify(&mut changes, address(1), peer_info(1), Timestamp::default());
+    let mut names = (0..).map(|number| format!("t{number}"));
+    let refused = names.find_map(|name| {
+        let done = registry.register(&mut changes, &mut client, &name, Some("c"));
+        done.err().map(|limit| (name, limit))
+    });
+    let (name, limit) = refused.expect("memory is limited");
+    assert_eq!(limit, LimitReached::Memory);
+    let (topics, used) = (registry.topics(), memory.used());
+    let part = memory.part(limits::MEMORY_OF_REGISTRY);
+    assert!(used <= part && part - used < 2000, "{used} of {part}");
+    assert!(topics > 10_000, "{topics}");
+    let topic = TopicName::new(&name).expect("valid");
+    let smaller: Vec<_> = ["x", "y", "z"].map(|name| TopicName::new(name).expect("valid")).into();
+    let created = smaller.iter().map(|name| registry.create_topic(name)).collect::<Vec<_>>();
+    assert_eq!(created.last(), Some(&Err(LimitReached::Memory)), "{created:?}");
+    smaller.iter().for_each(|name| registry.delete_topic(name.as_str()));
+    assert_eq!(registry.topics(), topics, "a refusal changes nothing");
+    let mut known = (0..topics).map(|number| format!("t{number}"));
+    known.by_ref().take(5).for_each(|name| registry.delete_topic(&name));
+    registry.create_topic(&topic).expect("there is room again");
+    registry.delete_topic(name.as_str());
+    known.for_each(|name| registry.delete_topic(&name));
+    let leave = |_: &TopicName, _: Option<&ChannelName>| {};
+    assert!(registry.leave(&mut changes, &mut client, &mut Work::unlimited(), leave));
+    assert_eq!(memory.used(), 0, "all is given back");
 }
 
 #[test]

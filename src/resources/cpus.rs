@@ -5,11 +5,12 @@
 //!
 //! Must not: fail where there are no cgroups. Read on the main thread, at start.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity};
+
+use super::cgroups::{Cgroups, Read, Version};
 
 /// The CPUs the process may use.
 #[derive(Debug)]
@@ -26,10 +27,7 @@ impl Cpus {
     /// # Errors
     /// When the affinity mask cannot be read, or is empty (`ESRCH`).
     pub(super) fn read() -> Result<Self, Errno> {
-        let read = |path: &Path| fs::read_to_string(path).ok();
-        let file = |path: &str| read(path.as_ref()).unwrap_or_default();
-        let quota = quota(&file("/proc/self/cgroup"), &file("/proc/self/mountinfo"), read);
-        Ok(Self { mask: affinity()?, quota })
+        Ok(Self { mask: affinity()?, quota: Cgroups::of_this_process().smallest("cpu", quota) })
     }
 
     /// The quota, if it allows less than the mask.
@@ -53,70 +51,20 @@ pub(crate) fn affinity() -> Result<Vec<usize>, Errno> {
     if cpus.is_empty() { Err(Errno::SRCH) } else { Ok(cpus) }
 }
 
-/// The smallest CPU quota of a process's own cgroup and those above it, rounded up to whole CPUs.
-/// `cgroup` and `mountinfo` are the texts of `/proc/self/cgroup` and `/proc/self/mountinfo` (see
-/// cgroups(7) and proc(5)), `read` reads a file below a mount point.
-fn quota(cgroup: &str, mountinfo: &str, read: impl Fn(&Path) -> Option<String>) -> Option<usize> {
-    let quotas = cgroup.lines().filter_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (fields.next()?, fields.next()?);
-        let kind = match controllers {
-            "" => Kind::V2,
-            _ if controllers.split(',').any(|name| name == "cpu") => Kind::V1,
-            _ => return None,
-        };
-        let (mount, own) = locate(kind, path, mountinfo)?;
-        let folders = own.ancestors().take_while(|folder| folder.starts_with(&mount));
-        folders.filter_map(|folder| kind.quota(folder, &read)).min()
-    });
-    quotas.min()
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    V1,
-    V2,
-}
-
-/// Where the hierarchy is mounted that has the CPU quotas, and the folder of the cgroup `path` in it.
-fn locate(kind: Kind, path: &str, mountinfo: &str) -> Option<(PathBuf, PathBuf)> {
-    let mounts = mountinfo.lines().filter_map(|line| {
-        let (mount, system) = line.split_once(" - ")?;
-        let mut system = system.split(' ');
-        let (kind_of_system, options) = (system.next()?, system.nth(1)?);
-        let matches = match kind {
-            Kind::V1 => kind_of_system == "cgroup" && options.split(',').any(|name| name == "cpu"),
-            Kind::V2 => kind_of_system == "cgroup2",
-        };
-        let mut fields = mount.split(' ').skip(3);
-        matches.then_some((fields.next()?, PathBuf::from(fields.next()?)))
-    });
-    let mut folders = mounts.map(|(root, mount)| {
-        // In a container the mount may show a part of the hierarchy that the path does not name:
-        // then the mount point is the container's own cgroup.
-        let below =
-            Path::new(path).strip_prefix(root).ok().filter(|below| !below.starts_with(".."));
-        (mount.join(below.unwrap_or(Path::new(""))), mount)
-    });
-    folders.next().map(|(own, mount)| (mount, own))
-}
-
-impl Kind {
-    /// The quota of one cgroup.
-    fn quota(self, folder: &Path, read: impl Fn(&Path) -> Option<String>) -> Option<usize> {
-        let file = |name: &str| read(&folder.join(name));
-        let (quota, period) = match self {
-            // `max 100000` or `150000 100000`
-            Self::V2 => file("cpu.max")?
-                .split_once(' ')
-                .map(|(quota, period)| (quota.to_owned(), period.to_owned()))?,
-            Self::V1 => (file("cpu.cfs_quota_us")?, file("cpu.cfs_period_us")?),
-        };
-        // `max` and `-1` are no numbers of ours: no quota.
-        let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
-        let cpus = quota.checked_add(period.checked_sub(1)?)? / period;
-        usize::try_from(cpus.max(1)).ok()
-    }
+/// The CPU quota of one cgroup, rounded up to whole CPUs.
+fn quota(version: Version, folder: &Path, read: &Read) -> Option<usize> {
+    let file = |name: &str| read(&folder.join(name));
+    let (quota, period) = match version {
+        // `max 100000` or `150000 100000`
+        Version::V2 => file("cpu.max")?
+            .split_once(' ')
+            .map(|(quota, period)| (quota.to_owned(), period.to_owned()))?,
+        Version::V1 => (file("cpu.cfs_quota_us")?, file("cpu.cfs_period_us")?),
+    };
+    // `max` and `-1` are no numbers of ours: no quota.
+    let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
+    let cpus = quota.checked_add(period.checked_sub(1)?)? / period;
+    usize::try_from(cpus.max(1)).ok()
 }
 
 #[cfg(test)]
@@ -134,11 +82,8 @@ mod tests {
         734 730 0:29 /docker/0af3 /sys/fs/cgroup/cpu,cpuacct ro,nosuid master:9 - cgroup cgroup rw,cpu,cpuacct";
 
     fn check(cgroup: &str, mountinfo: &str, files: &[(&str, &str)], want: Option<usize>) {
-        let read = |path: &Path| {
-            let file = files.iter().find(|(name, _)| Path::new(name) == path);
-            file.map(|(_, text)| (*text).to_owned())
-        };
-        assert_eq!(quota(cgroup, mountinfo, read), want, "{cgroup} {files:?}");
+        let cgroups = Cgroups::from_texts(cgroup, mountinfo, files);
+        assert_eq!(cgroups.smallest("cpu", quota), want, "{cgroup} {files:?}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What the daemon needs from the system, acquired and checked before anything starts: CPUs,
-//! descriptors, `io_uring`, ports.
+//! memory, descriptors, `io_uring`, ports.
 //!
 //! Must not: log, or leave anything half-started; a [`Failure`] is one line with its remedy.
 //! Runs on the main thread, at start.
 
+mod cgroups;
 mod cpus;
 mod descriptors;
+mod memory;
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
@@ -21,6 +23,7 @@ use cpus::Cpus;
 #[cfg(test)]
 pub(crate) use cpus::affinity;
 use descriptors::{Limits, PER_WORKER, PerPort};
+pub(crate) use memory::MemoryLimit;
 
 /// Descriptors counted on where the system sets no limit: the kernel's default `fs.nr_open`.
 const DESCRIPTORS_MOST: u64 = 1 << 20;
@@ -44,6 +47,8 @@ pub(crate) struct Resources {
     pub no_glommio: Option<Failure>,
     /// The CPUs that TCP workers are pinned to; empty where a quota, not a CPU, is what a worker gets.
     pub cpus: Vec<usize>,
+    /// The memory to use.
+    pub memory: MemoryLimit,
 }
 
 /// One of the two ports, and what serves it.
@@ -110,6 +115,7 @@ impl Resources {
             tcp_runtime,
             no_glommio,
             cpus: if pinned { cpus.mask } else { Vec::new() },
+            memory: MemoryLimit::read(config.max_memory),
         })
     }
 }

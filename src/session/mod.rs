@@ -332,7 +332,9 @@ impl<O: Observer> Sessions<O> {
         self.observer.observe(address, SessionEvent::LimitReached(limit, log));
         let reply: &[u8] = match limit {
             LimitReached::Nsqd => b"E_INVALID REGISTER too many registrations of this nsqd",
-            LimitReached::Registry => b"E_INVALID REGISTER too many registrations in all",
+            LimitReached::Registry | LimitReached::Memory => {
+                b"E_INVALID REGISTER too many registrations in all"
+            }
         };
         encode::frame(reply, output);
     }

@@ -73,7 +73,7 @@ impl Drop for Snapshot {
     /// Many versions may be freed at once, whenever the last of their readers is gone.
     fn drop(&mut self) {
         let Self((topic, _)) = self;
-        if topic.is_larger_than(reclaim::LARGE) {
+        if topic.is_larger_than(reclaim::LARGE) && !reclaim::is_behind() {
             reclaim::free(OldVersion(std::mem::take(topic)));
         }
     }

@@ -7,6 +7,7 @@ mod conformance;
 mod faults;
 mod http_parity;
 mod limits;
+mod memory;
 mod metrics;
 mod netns;
 mod process;

@@ -241,7 +241,7 @@ impl Daemon {
                     Err(LimitReached::Nsqd) => {
                         "E_INVALID REGISTER too many registrations of this nsqd"
                     }
-                    Err(LimitReached::Registry) => {
+                    Err(LimitReached::Registry | LimitReached::Memory) => {
                         "E_INVALID REGISTER too many registrations in all"
                     }
                 }

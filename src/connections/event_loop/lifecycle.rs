@@ -217,6 +217,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             self.permits.remove(&token);
         }
         self.counters.unqueued(slot.queued());
+        self.counters.resized(slot.buffered(), 0);
         if !matches!(slot.state, State::Rejected) {
             self.counters.leave();
         } else if let Some(acceptor) = &self.acceptor {

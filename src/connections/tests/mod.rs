@@ -8,6 +8,7 @@ mod hold;
 mod input_output;
 mod limits;
 pub(crate) mod lines;
+mod memory;
 mod timeouts;
 
 use std::io::{ErrorKind, Read, Write};
@@ -25,7 +26,12 @@ use lines::{Lines, Log};
 /// Iterations before a test gives up; each waits at most [`WAIT`].
 const ITERATIONS: usize = 500;
 const WAIT: Duration = Duration::from_millis(50);
-const OPTIONS: Options = Options { max_connections: 100_000, refusal: b"full\n", keepalive: None };
+const OPTIONS: Options = Options {
+    max_connections: 100_000,
+    refusal: b"full\n",
+    max_queued_output: usize::MAX,
+    keepalive: None,
+};
 /// Asks for more than the kernel buffers between two peers, on any usual machine.
 const LARGE: &[u8] = b"big 30000000\n";
 const LARGE_SIZE: usize = 30_000_000;
@@ -65,8 +71,12 @@ impl TestLoop {
     }
 
     fn behind(options: Options, policy: AcceptPolicy) -> Self {
+        Self::build(options, policy, ConnectionCounters::default())
+    }
+
+    fn build(options: Options, policy: AcceptPolicy, counters: ConnectionCounters) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_nanos(1_700_000_000_000_000_000));
-        let (counters, log) = (Arc::new(ConnectionCounters::default()), Arc::new(Log::default()));
+        let (counters, log) = (Arc::new(counters), Arc::new(Log::default()));
         let fds = LoopFds::new("worker 0".to_owned(), clock.now()).unwrap();
         let listener = listener();
         let address = listener.local_addr().unwrap();

@@ -1,0 +1,208 @@
+//! `--max-memory` from outside: peers that do at random whatever takes memory, beside a fleet.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use musterd::clock::Clock;
+use testkit::rng::Rng;
+use testkit::wire;
+
+use crate::support::{Daemon, HttpClient, Nsqd};
+
+/// Peers that take memory, each on a thread.
+const PEERS: u64 = 4;
+/// Connections that each of them holds open.
+const HELD: usize = 400;
+
+/// What is tried: `MEMORY_TEST=LIMIT,NSQDS,SECONDS` is another measure.
+struct Measure {
+    limit: String,
+    nsqds: usize,
+    span: Duration,
+}
+
+impl Measure {
+    fn asked() -> Self {
+        let text = std::env::var("MEMORY_TEST").unwrap_or_else(|_| "128M,200,10".to_owned());
+        let words: Vec<_> = text.split(',').collect();
+        let number = |at: usize| words[at].parse().expect("a number");
+        Self {
+            limit: words[0].to_owned(),
+            nsqds: number(1),
+            span: Duration::from_secs(number(2) as u64),
+        }
+    }
+
+    fn kib(&self) -> u64 {
+        self.limit.trim_end_matches('M').parse::<u64>().expect("in MiB") * 1024
+    }
+}
+
+/// One that takes memory: what it has open, and reads of which it does not read.
+struct Peer {
+    rng: Rng,
+    tcp: SocketAddr,
+    http: SocketAddr,
+    held: VecDeque<TcpStream>,
+}
+
+impl Peer {
+    /// Does something that takes memory, or gives some back. Whatever the daemon refuses is all right.
+    fn act(&mut self) {
+        match self.rng.below(10) {
+            0 => self.pipeline("/topic/create?topic="),
+            1 => self.pipeline("/channel/create?topic=wide&channel="),
+            2 => self.pipeline("/topic/delete?topic="),
+            3 | 4 => self.register(),
+            5 => self.half_an_identify(),
+            6 => self.ask_and_not_read(),
+            7 => self.ping_and_not_read(),
+            8 => (0..50).for_each(|_| self.hold(self.tcp, b"  V1")),
+            _ => self.held.truncate(self.rng.below(HELD)),
+        }
+    }
+
+    /// A name of 64 bytes, of so many that the registry is full before they are all there.
+    fn name(&mut self) -> String {
+        format!("{:x<64}", format!("n{}-", self.rng.below(10_000_000)))
+    }
+
+    fn open(address: SocketAddr) -> Option<TcpStream> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
+        stream.set_write_timeout(Some(Duration::from_millis(500))).ok()?;
+        Some(stream)
+    }
+
+    /// Opens a connection, sends what it takes of `bytes`, and reads nothing.
+    fn hold(&mut self, address: SocketAddr, bytes: &[u8]) {
+        let Some(mut stream) = Self::open(address) else { return };
+        // The daemon may stop to read, or close.
+        let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(bytes));
+        self.held.push_front(stream);
+        self.held.truncate(HELD);
+    }
+
+    /// 2,000 POSTs, whose answers it reads.
+    fn pipeline(&mut self, target: &str) {
+        let Some(mut stream) = Self::open(self.http) else { return };
+        let requests: String = (0..2000)
+            .map(|_| {
+                format!(
+                    "POST {target}{} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+                    self.name()
+                )
+            })
+            .collect();
+        for part in requests.as_bytes().chunks(16 * 1024) {
+            let mut answers = [0; 64 * 1024];
+            if stream.write_all(part).is_err()
+                || !stream.read(&mut answers).is_ok_and(|read| read > 0)
+            {
+                return;
+            }
+        }
+    }
+
+    /// An nsqd that registers up to 20,000 names and stays.
+    fn register(&mut self) {
+        let Some(mut stream) = Self::open(self.tcp) else { return };
+        let mut bytes = wire::MAGIC.to_vec();
+        wire::identify(&wire::peer_info(&"<".repeat(40), &"h".repeat(255)), &mut bytes);
+        for _ in 0..self.rng.below(20_000) {
+            let (topic, channel) = (self.name(), self.name());
+            bytes.extend_from_slice(format!("REGISTER {topic} {channel}\n").as_bytes());
+        }
+        for part in bytes.chunks(16 * 1024) {
+            let mut replies = [0; 64 * 1024];
+            if stream.write_all(part).is_err()
+                || !stream.read(&mut replies).is_ok_and(|read| read > 0)
+            {
+                return;
+            }
+        }
+        self.held.push_front(stream);
+        self.held.truncate(HELD);
+    }
+
+    fn half_an_identify(&mut self) {
+        let bytes = [b"  V1IDENTIFY\n\0\x01\0\0", &[b'{'; 65_000][..]].concat();
+        (0..20).for_each(|_| self.hold(self.tcp, &bytes));
+    }
+
+    fn ask_and_not_read(&mut self) {
+        let target = self.rng.pick(&[
+            "/debug",
+            "/nodes",
+            "/topics",
+            "/channels?topic=*",
+            "/lookup?topic=wide",
+        ]);
+        let requests = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(500);
+        (0..5).for_each(|_| self.hold(self.http, requests.as_bytes()));
+    }
+
+    fn ping_and_not_read(&mut self) {
+        let mut bytes = wire::MAGIC.to_vec();
+        wire::identify(&wire::peer_info("a", "b"), &mut bytes);
+        bytes.extend(b"PING\n".repeat(200_000));
+        self.hold(self.tcp, &bytes);
+    }
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "how much was used is what a long run is for")]
+fn memory_stays_within_its_limit_and_the_fleet_stays_listed() {
+    let measure = Measure::asked();
+    let flag = format!("--max-memory={}", measure.limit);
+    let daemon = Daemon::start(&[&flag]);
+    let mut fleet: Vec<_> = (0..measure.nsqds)
+        .map(|number| {
+            let mut nsqd = Nsqd::identified(daemon.tcp, &number.to_string());
+            nsqd.command(&format!("REGISTER fleet-{number} c"));
+            nsqd
+        })
+        .collect();
+    let stop = AtomicBool::new(false);
+    let (clock, mut most, mut looks) = (Clock::system(), 0, 0);
+    thread::scope(|scope| {
+        for seed in 0..PEERS {
+            let (stop, rng, held) = (&stop, Rng::new(seed), VecDeque::new());
+            let mut peer = Peer { rng, tcp: daemon.tcp, http: daemon.http, held };
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    peer.act();
+                }
+            });
+        }
+        let mut consumer = HttpClient::connect(daemon.http);
+        let end = clock.now() + measure.span;
+        let mut look = || {
+            let number = looks % measure.nsqds;
+            looks += 1;
+            most = most.max(daemon.resident());
+            let shown = consumer.try_request("GET", &format!("/lookup?topic=fleet-{number}"));
+            let is_listed = shown.is_ok_and(|answer| {
+                answer.status.contains(" 200 ")
+                    && answer.body.contains(&format!("nsqd-{number}.example"))
+            });
+            fleet[number].send(b"PING\n");
+            is_listed && fleet[number].reply() == "OK" && most <= measure.kib()
+        };
+        let mut all_is_well = true;
+        while all_is_well && clock.now() < end {
+            all_is_well = look();
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(all_is_well, "look {looks}: not listed, or {most} KiB in use");
+    });
+    let mut metrics = HttpClient::connect(daemon.http);
+    let refused = |pool: &str| format!("musterd_memory_refused_total{{pool=\"{pool}\"}}");
+    let counts = ["registry", "buffers"].map(|pool| metrics.metric(&refused(pool)));
+    eprintln!("{looks} looks; {most} KiB of {}; refused {counts:?}", measure.kib());
+    assert!(counts[0] > 0, "the registry was never full");
+}
