@@ -186,11 +186,11 @@ fn topics(names: &[Cow<'_, str>], window: Window, io: &Io<'_>) -> Findings {
     found
 }
 
-/// Whether a name may be somebody else's: it was there before, or others use the target too.
+/// Whether a name may be somebody else's: it was there before, or others may use the target too.
 fn is_foreign(name: &str, io: &Io<'_>) -> bool {
     let own = ["topic-", "nobody-"].iter().any(|prefix| name.starts_with(prefix));
     io.shared.inherited.topics.contains(name)
-        || (io.shared.inherited.shared && !own)
+        || (!io.shared.owned && !own)
         || is_closed_loop(name, io)
 }
 
@@ -209,7 +209,7 @@ fn nodes(body: Nodes<'_>, window: Window, io: &mut Io<'_>) -> Findings {
         let (producer, topics, tombstones) = node.split();
         let name = &producer.broadcast_address;
         let id = Plan::producer(name);
-        let foreign = io.shared.inherited.shared || is_closed_loop(name, io);
+        let foreign = !io.shared.owned || is_closed_loop(name, io);
         if id.is_none() && foreign {
             continue;
         }

@@ -80,8 +80,8 @@ pub(crate) struct Shared {
     subscribers: Vec<u64>,
     /// The names that the target had before the run.
     pub(crate) inherited: Inherited,
-    /// The target was started for this run: it sees the addresses of the actors, and has the ports
-    /// that it was given.
+    /// The target was started for this run: it sees the addresses of the actors, has the ports that
+    /// it was given, and nobody else uses it.
     pub(crate) owned: bool,
     /// Until when errors are due to the kill of the target, in Unix nanoseconds.
     outage_until: AtomicI64,

@@ -14,7 +14,6 @@ use crate::input::target::Target;
 use crate::input::{Error, fail};
 use crate::measure::results::Environment;
 use crate::model::names::Inherited;
-use crate::model::plan::Plan;
 
 /// Descriptors beside the actors' sockets: files, epolls, wakers, the requests of the checks.
 const OTHER: u64 = 64;
@@ -59,12 +58,11 @@ pub(crate) fn reachable(target: Target) -> Result<(), Error> {
     })
 }
 
-/// The names that the target has already. It is shared with others if they have names or nodes
-/// there, unless this program has started it (`owned`).
+/// The names that the target has already.
 ///
 /// # Errors
 /// One line, when it does not list them.
-pub(crate) fn inherited(target: Target, owned: bool) -> Result<Inherited, Error> {
+pub(crate) fn inherited(target: Target) -> Result<Inherited, Error> {
     let ask = |path: &str| {
         let answer = get(target.http, path).ok_or_else(|| unlisted(target, path))?;
         serde_json::from_str::<Value>(&answer).map_err(|_| unlisted(target, path))
@@ -79,16 +77,7 @@ pub(crate) fn inherited(target: Target, owned: bool) -> Result<Inherited, Error>
     } else {
         strings(&ask("/channels?topic=*")?["channels"])
     };
-    let nodes = ask("/nodes")?;
-    let mut nodes = nodes["producers"].as_array().into_iter().flatten();
-    let is_own = |name: &String| {
-        let own = ["topic-", "admin-", "closed-loop-"];
-        own.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let foreign_node =
-        nodes.any(|node| node["broadcast_address"].as_str().and_then(Plan::producer).is_none());
-    let shared = !owned && (foreign_node || !topics.iter().all(is_own));
-    Ok(Inherited { topics, channels, shared })
+    Ok(Inherited { topics, channels })
 }
 
 fn unlisted(target: Target, path: &str) -> Error {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::collector::Collector;
+use super::environment;
 use super::process::{Process, get};
 use super::run::{Phase, ProgressView, RunSpec, run};
 use crate::actors::shared::Shared;
@@ -33,6 +34,8 @@ const ALONE: Duration = Duration::from_secs(2);
 const PREPARATION: Duration = Duration::from_secs(120);
 /// The longest attack: the target closes nsqds that are silent for longer than twice that.
 const LONGEST: Duration = Duration::from_secs(240);
+/// Sockets that the actors may have open at once.
+const SOCKETS: usize = 1000;
 /// How often it is checked that the target's process lives.
 const CHECK: Duration = Duration::from_millis(200);
 
@@ -184,6 +187,7 @@ pub(crate) fn hostile(
     view: &mut dyn ProgressView,
 ) -> Result<HostileResult, Error> {
     check_loopback(spec.target)?;
+    environment::descriptors(SOCKETS)?;
     let attack = Attack::new(spec.target, Clock::system(), parameters.names);
     let (began, stop) = (AtomicBool::new(false), Arc::clone(&spec.stop));
     let pid = spec.process.as_ref().map_or(spec.pid, Process::pid);

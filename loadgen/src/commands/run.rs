@@ -125,7 +125,7 @@ pub(crate) fn run(spec: &mut RunSpec, view: &mut dyn ProgressView) -> Result<Res
     let mut shared = Shared::new(plan, spec.target, clock.clone(), spec.threads).map_err(system)?;
     shared.owned = spec.process.is_some();
     if !scenario.unchecked {
-        shared.inherit(environment::inherited(spec.target, shared.owned)?);
+        shared.inherit(environment::inherited(spec.target)?);
     }
     let shared = Arc::new(shared);
     let (sender, reports) = mpsc::channel();

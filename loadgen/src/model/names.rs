@@ -129,6 +129,56 @@ impl Names {
 pub(crate) struct Inherited {
     pub(crate) topics: BTreeSet<String>,
     pub(crate) channels: BTreeSet<String>,
-    /// Others use the target too: names and nodes that are not loadgen's own are not judged.
-    pub(crate) shared: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_unix_nanos(second)
+    }
+
+    #[test]
+    fn name_must_be_there_once_acknowledged_and_may_be_once_sent() {
+        let mut name = Name::UNUSED;
+        assert_eq!(name.check(at(1), at(2), 1), (0, 1), "nobody made it");
+        name.make(false, at(10));
+        name.make(true, at(12));
+        for (sent, received, shown, want) in [
+            (8, 9, 1, (0, 1)),
+            (9, 10, 1, (0, 0)),
+            (11, 13, 0, (0, 0)), // overlaps the acknowledgement
+            (12, 13, 0, (1, 0)),
+            (12, 13, 1, (0, 0)),
+            (12, 13, 2, (0, 1)), // twice
+        ] {
+            assert_eq!(name.check(at(sent), at(received), shown), want, "{sent}..{received}");
+        }
+        name.make(true, at(20));
+        assert_eq!(name.check(at(12), at(13), 0), (1, 0), "the first time counts");
+        name.remove(false, at(30));
+        assert_eq!(name.check(at(29), at(31), 0), (0, 0));
+        assert_eq!(name.check(at(40), at(41), 1), (0, 0), "not acknowledged");
+        name.remove(true, at(42));
+        assert_eq!(name.check(at(42), at(43), 1), (0, 1));
+        assert_eq!(Name::UNKNOWN.check(at(1), at(2), 1), (0, 0));
+        assert_eq!(Name::UNKNOWN.check(at(1), at(2), 0), (0, 0));
+    }
+
+    #[test]
+    fn killed_target_may_have_lost_what_was_sent_before() {
+        let mut names = Names::new(2);
+        names.registering(Some(0), at(1));
+        names.registered(Some(0), at(1), at(2));
+        assert_eq!(names.check_topic(at(3), at(4), 0), (1, 0));
+        assert_eq!(names.check_channels(at(3), at(4), &[0, 1]), (1, 1));
+        names.registering(Some(1), at(5));
+        names.target_killed(at(6));
+        // The old process has answered, but what it knew is gone.
+        names.registered(Some(1), at(5), at(7));
+        assert_eq!(names.check_channels(at(8), at(9), &[0, 0]), (0, 0));
+        names.registered(Some(1), at(10), at(11));
+        assert_eq!(names.check_channels(at(12), at(13), &[0, 0]), (1, 0));
+    }
 }

@@ -55,6 +55,11 @@ fn hlog(results: &Results) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
                     .map_err(|e| format!("{e:?}"))?;
             }
         }
+        for ((op, why), failed) in &interval.failures {
+            let tag = format!("{}.{}", op.name(), why.name());
+            log.write_histogram(failed, at, length, Tag::new(&tag))
+                .map_err(|e| format!("{e:?}"))?;
+        }
     }
     Ok(out)
 }

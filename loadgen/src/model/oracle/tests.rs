@@ -123,3 +123,62 @@ fn first_response_that_shows_a_change_is_measured_once() {
     assert_eq!(lookup(22, &[1]), (vec![], vec![], false));
     assert_eq!(lookup(24, &[]), (vec![], vec![4], true));
 }
+
+/// The answer to a lookup in these seconds that lists nobody.
+fn empty(oracle: &Oracle, sent: i64, received: i64) -> Findings {
+    let mut listed = ListedProducers::new(4);
+    listed.clear();
+    let (sent, received) = (at(sent), at(received));
+    let window = LookupWindow { topic: 0, sent, received, measure_from: at(0) };
+    oracle.check(window, &listed)
+}
+
+#[test]
+fn answer_is_excused_with_the_last_of_its_findings() {
+    let oracle = registered();
+    oracle.registering(0, 2, at(10));
+    oracle.registered(0, 2, at(12));
+    assert!(empty(&oracle, 30, 31).is_wrong());
+    let garbled = Findings { garbled: 1, ..empty(&oracle, 32, 33) };
+    assert!(garbled.is_wrong());
+    let excused = |producer| oracle.broken(0, producer, at(27), at(40));
+    assert_eq!(excused(1), Excused { findings: 2, answers: 0 }, "the other is still missing");
+    assert_eq!(excused(2), Excused { findings: 2, answers: 1 }, "the garbled one stays wrong");
+    assert!(!Findings::default().is_wrong());
+}
+
+#[test]
+fn finding_that_is_excused_before_the_check_is_complete_makes_no_answer_wrong() {
+    let oracle = registered();
+    let found = empty(&oracle, 30, 31);
+    assert_eq!(oracle.broken(0, 1, at(27), at(40)), Excused { findings: 1, answers: 0 });
+    assert!(!found.is_wrong());
+}
+
+#[test]
+fn topics_of_a_node_are_checked_one_by_one() {
+    let oracle = registered();
+    let found = |producer, sent, received, is_listed| {
+        let window =
+            LookupWindow { topic: 0, sent: at(sent), received: at(received), measure_from: at(0) };
+        let mut found = Findings::default();
+        oracle.check_one(window, producer, is_listed, &mut found);
+        [found.missing, found.stale, found.extra]
+    };
+    assert_eq!(found(1, 12, 13, true), [0, 0, 0]);
+    assert_eq!(found(1, 12, 13, false), [1, 0, 0]);
+    assert_eq!(found(1, 8, 9, true), [0, 1, 0]);
+    assert_eq!(found(3, 12, 13, true), [0, 0, 1], "it never registers this topic");
+}
+
+#[test]
+fn remote_address_of_an_earlier_connection_is_tolerated_for_the_allowed_staleness() {
+    let oracle = registered();
+    let (one, two) = ("127.0.0.1:1".parse().expect("valid"), "127.0.0.1:2".parse().expect("valid"));
+    assert!(oracle.is_remote(1, two, at(9)), "nothing is known");
+    oracle.connected(1, Some(one), at(10));
+    assert_eq!([one, two].map(|shown| oracle.is_remote(1, shown, at(11))), [true, false]);
+    oracle.connected(1, Some(two), at(20));
+    assert_eq!([one, two].map(|shown| oracle.is_remote(1, shown, at(24))), [true, true]);
+    assert_eq!([one, two].map(|shown| oracle.is_remote(1, shown, at(25))), [false, true]);
+}
