@@ -262,6 +262,7 @@ impl<'a> Shared<'a> {
 
     /// Who may have a TCP connection, of so many.
     fn tcp_policy(&self, max: usize) -> AcceptPolicy {
+        let proxies = &self.config.proxy_protocol_from;
         let not_allowed =
             Rejection { reason: DenyReason::TcpAllow, message: encode::ADDRESS_NOT_ALLOWED };
         let too_many =
@@ -270,16 +271,19 @@ impl<'a> Shared<'a> {
             .allow_only(&self.config.tcp_allow, not_allowed)
             .limit_per_ip(self.config.max_connections_per_ip, too_many)
             .share(max, Rejection { reason: DenyReason::TcpShare, ..too_many })
+            .behind_proxies(proxies, DenyReason::TcpProxy, self.config.handshake_timeout)
     }
 
     /// Who may have an HTTP connection, of so many.
     fn http_policy(&self, max: usize) -> AcceptPolicy {
+        let proxies = &self.config.proxy_protocol_from;
         let too_many =
             Rejection { reason: DenyReason::HttpPerIp, message: TOO_MANY_CONNECTIONS_PER_IP };
         let share = Rejection { reason: DenyReason::HttpShare, message: TOO_MANY_CONNECTIONS };
         AcceptPolicy::new(Arc::clone(&self.denials))
             .limit_per_ip(self.config.max_connections_per_ip, too_many)
             .share(max, share)
+            .behind_proxies(proxies, DenyReason::HttpProxy, self.config.handshake_timeout)
     }
 
     fn start_http(

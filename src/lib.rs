@@ -6,7 +6,7 @@
 //! - values: [`limits`], [`clock`], [`protocol`] (the V1 commands), [`cow_set`];
 //! - what readers and writers share: [`published`], [`snapshots`] (read), [`registry`] (write);
 //! - connection handlers, which do no I/O: [`handler`] (their interface), [`session`] (TCP), [`http1`]
-//!   and [`api`] (HTTP), with the `access` rules;
+//!   and [`api`] (HTTP), with the `access` rules and the `proxy` header;
 //! - event loops and the threads that run them: `listener`, `connections`, `hosts`, [`watchdog`];
 //! - logs and metrics: [`logging`], `event_log`, [`metrics`];
 //! - start and stop: [`config`], `resources`, [`daemon`].
@@ -28,6 +28,7 @@ pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod protocol;
+mod proxy;
 pub mod published;
 mod reclaim;
 pub mod registry;

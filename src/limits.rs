@@ -88,6 +88,9 @@ pub const REFUSED_PER_NSQD: usize = 1_000;
 /// as above.
 pub const REFUSED: usize = 500_000;
 
+/// A PROXY header, in bytes: its addresses, and whatever else the proxy adds. Past it: close.
+pub const PROXY_HEADER: usize = 4 * 1024;
+
 /// An HTTP request's head, in bytes. Past it: 431, close.
 pub const HTTP_HEAD: usize = 16 * 1024;
 /// Header lines of one HTTP request. Past it: 431, close.

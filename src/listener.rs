@@ -8,7 +8,6 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
@@ -30,9 +29,6 @@ const BACKLOG: i32 = 65_535;
 pub(crate) const BATCH: usize = 16;
 /// How long the listener pauses when there is no descriptor or memory for an accept.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Rejected connections of a socket that may still read what they are told; more than those are just
-/// closed. They stand beside the cap: a process needs that many descriptors to spare.
-pub(crate) const REJECTED: usize = 64;
 
 /// A connection that was accepted and let in.
 #[derive(Debug)]
@@ -41,8 +37,9 @@ pub struct Incoming {
     pub socket: OwnedFd,
     /// Who is at the other end, [`canonical`].
     pub peer: SocketAddr,
-    /// What it has of what its address may have.
-    pub permit: Permit,
+    /// What it has of what its address may have; none of that of a proxy, which is to say who the peer
+    /// is.
+    pub permit: Option<Permit>,
 }
 
 /// What one accept brought.
@@ -60,18 +57,11 @@ pub(crate) enum Accepted {
 
 /// A listening socket as one event loop has it.
 pub(crate) struct Listener {
-    shared: Arc<Shared>,
+    socket: Arc<OwnedFd>,
     /// Connections lost since one was accepted.
     lost: usize,
     /// When it accepts again; reset by its owner, who watches it again then.
     pub(crate) paused_until: Option<Timestamp>,
-}
-
-/// What all loops that accept from a socket share.
-struct Shared {
-    socket: OwnedFd,
-    /// Connections that were rejected and read what they were told.
-    rejected: AtomicUsize,
 }
 
 /// Binds `address` and listens. Either family's "every address" means both, as in Go; IPv4 alone
@@ -111,6 +101,14 @@ pub(crate) fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
+/// Tells a connection why it may not come in, and closes our side; whether the peer is to have time to
+/// read that.
+pub(crate) fn reject(socket: &OwnedFd, message: &[u8]) -> bool {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let is_told = !message.is_empty() && retry_on_intr(|| send(socket, message, flags)).is_ok();
+    is_told && shutdown(socket, Shutdown::Write).is_ok()
+}
+
 impl Listener {
     /// Takes over a socket that listens. With `keepalive`, the kernel probes a peer that was
     /// silent for so long.
@@ -129,19 +127,18 @@ impl Listener {
             sockopt::set_tcp_keepidle(&socket, silence)?;
             sockopt::set_tcp_keepintvl(&socket, limits::KEEPALIVE_INTERVAL)?;
         }
-        let shared = Shared { socket: socket.into(), rejected: AtomicUsize::new(0) };
-        Ok(Self { shared: Arc::new(shared), lost: 0, paused_until: None })
+        Ok(Self { socket: Arc::new(socket.into()), lost: 0, paused_until: None })
     }
 
     /// The same socket, for another event loop.
     pub(crate) fn share(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), lost: 0, paused_until: None }
+        Self { socket: Arc::clone(&self.socket), lost: 0, paused_until: None }
     }
 
     /// Accepts one connection, if one waits.
     pub(crate) fn accept(&mut self) -> Accepted {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (socket, peer) = match acceptfrom_with(&self.shared.socket, flags) {
+        let (socket, peer) = match acceptfrom_with(&self.socket, flags) {
             Ok((socket, Some(peer))) => match SocketAddr::try_from(peer) {
                 Ok(peer) => (socket, peer),
                 Err(_) => return self.lost(),
@@ -170,31 +167,11 @@ impl Listener {
         self.paused_until = Some(until);
         until
     }
-
-    /// Tells a connection that it is rejected, and closes our side. Gives the socket back if it has
-    /// to stay until the peer has read that; [`Listener::rejected_is_gone`] follows then.
-    pub(crate) fn reject(&self, socket: OwnedFd, message: &[u8]) -> Option<OwnedFd> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let is_told =
-            !message.is_empty() && retry_on_intr(|| send(&socket, message, flags)).is_ok();
-        if !is_told || shutdown(&socket, Shutdown::Write).is_err() {
-            return None;
-        }
-        let one_more = |rejected| (rejected < REJECTED).then_some(rejected + 1);
-        let is_reserved =
-            self.shared.rejected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        is_reserved.is_ok().then_some(socket)
-    }
-
-    /// A rejected connection that stayed is closed.
-    pub(crate) fn rejected_is_gone(&self) {
-        self.shared.rejected.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.socket.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -271,7 +248,7 @@ mod tests {
         }
         listener.lost();
         let _peer = TcpStream::connect({
-            let socket = TcpListener::from(listener.shared.socket.try_clone().unwrap());
+            let socket = TcpListener::from(listener.socket.try_clone().unwrap());
             socket.local_addr().unwrap()
         });
         assert!(matches!(accept(&mut listener), Accepted::Connection(..)));

@@ -6,6 +6,8 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::{AllowList, Denials, DenyReason, PerIpLimiter, PerIpPermit, Place, Pool};
 
@@ -18,6 +20,10 @@ pub(crate) struct Rejection {
     pub message: &'static [u8],
 }
 
+/// Rejected connections of a listener that may still read what they are told; more than those are just
+/// closed. They stand beside the cap: a process needs that many descriptors to spare.
+pub(crate) const REJECTED: usize = 64;
+
 /// The access rules of one listener.
 #[derive(Debug)]
 pub(crate) struct AcceptPolicy {
@@ -25,6 +31,19 @@ pub(crate) struct AcceptPolicy {
     allowed: Option<(AllowList, Rejection)>,
     limiter: Option<(Arc<PerIpLimiter>, Rejection)>,
     pool: Option<(Arc<Pool>, Rejection)>,
+    proxies: Proxies,
+    /// Connections that were rejected and read what they were told.
+    rejected: AtomicUsize,
+}
+
+/// The proxies that say who the peer of a connection is.
+#[derive(Debug)]
+struct Proxies {
+    networks: AllowList,
+    /// How a missing header is counted.
+    reason: DenyReason,
+    /// How long they have for it.
+    timeout: Duration,
 }
 
 /// What a connection has of what its address may have; given back when it is dropped.
@@ -39,7 +58,10 @@ impl AcceptPolicy {
     /// A policy without rules, which admits every peer. Denials are counted in `denials`.
     #[must_use]
     pub(crate) fn new(denials: Arc<Denials>) -> Self {
-        Self { denials, allowed: None, limiter: None, pool: None }
+        let reason = DenyReason::TcpProxy;
+        let proxies = Proxies { networks: AllowList::default(), reason, timeout: Duration::ZERO };
+        let rejected = AtomicUsize::new(0);
+        Self { denials, allowed: None, limiter: None, pool: None, proxies, rejected }
     }
 
     /// Admits only peers of `networks`, unless that list is empty.
@@ -59,6 +81,33 @@ impl AcceptPolicy {
     #[must_use]
     pub(crate) fn share(self, max: usize, rejection: Rejection) -> Self {
         Self { pool: Some((Pool::new(max), rejection)), ..self }
+    }
+
+    /// Has connections from `networks` begin with a PROXY header, whole within `timeout`. That there
+    /// is none is counted as `reason`.
+    #[must_use]
+    pub(crate) fn behind_proxies(
+        self,
+        networks: &AllowList,
+        reason: DenyReason,
+        timeout: Duration,
+    ) -> Self {
+        Self { proxies: Proxies { networks: networks.clone(), reason, timeout }, ..self }
+    }
+
+    /// Whether `peer` is a proxy: rules are for those whom its headers name.
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        !self.proxies.networks.is_empty() && self.proxies.networks.allows(peer)
+    }
+
+    /// How long a proxy has for its header.
+    pub(crate) fn header_timeout(&self) -> Duration {
+        self.proxies.timeout
+    }
+
+    /// A proxy has sent no header.
+    pub(crate) fn deny_header(&self, proxy: IpAddr) {
+        self.denials.count(self.proxies.reason, proxy);
     }
 
     /// Checks a peer by the access rules; its connection must keep the permit until it is closed.
@@ -88,6 +137,18 @@ impl AcceptPolicy {
         let Some((pool, rejection)) = &self.pool else { return Ok(()) };
         permit.place = pool.acquire(peer);
         if permit.place.is_some() { Ok(()) } else { Err(self.deny(peer, rejection)) }
+    }
+
+    /// Whether one more rejected connection may stay for a while;
+    /// [`AcceptPolicy::rejected_is_gone`] follows then.
+    pub(crate) fn may_stay_rejected(&self) -> bool {
+        let one_more = |rejected| (rejected < REJECTED).then_some(rejected + 1);
+        self.rejected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    /// A rejected connection that stayed is closed.
+    pub(crate) fn rejected_is_gone(&self) {
+        self.rejected.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn deny(&self, peer: IpAddr, rejection: &Rejection) -> &'static [u8] {

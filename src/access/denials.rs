@@ -20,6 +20,10 @@ pub enum DenyReason {
     TcpShare,
     /// An HTTP connection, the same.
     HttpShare,
+    /// A TCP connection from `--proxy-protocol-from` without a PROXY header.
+    TcpProxy,
+    /// An HTTP connection, the same.
+    HttpProxy,
     /// A POST from outside of `--http-write-allow`.
     WriteAllow,
     /// A POST without the token of `--http-write-token-file`.
@@ -32,12 +36,14 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::TcpAllow,
         Self::TcpPerIp,
         Self::HttpPerIp,
         Self::TcpShare,
         Self::HttpShare,
+        Self::TcpProxy,
+        Self::HttpProxy,
         Self::WriteAllow,
         Self::WriteToken,
         Self::WriteOrigin,
@@ -52,6 +58,7 @@ impl DenyReason {
             Self::TcpPerIp | Self::HttpPerIp => "--max-connections-per-ip",
             Self::TcpShare => "the share of their address in --max-tcp-connections",
             Self::HttpShare => "the share of their address in --max-http-connections",
+            Self::TcpProxy | Self::HttpProxy => "--proxy-protocol-from, for want of a header",
             Self::WriteAllow => "--http-write-allow",
             Self::WriteToken => "--http-write-token-file",
             Self::WriteOrigin => "--http-origin-allow",
@@ -63,8 +70,8 @@ impl DenyReason {
     #[must_use]
     pub fn denied_requests(self) -> &'static str {
         match self {
-            Self::TcpAllow | Self::TcpPerIp | Self::TcpShare => "TCP connections",
-            Self::HttpPerIp | Self::HttpShare => "HTTP connections",
+            Self::TcpAllow | Self::TcpPerIp | Self::TcpShare | Self::TcpProxy => "TCP connections",
+            Self::HttpPerIp | Self::HttpShare | Self::HttpProxy => "HTTP connections",
             Self::WriteAllow | Self::WriteToken | Self::WriteOrigin => "HTTP POSTs",
             Self::Read => "HTTP GETs",
         }
@@ -108,6 +115,8 @@ impl Denials {
                 DenyReason::HttpPerIp => ("http", "max_connections_per_ip"),
                 DenyReason::TcpShare => ("tcp", "share"),
                 DenyReason::HttpShare => ("http", "share"),
+                DenyReason::TcpProxy => ("tcp", "proxy_header"),
+                DenyReason::HttpProxy => ("http", "proxy_header"),
                 DenyReason::WriteAllow => ("", "allow_list"),
                 DenyReason::WriteToken => ("", "token"),
                 DenyReason::WriteOrigin => ("", "origin"),
@@ -168,8 +177,8 @@ mod tests {
             format!("{connections}{{port=\"tcp\",reason=\"allow_list\"}} 0"),
             format!("{connections}{{port=\"tcp\",reason=\"max_connections_per_ip\"}} 1"),
             format!("{connections}{{port=\"http\",reason=\"max_connections_per_ip\"}} 2"),
-            format!("{writes}{{reason=\"allow_list\"}} 5"),
-            format!("{writes}{{reason=\"token\"}} 6"),
+            format!("{writes}{{reason=\"allow_list\"}} 7"),
+            format!("{writes}{{reason=\"token\"}} 8"),
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }

@@ -14,6 +14,8 @@ mod read_policy;
 mod token;
 mod write_policy;
 
+#[cfg(test)]
+pub(crate) use accept_policy::REJECTED;
 pub(crate) use accept_policy::{AcceptPolicy, Permit, Rejection};
 pub(crate) use allow_list::{AllowList, Network};
 pub(crate) use denials::{DenialCount, Denials, DenyReason, register_rejections};

@@ -151,6 +151,8 @@ pub const FLAGS: &[Flag] = &[
         help: "number of connections of one IP address to each port; 0: not limited", ..OWN },
     Flag { name: "tcp-allow", kind: Kind::Networks, reloadable: true,
         help: "networks that nsqds may connect from; without it, all", ..OWN },
+    Flag { name: "proxy-protocol-from", kind: Kind::Networks,
+        help: "networks of proxies, whose connections to both ports begin with a PROXY header (version 1 or 2) that names the real peer", ..OWN },
     Flag { name: "http-write-allow", kind: Kind::Networks, reloadable: true,
         help: "networks that may send a POST over HTTP; without it, all", ..OWN },
     Flag { name: "http-write-token-file", kind: Kind::Checked("FILE", not_empty), reloadable: true,

@@ -73,6 +73,8 @@ pub struct Config {
     pub max_connections_per_ip: Option<NonZeroUsize>,
     /// The networks that nsqds may connect from.
     pub tcp_allow: AllowList,
+    /// The proxies whose connections begin with a PROXY header.
+    pub proxy_protocol_from: AllowList,
     /// The networks that may send a POST.
     pub http_write_allow: AllowList,
     /// The file with the bearer token that every POST must carry.
@@ -139,6 +141,7 @@ impl Config {
             max_http_connections: count("max-http-connections"),
             max_connections_per_ip: count("max-connections-per-ip"),
             tcp_allow: values.list("tcp-allow").into(),
+            proxy_protocol_from: values.list("proxy-protocol-from").into(),
             http_write_allow: values.list("http-write-allow").into(),
             http_write_token_file: values.text("http-write-token-file").map(PathBuf::from),
             http_read_allow: values.list("http-read-allow").into(),
@@ -152,6 +155,11 @@ impl Config {
         if config.http_engine == HttpEngine::Minihttp && config.max_connections_per_ip.is_some() {
             let error = "--max-connections-per-ip needs the builtin HTTP engine; \
                          minihttp cannot count them";
+            return Err(error.to_owned());
+        }
+        if config.http_engine == HttpEngine::Minihttp && !config.proxy_protocol_from.is_empty() {
+            let error = "--proxy-protocol-from needs the builtin HTTP engine; \
+                         minihttp cannot read the header";
             return Err(error.to_owned());
         }
         Ok(config)
@@ -261,6 +269,7 @@ mod tests {
             max_http_connections: None,
             max_connections_per_ip: None,
             tcp_allow: AllowList::default(),
+            proxy_protocol_from: AllowList::default(),
             http_write_allow: AllowList::default(),
             http_write_token_file: None,
             http_read_allow: AllowList::default(),

@@ -6,6 +6,7 @@
 //! Must not: know a runtime, or let a byte of a reply reach a peer before the effects of the calls
 //! it acknowledges are committed. Runs on the thread of its host.
 
+mod behind_proxy;
 mod finish;
 mod lifecycle;
 mod timeouts;
@@ -304,6 +305,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             // One that is paused is called once its output is written.
             (State::Open(_), Phase::Reading, _) if !slot.is_paused() => self.read(token),
             (State::HalfClosed | State::Rejected, ..) => self.discard(token),
+            (State::Header, ..) => self.read_header(token),
             _ => {}
         }
     }

@@ -21,6 +21,8 @@ use crate::limits;
 
 /// Whose a connection is. It only moves down this list.
 pub(super) enum State<C> {
+    /// Nobody's yet: a proxy is to say first who the peer is.
+    Header,
     /// The handler's, which remembers this of it.
     Open(C),
     /// The handler is being told that it is over, in slices: see [`Leaving`].
@@ -29,7 +31,7 @@ pub(super) enum State<C> {
     /// discarded until the peer closes: a close with unread input would reset what the peer has
     /// not read yet.
     HalfClosed,
-    /// The same, for a connection that was rejected when it was accepted, which no handler knows
+    /// The same, for a connection that was rejected before it was opened, which no handler knows
     /// and which is counted nowhere.
     Rejected,
     /// The handler was told, and the socket closes after the next commit.
@@ -107,7 +109,7 @@ pub(super) struct Slot<C> {
     /// When the wait ends: for output that is queued, the write-stall limit; else what the handler
     /// asked for, or the time that a half-closed connection has.
     pub(super) deadline: CoarseTime,
-    buffers: Option<Box<Buffers>>,
+    pub(super) buffers: Option<Box<Buffers>>,
     pub(super) state: State<C>,
     /// Means something while the connection is open.
     pub(super) phase: Phase,
@@ -125,8 +127,8 @@ pub(super) struct Slot<C> {
 
 /// What waits in a slot: the unconsumed tail of the input and the unsent rest of the output.
 #[derive(Default)]
-struct Buffers {
-    input: Vec<u8>,
+pub(super) struct Buffers {
+    pub(super) input: Vec<u8>,
     output: Vec<u8>,
     sent: usize,
     /// By when the peer must have taken the output.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::support::{Daemon, HttpClient, Nsqd, Response, connect_from, eventually, run};
 
+mod proxied;
 mod reads;
 
 const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

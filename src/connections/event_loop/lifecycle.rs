@@ -62,17 +62,20 @@ impl<H: ConnectionHandler> EventLoop<H> {
         Ok(())
     }
 
-    /// Lets a connection in, which is counted as open then.
+    /// Lets a connection in, which is counted as open then. That of a proxy has no permit before its
+    /// header says who the peer is.
     ///
     /// # Errors
     /// What it is told that may not come in.
-    fn admit(&self, peer: IpAddr) -> Result<Permit, &'static [u8]> {
-        let mut permit = self.policy.check(peer)?;
+    fn admit(&self, peer: IpAddr) -> Result<Option<Permit>, &'static [u8]> {
+        let is_proxy = self.policy.is_proxy(peer);
+        let permit = if is_proxy { None } else { Some(self.policy.check(peer)?) };
         if !self.counters.enter(self.options.max_connections) {
             return Err(self.options.refusal); // the permit is given back
         }
+        let Some(mut permit) = permit else { return Ok(None) };
         self.policy.place(peer, &mut permit).inspect_err(|_| self.counters.leave())?;
-        Ok(permit)
+        Ok(Some(permit))
     }
 
     /// Gives a connection to the loop that it belongs to.
@@ -98,6 +101,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if self.stopping.is_some() {
             return self.counters.leave();
         }
+        let Some(permit) = permit else { return self.await_header(socket) };
         let (token, now, handler) = (self.slots.next_token(), self.now, &mut self.handler);
         let Some((connection, deadline)) = catch_panic(|| handler.on_open(peer, token, now)) else {
             self.counters.ended(CloseReason::Panicked);
@@ -117,8 +121,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
 
     /// Tells a connection that may not come in why, and closes it.
     fn reject(&mut self, socket: OwnedFd, message: &[u8]) {
-        let Some(acceptor) = &self.acceptor else { return };
-        let Some(socket) = acceptor.listener.reject(socket, message) else { return };
+        if !listener::reject(&socket, message) || !self.policy.may_stay_rejected() {
+            return;
+        }
         let mut slot = Slot::new(socket, State::Rejected);
         slot.deadline = self.deadlines.note(self.now + limits::LINGER);
         let token = self.slots.next_token();
@@ -218,10 +223,10 @@ impl<H: ConnectionHandler> EventLoop<H> {
         }
         self.counters.unqueued(slot.queued());
         self.counters.resized(slot.buffered(), 0);
-        if !matches!(slot.state, State::Rejected) {
+        if let State::Rejected = slot.state {
+            self.policy.rejected_is_gone();
+        } else {
             self.counters.leave();
-        } else if let Some(acceptor) = &self.acceptor {
-            acceptor.listener.rejected_is_gone();
         }
     }
 }

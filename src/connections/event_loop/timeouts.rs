@@ -74,6 +74,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             State::Closed => return Some(now.next()),
             // Even if it has more to discard: who never stops sending would never go.
             State::HalfClosed | State::Rejected => self.remove(token),
+            State::Header => self.expire_header(token),
             State::Open(_) | State::Leaving if slot.is_ready() => return Some(now.next()),
             State::Leaving => {}
             State::Open(_) if slot.queued() > 0 => self.end(token, CloseReason::Stalled),

@@ -40,7 +40,7 @@ fn denied_peers_that_stay_are_bounded() {
     let mut test = TestLoop::behind(OPTIONS, policy);
     let peers: Vec<_> = (0..200).map(|_| TcpStream::connect(test.address).unwrap()).collect();
     test.until("all denied", |test| test.counters.accepted.get() == 200);
-    assert!(test.event_loop.len() <= crate::listener::REJECTED);
+    assert!(test.event_loop.len() <= crate::access::REJECTED);
     test.pass(limits::LINGER + Duration::from_secs(1));
     assert!(test.event_loop.is_empty(), "a denied peer cannot stay");
     drop(peers);
@@ -100,7 +100,7 @@ fn incoming(permit: Permit) -> (Incoming, TcpStream) {
     let end = TcpStream::connect(outside.local_addr().unwrap()).unwrap();
     let (socket, peer) = outside.accept().unwrap();
     socket.set_nonblocking(true).unwrap();
-    (Incoming { socket: socket.into(), peer, permit }, end)
+    (Incoming { socket: socket.into(), peer, permit: Some(permit) }, end)
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn connection_handed_over_after_the_stop_is_closed() {
     test.event_loop.handle().send(LoopMessage::Open(Incoming {
         socket: socket.into(),
         peer: address,
-        permit: Permit::default(),
+        permit: Some(Permit::default()),
     }));
     test.settle();
     assert_eq!(test.until_end(&mut peer), b"");

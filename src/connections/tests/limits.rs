@@ -110,7 +110,7 @@ fn rejected_connections_that_stay_are_bounded() {
     let mut test = TestLoop::with(Options { max_connections: 0, ..OPTIONS });
     let peers: Vec<_> = (0..200).map(|_| TcpStream::connect(test.address).unwrap()).collect();
     test.until("all refused", |test| test.counters.refused.get() == 200);
-    assert!(test.event_loop.len() <= crate::listener::REJECTED);
+    assert!(test.event_loop.len() <= crate::access::REJECTED);
     test.pass(limits::LINGER + Duration::from_secs(1));
     assert!(test.event_loop.is_empty(), "a refused peer cannot stay");
     drop(peers);

@@ -45,6 +45,8 @@ pub(crate) struct Log {
     pub(crate) to_leave: AtomicUsize,
     /// Calls that had no answer for a held connection.
     pub(crate) held_calls: AtomicUsize,
+    /// Who has connected.
+    pub(crate) peers: Mutex<Vec<SocketAddr>>,
     /// Whether a line that asks for it blocks worker 0; whether one does.
     pub(crate) blocks: AtomicBool,
     pub(crate) is_blocked: AtomicBool,
@@ -174,7 +176,13 @@ impl Lines {
 impl ConnectionHandler for Lines {
     type Connection = Connection;
 
-    fn on_open(&mut self, _: SocketAddr, token: Token, now: Timestamp) -> (Connection, Timestamp) {
+    fn on_open(
+        &mut self,
+        peer: SocketAddr,
+        token: Token,
+        now: Timestamp,
+    ) -> (Connection, Timestamp) {
+        self.log.peers.lock().unwrap().push(peer);
         (
             Connection {
                 token,

@@ -2,6 +2,7 @@
 //! the test's clock.
 
 mod accept_policy;
+mod behind_proxy;
 mod closing;
 mod continuing;
 mod hold;
