@@ -166,6 +166,9 @@ impl<'a> Shared<'a> {
         let capacity = Capacity {
             registrations: config.max_registrations,
             per_nsqd: config.max_registrations_per_nsqd,
+            http_names: config
+                .max_http_names
+                .map_or_else(|| Capacity::http_names_among(config.max_registrations), usize::from),
         };
         let registry = Registry::new(Arc::new(Snapshots::default()), capacity);
         let registry = Arc::new(registry.within(Arc::clone(&memory)));

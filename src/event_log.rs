@@ -108,7 +108,7 @@ impl EventLog {
                 &self.counters.nsqd_limit,
                 "this nsqd has as many registrations as one may have (--max-registrations-per-nsqd)",
             ),
-            LimitReached::Registry => (
+            LimitReached::Registry | LimitReached::HttpNames => (
                 &self.counters.registry_limit,
                 "there are as many registrations or names as there may be (--max-registrations)",
             ),

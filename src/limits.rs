@@ -81,6 +81,9 @@ pub const REGISTRATIONS_PER_NSQD: usize = 100_000;
 /// Registrations of all nsqds together; also topics and channels together, so that those created
 /// over HTTP are bounded. Past it: `E_INVALID` as above, or 503 `REGISTRY_FULL`.
 pub const REGISTRATIONS: usize = 5_000_000;
+/// One in this many topics and channels may be known to HTTP clients only (`--max-http-names`). Past
+/// it: 503 `REGISTRY_FULL`; nsqds go on.
+pub const HTTP_NAMES_SHARE: usize = 10;
 /// Refused registrations of one nsqd that are tried again when it PINGs: nsqd never repeats them.
 /// Past it: forgotten until it connects again.
 pub const REFUSED_PER_NSQD: usize = 1_000;

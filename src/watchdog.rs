@@ -137,16 +137,22 @@ impl<'a> DenialWarnings<'a> {
     }
 }
 
-/// The warning of a registry that is nearly full.
+/// The warnings of a registry that is nearly full, and of names that made room for others.
 #[derive(Debug, Default)]
 pub struct RegistryWarning {
     was_nearly_full: bool,
     at: Option<Timestamp>,
+    removed: Warned,
 }
 
 impl RegistryWarning {
     /// Checks once; to be called every [`INTERVAL`].
     pub fn check(&mut self, registry: &Registry, now: Timestamp) {
+        if let Some(more) = self.removed.grown(registry.removed() as u64, now) {
+            tracing::warn!(
+                "DB: {more} topics and channels without producers were removed to make room (--max-registrations)"
+            );
+        }
         let ratio = registry.fill_ratio();
         if self.is_due(ratio, now) {
             tracing::warn!(

@@ -171,6 +171,8 @@ pub const FLAGS: &[Flag] = &[
         help: "number of topics and channels that one nsqd may register", ..OWN },
     Flag { name: "max-memory", kind: Kind::Checked("SIZE", check::<MaxMemory>), default: "75%",
         help: "memory the process may use: bytes, with K, M or G, or a part of the cgroup's or the machine's; 0: not limited", ..OWN },
+    Flag { name: "max-http-names", kind: Kind::Count, default: "0", reloadable: true,
+        help: "number of topics and channels that only HTTP clients have created; 0: a tenth of --max-registrations", ..OWN },
 ];
 
 impl Flag {

@@ -93,6 +93,9 @@ pub struct Config {
     pub max_registrations_per_nsqd: usize,
     /// Memory that the process may use.
     pub max_memory: MaxMemory,
+    /// Topics and channels that HTTP clients created and no nsqd has registered; none: a part of
+    /// `max_registrations`.
+    pub max_http_names: Option<NonZeroUsize>,
 }
 
 impl Config {
@@ -151,6 +154,7 @@ impl Config {
             max_registrations: values.count("max-registrations")?,
             max_registrations_per_nsqd: values.count("max-registrations-per-nsqd")?,
             max_memory: values.get("max-memory"),
+            max_http_names: count("max-http-names"),
         };
         if config.http_engine == HttpEngine::Minihttp && config.max_connections_per_ip.is_some() {
             let error = "--max-connections-per-ip needs the builtin HTTP engine; \
@@ -279,6 +283,7 @@ mod tests {
             max_registrations: 5_000_000,
             max_registrations_per_nsqd: 100_000,
             max_memory: MaxMemory::PerCent(75),
+            max_http_names: None,
         };
         assert_eq!(config(&[]).unwrap(), want);
         assert_eq!(want.handshake_timeout, limits::HANDSHAKE);

@@ -4,6 +4,8 @@
 //! must not see an older one afterwards. Must not: be called from a session, whose changes are
 //! published by a commit. Source: nsq `nsqlookupd/http.go`.
 
+use dashmap::mapref::one::RefMut;
+
 use super::{LimitReached, Registry, TopicEntry};
 use crate::clock::Timestamp;
 use crate::protocol::names::{ChannelName, TopicName};
@@ -12,7 +14,8 @@ impl Registry {
     /// Creates a topic, if there is none of that name.
     ///
     /// # Errors
-    /// [`LimitReached::Registry`], and nothing has changed.
+    /// [`LimitReached::Registry`] or [`LimitReached::HttpNames`], and nothing has changed but names
+    /// that nsqds left behind.
     pub fn create_topic(&self, topic: &TopicName) -> Result<(), LimitReached> {
         self.create(topic, None)
     }
@@ -20,7 +23,8 @@ impl Registry {
     /// Creates a channel and its topic, as far as they do not exist.
     ///
     /// # Errors
-    /// [`LimitReached::Registry`], and nothing has changed.
+    /// [`LimitReached::Registry`] or [`LimitReached::HttpNames`], and nothing has changed but names
+    /// that nsqds left behind.
     pub fn create_channel(
         &self,
         topic: &TopicName,
@@ -30,20 +34,52 @@ impl Registry {
     }
 
     fn create(&self, topic: &TopicName, channel: Option<&ChannelName>) -> Result<(), LimitReached> {
-        let mut entry = self.entry(topic.as_str())?;
+        let topic = topic.as_str();
+        let mut entry = match self.created_entry(topic, channel) {
+            Err(limit) if limit.is_of_all() => {
+                self.with_room(limit, topic, || self.created_entry(topic, channel))?
+            }
+            created => created?,
+        };
+        self.left_behind.update(&mut entry);
+        entry.publish(&self.snapshots);
+        Ok(())
+    }
+
+    /// The locked entry of a topic, with the channel; what is new is counted in the HTTP clients' part.
+    fn created_entry(
+        &self,
+        topic: &str,
+        channel: Option<&ChannelName>,
+    ) -> Result<RefMut<'_, TopicName, Box<TopicEntry>>, LimitReached> {
+        // No name makes room if the one that it is for is refused.
+        let is_full = self.counts.http_names() >= self.counts.capacity.http_names;
+        let refusal = |limit| if is_full { LimitReached::HttpNames } else { limit };
+        let mut entry = self.entry(topic).map_err(refusal)?;
+        if let Err(limit) = self.create_in(&mut entry, channel) {
+            drop(entry);
+            self.remove_if(topic, |entry| entry.is_new());
+            return Err(limit);
+        }
+        Ok(entry)
+    }
+
+    fn create_in(
+        &self,
+        entry: &mut TopicEntry,
+        channel: Option<&ChannelName>,
+    ) -> Result<(), LimitReached> {
+        if entry.is_new() {
+            self.counts.add_http_name()?;
+            entry.create(None);
+        }
         if let Some(channel) = channel
             && entry.topic.channel(channel.as_str()).is_none()
         {
-            if let Err(limit) = self.counts.add_channel() {
-                drop(entry);
-                self.remove_if(topic.as_str(), TopicEntry::is_unused);
-                return Err(limit);
-            }
-            entry.topic.add_channel(channel);
-            entry.channels += 1;
-            entry.dirty = true;
+            self.counts.add_http_name()?;
+            self.counts.add_channel().inspect_err(|_| self.counts.remove_http_names(1))?;
+            entry.create(Some(channel));
         }
-        entry.publish(&self.snapshots);
         Ok(())
     }
 
@@ -57,14 +93,13 @@ impl Registry {
     #[must_use]
     pub fn delete_channel(&self, topic: &str, channel: &str) -> bool {
         let Some(mut entry) = self.topics.get_mut(topic) else { return false };
-        let found = entry.topic.remove_channel(channel);
-        if found {
-            entry.channels -= 1;
-            self.counts.remove_channels(1);
-            entry.dirty = true;
+        let found = entry.topic.channel(channel).map(|channel| !channel.producers().is_empty());
+        if let Some(has_producers) = found {
+            self.remove_channel(&mut entry, channel, has_producers);
+            self.left_behind.update(&mut entry);
         }
         entry.publish_changes(&self.snapshots);
-        found
+        found.is_some()
     }
 
     /// Hides every producer of `topic` whose `broadcast_address:http_port` is `node` from lookups for

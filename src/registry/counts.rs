@@ -17,11 +17,25 @@ pub struct Capacity {
     pub registrations: usize,
     /// Registrations of one nsqd.
     pub per_nsqd: usize,
+    /// Topics and channels together that HTTP clients created and no nsqd has registered.
+    pub http_names: usize,
 }
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { registrations: limits::REGISTRATIONS, per_nsqd: limits::REGISTRATIONS_PER_NSQD }
+        Self {
+            registrations: limits::REGISTRATIONS,
+            per_nsqd: limits::REGISTRATIONS_PER_NSQD,
+            http_names: Self::http_names_among(limits::REGISTRATIONS),
+        }
+    }
+}
+
+impl Capacity {
+    /// The HTTP clients' part of so many registrations, if nothing else is asked for.
+    #[must_use]
+    pub fn http_names_among(registrations: usize) -> usize {
+        registrations.div_ceil(limits::HTTP_NAMES_SHARE)
     }
 }
 
@@ -34,6 +48,15 @@ pub enum LimitReached {
     Registry,
     /// There is no memory for more.
     Memory,
+    /// There are [`Capacity::http_names`] that only HTTP clients know.
+    HttpNames,
+}
+
+impl LimitReached {
+    /// Whether it is one that all nsqds and HTTP clients have together.
+    pub(super) fn is_of_all(self) -> bool {
+        matches!(self, Self::Registry | Self::Memory)
+    }
 }
 
 /// The registry's counters, checked against its capacity.
@@ -46,6 +69,10 @@ pub(super) struct Counts {
     /// The channels among them.
     channels: AtomicUsize,
     registrations: AtomicUsize,
+    /// Names that HTTP clients created and no nsqd has registered.
+    http_names: AtomicUsize,
+    /// Names that nsqds left behind and that were removed to make room, in all.
+    removed: AtomicUsize,
     /// Names that nsqds wait to register.
     refused: AtomicUsize,
     /// Connected and identified.
@@ -53,9 +80,23 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn new(capacity: Capacity, memory: Arc<Memory>) -> Self {
-        let [names, channels, registrations, refused, nsqds] = [const { AtomicUsize::new(0) }; 5];
-        Self { capacity, memory, names, channels, registrations, refused, nsqds }
+    pub(super) fn new(mut capacity: Capacity, memory: Arc<Memory>) -> Self {
+        // The same part of the memory that names may take.
+        let bytes = memory.part(limits::MEMORY_OF_REGISTRY) / limits::HTTP_NAMES_SHARE;
+        capacity.http_names = capacity.http_names.min(bytes / memory::TOPIC);
+        let [names, channels, registrations, http_names, removed, refused, nsqds] =
+            [const { AtomicUsize::new(0) }; 7];
+        Self {
+            capacity,
+            memory,
+            names,
+            channels,
+            registrations,
+            http_names,
+            removed,
+            refused,
+            nsqds,
+        }
     }
 
     pub(super) fn topics(&self) -> usize {
@@ -113,6 +154,15 @@ impl Counts {
         self.nsqds.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Whether there may be so many names and registrations, of everybody, and so many bytes more.
+    /// Nothing else decides that.
+    fn fits(&self, names: usize, registrations: usize, bytes: usize) -> Result<(), LimitReached> {
+        if names.max(registrations) > self.capacity.registrations {
+            return Err(LimitReached::Registry);
+        }
+        if self.memory.has_room(Pool::Registry, bytes) { Ok(()) } else { Err(LimitReached::Memory) }
+    }
+
     /// Counts one more topic, if it fits.
     pub(super) fn add_topic(&self) -> Result<(), LimitReached> {
         self.add_name(memory::TOPIC)
@@ -126,17 +176,43 @@ impl Counts {
     }
 
     fn add_name(&self, bytes: usize) -> Result<(), LimitReached> {
-        self.check_memory(bytes)?;
-        if self.names.fetch_add(1, Ordering::Relaxed) + 1 > self.capacity.registrations {
+        let before = self.names.fetch_add(1, Ordering::Relaxed);
+        self.fits(before + 1, 0, bytes).inspect_err(|_| {
             self.names.fetch_sub(1, Ordering::Relaxed);
-            return Err(LimitReached::Registry);
-        }
+        })?;
         self.memory.add(Pool::Registry, bytes);
         Ok(())
     }
 
-    fn check_memory(&self, bytes: usize) -> Result<(), LimitReached> {
-        if self.memory.has_room(Pool::Registry, bytes) { Ok(()) } else { Err(LimitReached::Memory) }
+    /// Names that HTTP clients created and no nsqd has registered.
+    pub(super) fn http_names(&self) -> usize {
+        self.http_names.load(Ordering::Relaxed)
+    }
+
+    /// Counts a name, which is counted as one already, as one of HTTP clients, if it fits.
+    pub(super) fn add_http_name(&self) -> Result<(), LimitReached> {
+        if self.http_names.fetch_add(1, Ordering::Relaxed) >= self.capacity.http_names {
+            self.remove_http_names(1);
+            return Err(LimitReached::HttpNames);
+        }
+        Ok(())
+    }
+
+    /// So many of them were removed, or an nsqd has registered them.
+    pub(super) fn remove_http_names(&self, count: usize) {
+        if count > 0 {
+            self.http_names.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// How many names that nsqds left behind were removed to make room.
+    pub(super) fn removed(&self) -> usize {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// So many more were.
+    pub(super) fn count_removed(&self, count: usize) {
+        self.removed.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts a removed topic, and so many channels removed with it.
@@ -161,10 +237,7 @@ impl Counts {
         if has + new > self.capacity.per_nsqd {
             return Err(LimitReached::Nsqd);
         }
-        if self.registrations() + new > self.capacity.registrations {
-            return Err(LimitReached::Registry);
-        }
-        self.check_memory(new * memory::REGISTRATION)
+        self.fits(0, self.registrations() + new, new * memory::REGISTRATION)
     }
 
     pub(super) fn add_registrations(&self, count: usize) {

@@ -36,6 +36,14 @@ impl Registry {
         gauge("musterd_registrations_max", help, |all| all.counts.capacity.registrations);
         let help = "The most registrations that one nsqd may have.";
         gauge("musterd_nsqd_registrations_max", help, |all| all.counts.capacity.per_nsqd);
+        let help = "Topics and channels that HTTP clients created and no nsqd has registered.";
+        gauge("musterd_http_names", help, |all| all.counts.http_names());
+        let help = "The most topics and channels that only HTTP clients may know.";
+        gauge("musterd_http_names_max", help, |all| all.counts.capacity.http_names);
+        let registry = Arc::clone(self);
+        let help =
+            "Topics and channels that nsqds had left behind and that made room for new ones.";
+        families.counter("musterd_names_removed_total", help, &[], move || registry.removed());
         let registry = Arc::clone(self);
         let help =
             "How full the registry is, from 0 to 1: registrations or names, whichever are more.";

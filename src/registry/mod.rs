@@ -10,6 +10,8 @@
 mod admin;
 mod client;
 mod counts;
+mod entry;
+mod left_behind;
 mod metrics;
 mod pending_changes;
 mod refused;
@@ -31,10 +33,11 @@ use crate::clock::Timestamp;
 use crate::memory::Memory;
 use crate::protocol::names::{ChannelName, EPHEMERAL, TopicName};
 use crate::protocol::peer_info::PeerInfo;
-use crate::reclaim;
-use crate::snapshots::{Producer, PublishedTopic, Snapshots, Topic};
+use crate::snapshots::{Producer, Snapshots};
 use crate::work::Work;
 use counts::Counts;
+use entry::TopicEntry;
+use left_behind::LeftBehind;
 
 /// Stripes of the map of topics (DashMap's "shards"): enough that writers seldom wait, and that one
 /// of them grows within 3 ms where there are 5,000,000 topics.
@@ -63,20 +66,7 @@ pub struct Registry {
     topics: DashMap<TopicName, Box<TopicEntry>, RandomState>,
     snapshots: Arc<Snapshots>,
     counts: Counts,
-}
-
-/// A topic as writers have it.
-#[derive(Debug)]
-struct TopicEntry {
-    name: TopicName,
-    /// The topic with every change.
-    topic: Topic,
-    /// Where readers find it, once it was published.
-    published: Option<Arc<PublishedTopic>>,
-    /// How many channels it has: the set would have to be walked.
-    channels: usize,
-    /// Whether `topic` has a change that `published` does not show.
-    dirty: bool,
+    left_behind: LeftBehind,
 }
 
 impl Registry {
@@ -87,6 +77,7 @@ impl Registry {
             topics: DashMap::with_hasher_and_shard_amount(RandomState::new(), STRIPES),
             snapshots,
             counts: Counts::new(capacity, Arc::default()),
+            left_behind: LeftBehind::default(),
         }
     }
 
@@ -138,6 +129,12 @@ impl Registry {
         self.counts.refused()
     }
 
+    /// How many names that nsqds had left behind were removed to make room for new ones.
+    #[must_use]
+    pub fn removed(&self) -> usize {
+        self.counts.removed()
+    }
+
     /// How full it is, from 0 to 1: registrations or names, whichever are more.
     #[must_use]
     pub fn fill_ratio(&self) -> f64 {
@@ -174,7 +171,12 @@ impl Registry {
         topic: &str,
         channel: Option<&str>,
     ) -> Result<RegistrationChange, LimitReached> {
-        let done = self.register_if_it_fits(changes, client, topic, channel);
+        let mut done = self.register_if_it_fits(changes, client, topic, channel);
+        if let Err(limit) = done
+            && limit.is_of_all()
+        {
+            done = self.register_with_room(limit, changes, client, topic, channel);
+        }
         if done.is_err() {
             if self.counts.may_remember() && client.refused.add(topic, channel) {
                 self.counts.add_refused();
@@ -220,10 +222,14 @@ impl Registry {
             Ok(channel) => channel,
             Err(limit) => {
                 drop(guard);
-                self.remove_if(topic, TopicEntry::is_unused);
+                self.remove_if(topic, |entry| entry.is_new());
                 return Err(limit);
             }
         };
+        let is_used = entry.is_used();
+        if !is_used {
+            entry.register_names(channel.as_ref(), &self.counts);
+        }
         let added = |name| entry.topic.add_channel_producer(name, client.producer());
         let change = RegistrationChange {
             channels: usize::from(channel.as_ref().is_some_and(added)),
@@ -232,6 +238,9 @@ impl Registry {
         if new > 0 {
             client.add(&entry.name, channel.as_ref(), new);
             self.counts.add_registrations(new);
+        }
+        if !is_used {
+            self.left_behind.update(entry);
         }
         if change != RegistrationChange::default() || entry.published.is_none() {
             entry.mark_dirty(changes);
@@ -254,8 +263,9 @@ impl Registry {
         let Some(mut guard) = self.topics.get_mut(topic) else { return false };
         let entry = &mut **guard;
         let removed = entry.topic.remove_channel_producer(channel, client.producer());
-        if self.remove_unused_channel(entry, channel) || removed {
+        if self.leave_channel(entry, channel, removed) || removed {
             entry.mark_dirty(changes);
+            self.left_behind.update(entry);
         }
         removed
     }
@@ -280,7 +290,7 @@ impl Registry {
             }
         }
         if topic.ends_with(EPHEMERAL) {
-            self.remove_if(topic, TopicEntry::is_unused_ephemeral);
+            self.remove_if(topic, |entry| entry.is_unused_ephemeral());
         }
         true
     }
@@ -305,7 +315,7 @@ impl Registry {
                 left(&topic, channel);
             });
             if has_left && topic.is_ephemeral() {
-                self.remove_if(topic.as_str(), TopicEntry::is_unused_ephemeral);
+                self.remove_if(topic.as_str(), |entry| entry.is_unused_ephemeral());
             }
         }
         self.counts.remove_refused(client.refused.clear());
@@ -333,8 +343,12 @@ impl Registry {
         let (entry, producer) = (&mut **guard, client.producer());
         channels.retain(|name| self.remove_from(entry, name, producer));
         let has_left = is_last && entry.topic.remove_producer(producer);
+        if has_left && entry.topic.producers().is_empty() {
+            entry.leave_topic(&self.counts);
+        }
         if has_left || !channels.is_empty() {
             entry.mark_dirty(changes);
+            self.left_behind.update(entry);
         }
         drop(guard);
         channels.iter().for_each(|name| left(Some(name)));
@@ -354,7 +368,7 @@ impl Registry {
     ) -> bool {
         let removed = entry.topic.remove_channel_producer(channel.as_str(), producer);
         if removed {
-            self.remove_unused_channel(entry, channel.as_str());
+            self.leave_channel(entry, channel.as_str(), true);
         }
         removed
     }
@@ -362,13 +376,21 @@ impl Registry {
     /// Publishes the changes: every lookup from here on sees them. If another event loop has
     /// committed a topic since it was changed here, its publication showed our change too.
     pub fn commit(&self, changes: &mut PendingChanges) {
+        if !changes.topics.is_empty() {
+            self.publish_topics(changes);
+        }
+        self.snapshots.nodes().publish(&mut changes.nodes);
+    }
+
+    /// Not inlined: the commit of a PING would pay for its variables.
+    #[inline(never)]
+    fn publish_topics(&self, changes: &mut PendingChanges) {
         while let Some(name) = changes.topics.pop() {
             // Looked up again: no guard may live from a command to its commit.
             if let Some(mut entry) = self.topics.get_mut(&name) {
                 entry.publish(&self.snapshots);
             }
         }
-        self.snapshots.nodes().publish(&mut changes.nodes);
     }
 
     /// The locked entry of a topic, made if there is none.
@@ -405,77 +427,43 @@ impl Registry {
         Ok(Some(ChannelName::new(name).expect("the decoder gives valid names")))
     }
 
-    /// Removes a channel if it is ephemeral and has no producers. Returns whether it did.
-    fn remove_unused_channel(&self, entry: &mut TopicEntry, name: &str) -> bool {
+    /// An nsqd has left a channel, or, without the flag, it is not a producer of it. If there are no
+    /// producers, an ephemeral channel is removed: returns whether it was.
+    fn leave_channel(&self, entry: &mut TopicEntry, name: &str, has_left: bool) -> bool {
         // Divergence: nsqlookupd keeps ephemeral channels whose nsqd went without UNREGISTER.
-        let is_unused = entry
-            .topic
-            .channel(name)
-            .is_some_and(|channel| channel.name().is_ephemeral() && channel.producers().is_empty());
-        if is_unused {
-            entry.topic.remove_channel(name);
-            entry.channels -= 1;
-            self.counts.remove_channels(1);
+        let Some(channel) = entry.topic.channel(name) else { return false };
+        if !channel.producers().is_empty() {
+            return false;
         }
-        is_unused
+        let name = channel.name().clone();
+        if name.is_ephemeral() {
+            self.remove_channel(entry, name.as_str(), has_left);
+        } else if has_left {
+            entry.leave_channel(&name, &self.counts);
+        }
+        name.is_ephemeral()
+    }
+
+    /// Removes a channel that is there. The flag: it had producers until now.
+    fn remove_channel(&self, entry: &mut TopicEntry, name: &str, had_producers: bool) {
+        entry.remove_channel(name, had_producers, &self.counts);
+        self.counts.remove_channels(1);
     }
 
     /// Removes a topic if `condition` holds under its lock.
-    fn remove_if(&self, topic: &str, condition: impl Fn(&TopicEntry) -> bool) {
+    fn remove_if(&self, topic: &str, condition: impl FnOnce(&mut TopicEntry) -> bool) {
         let removed = self.topics.remove_if_mut(topic, |_, entry| {
             let remove = condition(entry);
             if remove {
                 self.snapshots.unlist(topic);
+                self.left_behind.remove(entry);
             }
             remove
         });
         if let Some((_, entry)) = removed {
             self.counts.remove_topic(entry.channels);
-            if entry.topic.is_larger_than(reclaim::LARGE) {
-                reclaim::free(entry.topic);
-            }
+            self.counts.remove_http_names(entry.http_names());
+            entry.free();
         }
-    }
-}
-
-impl TopicEntry {
-    fn new(name: TopicName) -> Self {
-        Self { name, topic: Topic::default(), published: None, channels: 0, dirty: false }
-    }
-
-    /// Its change must be published before the replies to what made it are sent.
-    fn mark_dirty(&mut self, changes: &mut PendingChanges) {
-        self.dirty = true;
-        changes.add(&self.name);
-    }
-
-    /// Publishes every change, of whichever event loop, and lists a topic that is not listed. Runs under the
-    /// topic's lock, so that an older topic never follows a newer one.
-    fn publish(&mut self, snapshots: &Snapshots) {
-        let dirty = std::mem::take(&mut self.dirty);
-        match &self.published {
-            Some(published) if dirty => published.publish(self.topic.clone()),
-            Some(_) => {}
-            None => self.published = Some(snapshots.list(self.name.clone(), self.topic.clone())),
-        }
-    }
-
-    /// Publishes only if a change waits for it.
-    fn publish_changes(&mut self, snapshots: &Snapshots) {
-        if self.dirty {
-            self.publish(snapshots);
-        }
-    }
-
-    /// Whether it is ephemeral and has no producers.
-    fn is_unused_ephemeral(&self) -> bool {
-        // Divergence: nsqlookupd keeps ephemeral topics whose nsqd went without UNREGISTER.
-        self.name.is_ephemeral() && self.topic.producers().is_empty()
-    }
-
-    /// Whether it was made for a change that was then refused. A topic that was there before stays,
-    /// ephemeral and without producers though it may be: a refusal changes nothing.
-    fn is_unused(&self) -> bool {
-        self.published.is_none() && !self.dirty
     }
 }

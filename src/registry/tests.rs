@@ -391,8 +391,16 @@ fn a_full_registry_refuses_a_change_without_side_effects() {
     );
     assert_eq!(registry.registrations(), 2);
     for refused in [("b", None), ("a", Some("y")), ("b", Some("y"))] {
-        check(Capacity { per_nsqd: 2, registrations: 100 }, LimitReached::Nsqd, refused);
-        check(Capacity { per_nsqd: 100, registrations: 2 }, LimitReached::Registry, refused);
+        check(
+            Capacity { per_nsqd: 2, registrations: 100, ..Capacity::default() },
+            LimitReached::Nsqd,
+            refused,
+        );
+        check(
+            Capacity { per_nsqd: 100, registrations: 2, ..Capacity::default() },
+            LimitReached::Registry,
+            refused,
+        );
     }
 }
 

@@ -332,7 +332,7 @@ impl<O: Observer> Sessions<O> {
         self.observer.observe(address, SessionEvent::LimitReached(limit, log));
         let reply: &[u8] = match limit {
             LimitReached::Nsqd => b"E_INVALID REGISTER too many registrations of this nsqd",
-            LimitReached::Registry | LimitReached::Memory => {
+            LimitReached::Registry | LimitReached::Memory | LimitReached::HttpNames => {
                 b"E_INVALID REGISTER too many registrations in all"
             }
         };

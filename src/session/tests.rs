@@ -141,7 +141,8 @@ fn it_stops_at_the_budget_and_continues_later() {
 
 #[test]
 fn closed_connection_leaves_every_topic_and_the_observer_is_told() {
-    let mut sessions = sessions(Capacity { registrations: 100, per_nsqd: 3 });
+    let mut sessions =
+        sessions(Capacity { registrations: 100, per_nsqd: 3, ..Capacity::default() });
     let mut session = open(&mut sessions);
     let input = [b"  V1", IDENTIFY, b"REGISTER t c\nREGISTER u\nREGISTER v\nPING\n"].concat();
     let mut output = Vec::new();
@@ -177,7 +178,8 @@ fn closed_connection_leaves_every_topic_and_the_observer_is_told() {
 
 #[test]
 fn refused_register_keeps_its_connection_and_is_done_once_there_is_room() {
-    let mut sessions = sessions(Capacity { registrations: 100, per_nsqd: 3 });
+    let mut sessions =
+        sessions(Capacity { registrations: 100, per_nsqd: 3, ..Capacity::default() });
     let mut session = open(&mut sessions);
     let registry = Arc::clone(&sessions.registry);
     let mut send = |script: &[u8], at: i64| {

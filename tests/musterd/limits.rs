@@ -164,7 +164,7 @@ fn registrations_are_limited_per_nsqd_and_in_all() {
         "E_INVALID REGISTER too many registrations of this nsqd",
     );
     check("--max-registrations=2", "E_INVALID REGISTER too many registrations in all");
-    let daemon = Daemon::start(&["--max-registrations=4"]);
+    let daemon = Daemon::start(&["--max-registrations=4", "--max-http-names=3"]);
     let mut http = HttpClient::connect(daemon.http);
     for name in ["a", "b", "c"] {
         http.request("POST", &format!("/topic/create?topic={name}"));
@@ -182,6 +182,32 @@ fn registrations_are_limited_per_nsqd_and_in_all() {
     let rejected = http.request("POST", "/topic/create?topic=u");
     assert_eq!(rejected.status, "HTTP/1.1 503 Service Unavailable");
     assert_eq!(rejected.body, r#"{"message":"REGISTRY_FULL"}"#);
+}
+
+#[test]
+fn names_of_http_clients_and_of_nsqds_that_went_lock_no_nsqd_out() {
+    let daemon = Daemon::start(&["--max-registrations=20"]);
+    let mut http = HttpClient::connect(daemon.http);
+    let mut create = |topic| http.request("POST", &format!("/topic/create?topic={topic}")).status;
+    assert_eq!([create("a"), create("b")], ["HTTP/1.1 200 OK"; 2]);
+    assert_eq!(create("c"), "HTTP/1.1 503 Service Unavailable");
+    let register_all = |name: &str| {
+        let mut nsqd = Nsqd::identified(daemon.tcp, name);
+        (0..18).for_each(|number| nsqd.command(&format!("REGISTER {name}{number}")));
+        nsqd
+    };
+    let first = register_all("first");
+    assert_eq!(create("a"), "HTTP/1.1 200 OK", "it is there");
+    drop(first);
+    while http.get("/nodes") != r#"{"producers":[]}"# {}
+    let topics = http.get("/topics");
+    assert!(topics.contains("first17") && topics.contains(r#""a""#), "nothing is lost: {topics}");
+    let _second = register_all("second");
+    let topics = http.get("/topics");
+    assert_eq!(topics.matches("second").count(), 18, "{topics}");
+    assert!(topics.contains(r#""a""#) && topics.contains(r#""b""#), "{topics}");
+    assert!(http.get("/metrics").contains("\nmusterd_names_removed_total 18\n"));
+    daemon.line_with("WARNING: DB: ");
 }
 
 #[test]

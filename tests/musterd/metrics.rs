@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use musterd::limits;
+use musterd::{limits, memory};
 use testkit::{HttpClient, Nsqd, Response};
 
 use crate::support::Daemon;
@@ -215,6 +215,8 @@ fn counters_move_by_exactly_what_was_done() {
         .filter(|(series, by)| *by != 0.0 && !series.contains("_loop_iteration_"))
         .collect();
     let spans = |labels: &str| format!("musterd_http_request_duration_seconds_count{{{labels}}}");
+    let registry_bytes = 2 * memory::TOPIC + memory::CHANNEL + memory::REGISTRATION;
+    let registry_bytes = f64::from(u32::try_from(registry_bytes).expect("it fits"));
     let want = [
         ("musterd_commands_total{command=\"IDENTIFY\"}".to_owned(), 1.0),
         ("musterd_commands_total{command=\"PING\"}".to_owned(), 1.0),
@@ -228,6 +230,8 @@ fn counters_move_by_exactly_what_was_done() {
         ("musterd_topics".to_owned(), 2.0),
         ("musterd_channels".to_owned(), 1.0),
         ("musterd_registrations".to_owned(), 1.0),
+        ("musterd_http_names".to_owned(), 1.0),
+        ("musterd_memory_used_bytes{pool=\"registry\"}".to_owned(), registry_bytes),
         (
             "musterd_registry_fill_ratio".to_owned(),
             3.0 / f64::from(u32::try_from(limits::REGISTRATIONS).expect("it fits")),

@@ -3,17 +3,31 @@
 //!
 //! Must not: decode with musterd's decoder: the commands are remembered when they are written.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::rc::Rc;
 
 use musterd::clock::Timestamp;
-use musterd::session::Session;
+use musterd::session::{Observer, Session, SessionEvent};
 use testkit::wire;
 
 use crate::http::Nsqd;
 use crate::oracle::Id;
 use crate::script::Command;
+
+/// Remembers in which order an nsqd has left its topics.
+#[derive(Clone, Default)]
+pub(crate) struct LeftTopics(pub(crate) Rc<RefCell<Vec<String>>>);
+
+impl Observer for LeftTopics {
+    fn observe(&mut self, _: SocketAddr, event: SessionEvent<'_>) {
+        if let SessionEvent::Left(topic, None) = event {
+            self.0.borrow_mut().push(topic.to_owned());
+        }
+    }
+}
 
 /// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

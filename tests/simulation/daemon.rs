@@ -12,13 +12,13 @@ use musterd::api::Api;
 use musterd::clock::Timestamp;
 use musterd::handler::{CloseReason, ConnectionHandler, Handled, Input, Next, Token};
 use musterd::registry::{LimitReached, Registry};
-use musterd::session::{Observer, SessionEvent, Sessions, Timeouts};
+use musterd::session::{Sessions, Timeouts};
 use musterd::snapshots::{Producer, Snapshots, Visibility};
 use musterd::work::Work;
 
 use testkit::wire::{HTTP_PORT, frames};
 
-use crate::connection::{Connection, Outcome, Stage};
+use crate::connection::{Connection, LeftTopics, Outcome, Stage};
 use crate::http::{Context, Http, Nsqd, canonical};
 use crate::mutation::Mutation;
 use crate::oracle::{Id, Oracle, Topic, View};
@@ -48,17 +48,12 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-struct NullObserver;
-
-impl Observer for NullObserver {
-    fn observe(&mut self, _: SocketAddr, _: SessionEvent<'_>) {}
-}
-
 pub(crate) struct Daemon {
     pub(crate) tally: Tally,
     now: Timestamp,
     registry: Arc<Registry>,
-    shards: Vec<Sessions<NullObserver>>,
+    shards: Vec<Sessions<LeftTopics>>,
+    left: LeftTopics,
     http: Http,
     oracle: Oracle,
     open: Vec<Connection>,
@@ -78,9 +73,11 @@ impl Daemon {
     pub(crate) fn new(script: &Script, mutation: Mutation) -> Self {
         let snapshots = Arc::new(Snapshots::default());
         let registry = Arc::new(Registry::new(snapshots, script.capacity));
+        let left = LeftTopics::default();
         let sessions = || {
             let timeouts = Timeouts::with_inactive_timeout(INACTIVE);
-            Sessions::new(Arc::clone(&registry), timeouts, IDENTIFY_RESPONSE.into(), NullObserver)
+            let (registry, left) = (Arc::clone(&registry), left.clone());
+            Sessions::new(registry, timeouts, IDENTIFY_RESPONSE.into(), left)
         };
         let api = Api {
             registry: Arc::clone(&registry),
@@ -97,6 +94,7 @@ impl Daemon {
             tally: Tally::default(),
             now: START,
             shards: std::iter::repeat_with(sessions).take(script.shards).collect(),
+            left,
             http: Http::new(api, START),
             oracle: Oracle::new(script.shards, script.capacity),
             registry,
@@ -241,9 +239,9 @@ impl Daemon {
                     Err(LimitReached::Nsqd) => {
                         "E_INVALID REGISTER too many registrations of this nsqd"
                     }
-                    Err(LimitReached::Registry | LimitReached::Memory) => {
-                        "E_INVALID REGISTER too many registrations in all"
-                    }
+                    Err(
+                        LimitReached::Registry | LimitReached::Memory | LimitReached::HttpNames,
+                    ) => "E_INVALID REGISTER too many registrations in all",
                 }
             }
             Outcome::Unregister(topic, channel) => {
@@ -328,7 +326,9 @@ impl Daemon {
             self.shards[connection.shard].on_close(&mut connection.session, why, work);
         }
         if is_known {
-            self.oracle.leave(connection.shard, connection.id);
+            let topics = self.left.0.take();
+            let topics: Vec<_> = topics.iter().map(String::as_str).collect();
+            self.oracle.leave(connection.shard, connection.id, &topics);
         }
     }
 

@@ -41,6 +41,10 @@ pub(crate) struct Oracle {
     capacity: Capacity,
     held: BTreeMap<Id, Held>,
     refused: BTreeMap<Id, Refused>,
+    /// What HTTP clients created.
+    created: BTreeSet<Name>,
+    /// The topics of which nsqds have left something behind, the oldest first.
+    left_behind: Vec<String>,
     topics: BTreeMap<String, Window<Option<Topic>>>,
     clients: BTreeMap<Id, Window<bool>>,
     /// By shard: the states that its next commit makes visible.
@@ -53,6 +57,12 @@ struct Pending {
     clients: BTreeMap<Id, usize>,
 }
 
+/// How many producers a topic or a channel of it has; none if there is none of that name.
+fn producers(model: &Model<Id>, topic: &str, channel: Option<&str>) -> Option<usize> {
+    let seen = model.topics.get(topic)?;
+    Some(channel.map_or(Some(&seen.producers), |channel| seen.channels.get(channel))?.len())
+}
+
 impl Oracle {
     pub(crate) fn new(shards: usize, capacity: Capacity) -> Self {
         Self {
@@ -60,6 +70,8 @@ impl Oracle {
             capacity,
             held: BTreeMap::new(),
             refused: BTreeMap::new(),
+            created: BTreeSet::new(),
+            left_behind: Vec::new(),
             topics: BTreeMap::new(),
             clients: BTreeMap::new(),
             pending: vec![Pending::default(); shards],
@@ -86,14 +98,27 @@ impl Oracle {
         channel: Option<&str>,
     ) -> Result<(), LimitReached> {
         let name = (topic.to_owned(), channel.map(str::to_owned));
-        let refused = self.check_capacity(id, topic, channel);
+        let refused = self.check_capacity(id, topic, channel).and_then(|()| {
+            let is_new =
+                [self.is_new(topic, None), channel.is_some() && self.is_new(topic, channel)];
+            self.with_room(topic, |names, _, capacity| {
+                let needed = is_new.into_iter().filter(|&is_new| is_new).count();
+                if names + needed > capacity.registrations {
+                    Err(LimitReached::Registry)
+                } else {
+                    Ok(())
+                }
+            })
+        });
         let names = &mut self.refused.entry(id).or_default().names;
         match refused {
             Ok(()) => names.remove(&name),
             Err(_) => names.insert(name),
         };
         refused?;
+        let before = self.model.clone();
         self.model.register(id, topic, channel);
+        self.settle(&before, &[topic]);
         let held = self.held.get_mut(&id).expect("it has identified");
         held.insert((topic.to_owned(), None));
         if let Some(channel) = channel {
@@ -127,11 +152,6 @@ impl Oracle {
         topic: &str,
         channel: Option<&str>,
     ) -> Result<(), LimitReached> {
-        let known = self.model.topics.get(topic);
-        let names = self.model.names() + usize::from(known.is_none());
-        if known.is_none() && names > self.capacity.registrations {
-            return Err(LimitReached::Registry);
-        }
         let held = &self.held[&id];
         let wanted = [Some(None), channel.map(|channel| Some(channel.to_owned()))];
         let is_new =
@@ -143,16 +163,100 @@ impl Oracle {
         if new > 0 && self.registrations() + new > self.capacity.registrations {
             return Err(LimitReached::Registry);
         }
-        let unknown = channel
-            .is_some_and(|channel| !known.is_some_and(|seen| seen.channels.contains_key(channel)));
-        if unknown && names + 1 > self.capacity.registrations {
-            return Err(LimitReached::Registry);
-        }
         Ok(())
     }
 
+    fn is_new(&self, topic: &str, channel: Option<&str>) -> bool {
+        producers(&self.model, topic, channel).is_none()
+    }
+
+    /// Calls `fits` with how many names there are, and how many of them only HTTP clients know; as
+    /// long as the registry is full, what nsqds left behind makes room.
+    fn with_room(
+        &mut self,
+        topic: &str,
+        fits: impl Fn(usize, usize, &Capacity) -> Result<(), LimitReached>,
+    ) -> Result<(), LimitReached> {
+        loop {
+            let done = fits(self.model.names(), self.http_names(), &self.capacity);
+            let oldest = self.left_behind.iter().find(|oldest| *oldest != topic).cloned();
+            match (done, oldest) {
+                (Err(LimitReached::Registry), Some(oldest)) => self.remove_left_behind(&oldest),
+                _ => return done,
+            }
+        }
+    }
+
+    fn remove_left_behind(&mut self, topic: &str) {
+        let before = self.model.clone();
+        let channel = self.channels_left_behind(topic).next();
+        if self.is_left_behind(topic) {
+            self.model.delete_topic(topic);
+        } else {
+            self.model.delete_channel(topic, &channel.expect("something is left behind"));
+        }
+        self.settle(&before, &[topic]);
+        self.show(topic);
+    }
+
+    /// Whether all of a topic was left behind.
+    fn is_left_behind(&self, topic: &str) -> bool {
+        producers(&self.model, topic, None) == Some(0)
+            && !self.created.iter().any(|(of, _)| of == topic)
+    }
+
+    fn channels_left_behind(&self, topic: &str) -> impl Iterator<Item = String> {
+        let channels = self.model.topics.get(topic).map(|seen| seen.channels.clone());
+        let unused = channels.unwrap_or_default().into_iter().filter(|(_, all)| all.is_empty());
+        unused
+            .map(|(name, _)| name)
+            .filter(|name| !self.created.contains(&(topic.to_owned(), Some(name.clone()))))
+    }
+
+    /// How many names without producers HTTP clients created.
+    fn http_names(&self) -> usize {
+        let is_unused =
+            |(topic, channel): &&Name| producers(&self.model, topic, channel.as_deref()) == Some(0);
+        self.created.iter().filter(is_unused).count()
+    }
+
+    /// The model was changed: what has lost its last producer belongs to the HTTP clients again, or is
+    /// left behind, in the order of `topics`.
+    fn settle(&mut self, before: &Model<Id>, topics: &[&str]) {
+        let count = |model, (topic, channel): &Name| producers(model, topic, channel.as_deref());
+        self.created.retain(|name| count(&self.model, name).is_some());
+        let has_left = |name: &Name| {
+            count(before, name).is_some_and(|before| before > 0)
+                && count(&self.model, name) == Some(0)
+        };
+        let left: BTreeSet<_> =
+            self.created.iter().filter(|name| has_left(name)).cloned().collect();
+        self.created.retain(|name| !left.contains(name));
+        for topic in topics {
+            // The channels first.
+            let of_topic = left.iter().rev().filter(|(of, _)| of == topic);
+            let (topics, channels): (Vec<_>, Vec<_>) = of_topic.partition(|(_, c)| c.is_none());
+            for name in channels.into_iter().rev().chain(topics) {
+                if self.http_names() < self.capacity.http_names {
+                    self.created.insert(name.clone());
+                }
+            }
+        }
+        let mut queue = std::mem::take(&mut self.left_behind);
+        queue.extend(topics.iter().map(|topic| (*topic).to_owned()));
+        for topic in queue {
+            let is_any =
+                self.is_left_behind(&topic) || self.channels_left_behind(&topic).next().is_some();
+            if is_any && !self.left_behind.contains(&topic) {
+                self.left_behind.push(topic);
+            }
+        }
+    }
+
     pub(crate) fn unregister(&mut self, shard: usize, id: Id, topic: &str, channel: Option<&str>) {
+        let before = self.model.clone();
         self.model.unregister(id, topic, channel);
+        self.settle(&before, &[topic]);
         let held = self.held.get_mut(&id).expect("it has identified");
         held.retain(|(of, name)| {
             of != topic || channel.is_some_and(|channel| name.as_deref() != Some(channel))
@@ -163,8 +267,11 @@ impl Oracle {
         self.changed(shard, topic);
     }
 
-    pub(crate) fn leave(&mut self, shard: usize, id: Id) {
+    /// The connection ended, and the nsqd has left `topics`, in this order.
+    pub(crate) fn leave(&mut self, shard: usize, id: Id, topics: &[&str]) {
+        let before = self.model.clone();
         self.model.leave(id);
+        self.settle(&before, topics);
         self.held.remove(&id);
         self.refused.remove(&id);
         for topic in self.names() {
@@ -177,16 +284,42 @@ impl Oracle {
 
     /// Creates a topic or a channel; whether the limit allows it.
     pub(crate) fn create(&mut self, topic: &str, channel: Option<&str>) -> bool {
+        let new: Vec<_> = [None, channel]
+            .into_iter()
+            .take(1 + usize::from(channel.is_some()))
+            .filter(|&channel| self.is_new(topic, channel))
+            .collect();
+        let fits = self.with_room(topic, |names, http_names, capacity| {
+            let (has_room, is_topic) = (names < capacity.registrations, new.first() == Some(&None));
+            for added in 0..new.len() {
+                let is_full = http_names + added >= capacity.http_names;
+                // The first of a topic's checks is whether the topic fits.
+                if is_topic && !has_room {
+                    return Err(if is_full {
+                        LimitReached::HttpNames
+                    } else {
+                        LimitReached::Registry
+                    });
+                }
+                if is_full {
+                    return Err(LimitReached::HttpNames);
+                }
+                if names + added >= capacity.registrations {
+                    return Err(LimitReached::Registry);
+                }
+            }
+            Ok(())
+        });
+        if fits.is_err() {
+            return false;
+        }
+        let name = |channel: Option<&str>| (topic.to_owned(), channel.map(str::to_owned));
+        self.created.extend(new.into_iter().map(name));
         let before = self.model.clone();
         self.model.create(topic, channel);
-        let fits = self.model.names() == before.names()
-            || self.model.names() <= self.capacity.registrations;
-        if fits {
-            self.show(topic);
-        } else {
-            self.model = before;
-        }
-        fits
+        self.settle(&before, &[topic]);
+        self.show(topic);
+        true
     }
 
     /// An admin's change of a topic, visible when it returns.
@@ -195,7 +328,9 @@ impl Oracle {
         topic: &str,
         change: impl FnOnce(&mut Model<Id>) -> R,
     ) -> R {
+        let before = self.model.clone();
         let result = change(&mut self.model);
+        self.settle(&before, &[topic]);
         self.show(topic);
         result
     }

@@ -126,7 +126,9 @@ impl Script {
     pub(crate) fn draw(seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
         let capacity = if rng.chance(15) {
-            Capacity { registrations: 4 + rng.below(12), per_nsqd: 2 + rng.below(6) }
+            let registrations = 4 + rng.below(12);
+            let http_names = 1 + rng.below(registrations);
+            Capacity { registrations, per_nsqd: 2 + rng.below(6), http_names }
         } else {
             Capacity::default()
         };

@@ -39,7 +39,7 @@ fn registry() -> Arc<Registry> {
     thread_local! {
         static REGISTRY: Arc<Registry> = Arc::new(Registry::new(
             Arc::new(Snapshots::default()),
-            Capacity { registrations: 12, per_nsqd: 8 },
+            Capacity { registrations: 12, per_nsqd: 8, http_names: 4 },
         ));
     }
     REGISTRY.with(|registry| {
