@@ -20,8 +20,8 @@ use crate::access::{
     TokenFile, WritePolicy,
 };
 use crate::api::{
-    Api, ApiService, CACHE_FROM, OutputBudget, RequestDurations, Sites, TOO_MANY_CONNECTIONS,
-    TOO_MANY_CONNECTIONS_PER_IP, Walks, minihttp,
+    Api, ApiService, CACHE_FROM, RequestDurations, Sites, TOO_MANY_CONNECTIONS,
+    TOO_MANY_CONNECTIONS_PER_IP, Unread, Walks, minihttp,
 };
 use crate::clock::Clock;
 use crate::config::{Config, HttpEngine, TcpRuntime, VERSION, hostname};
@@ -300,7 +300,7 @@ impl<'a> Shared<'a> {
             (Arc::new(self.counters(ListenerPort::Http)), RequestDurations::default());
         counters.register_metrics(&mut families, port.max_connections as u64);
         durations.register_metrics(&mut families);
-        OutputBudget::register_metrics(&mut families);
+        Unread::register_metrics(&mut families);
         let walks = Arc::new(Walks::default());
         walks.register_metrics(&mut families);
         let allowed = config.http_write_allow.clone();
@@ -317,11 +317,11 @@ impl<'a> Shared<'a> {
         let (registry, metrics) = (Arc::clone(&self.registry), Arc::new(families));
         let api = Api { registry, visibility, cache_from: CACHE_FROM, metrics, walks };
         let queued = Arc::clone(&counters);
-        let output = OutputBudget(Arc::new(move || queued.queued_output()));
+        let unread = Unread::new(move || queued.queued_output());
         let clock = self.clock.clone();
         let (origins, hosts) = (config.http_origin_allow.clone(), config.http_host.clone());
         let sites = Sites::new(origins, hosts, Arc::clone(&self.denials));
-        let service = ApiService::new(api, write_policy, durations, output, clock.clone());
+        let service = ApiService::new(api, write_policy, durations, unread, clock.clone());
         let service = service.of_sites(sites).with_lines(Arc::clone(&self.lines));
         let service = service.for_readers(read_policy);
         if config.http_engine == HttpEngine::Minihttp {
@@ -342,8 +342,8 @@ impl<'a> Shared<'a> {
             options: Options {
                 max_connections: port.max_connections as u64,
                 refusal: TOO_MANY_CONNECTIONS,
-                // Past a limit of their own, requests are refused.
-                max_queued_output: usize::MAX,
+                // Requests are refused before; this is for responses that are on their way.
+                max_queued_output: limits::HTTP_QUEUED_OUTPUT + 2 * limits::HTTP_RESERVED_OUTPUT,
                 keepalive: None,
             },
             clock,

@@ -197,6 +197,9 @@ pub trait ConnectionHandler {
     /// calls of an iteration and before it writes any of their replies: published before replied.
     fn commit(&mut self);
 
+    /// So much of the output waits for the peer now. Called when that has changed, but for the end.
+    fn on_queued(&mut self, _connection: &mut Self::Connection, _bytes: usize) {}
+
     /// The connection is over. Returns whether that is dealt with; if not, because `work` was over,
     /// the loop calls again in a later iteration. The socket is closed after the commit that follows
     /// the last call.

@@ -127,8 +127,14 @@ pub const NODES_INDEX: usize = 256 * 1024 * 1024;
 /// Cached bodies of `/lookup`, in bytes, all topics together. Past it bodies are rendered for each
 /// request.
 pub const RESPONSE_CACHE: usize = 64 * 1024 * 1024;
-/// Responses that HTTP clients have not read yet, in bytes, all clients together. Past it: 503.
+/// Responses that HTTP clients have not read yet, in bytes, all clients together. From
+/// [`SHARED_FROM`] on: 503 for the long requests of the address that has most; past it: for all of
+/// its requests.
 pub const HTTP_QUEUED_OUTPUT: usize = 512 * 1024 * 1024;
+/// The same beyond that, for those that read. Past it: 503 for all long requests, and for the short
+/// ones (`/metrics`, and `/lookup` and `/channels` of one topic) of an address that has left anything
+/// unread. Past twice as much: close, for a response that its client does not take at once.
+pub const HTTP_RESERVED_OUTPUT: usize = 128 * 1024 * 1024;
 
 /// What `--max-memory` holds back at least, in bytes, for what is not counted; otherwise 15 %.
 pub const MEMORY_RESERVE: usize = 32 * 1024 * 1024;

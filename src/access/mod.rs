@@ -20,7 +20,7 @@ pub(crate) use accept_policy::{AcceptPolicy, Permit, Rejection};
 pub(crate) use allow_list::{AllowList, Network};
 pub(crate) use denials::{DenialCount, Denials, DenyReason, register_rejections};
 pub(crate) use per_ip::{PerIpLimiter, PerIpPermit};
-pub(crate) use pool::{Place, Pool};
+pub(crate) use pool::{Holding, Place, Pool};
 pub(crate) use read_policy::{NsqdAddresses, ReadPolicy};
 pub(crate) use token::{Token, TokenError, TokenFile};
 pub(crate) use write_policy::WritePolicy;

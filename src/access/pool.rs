@@ -44,6 +44,14 @@ pub(crate) struct Place {
     share: u64,
 }
 
+/// As many places as something takes that grows and shrinks; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    pool: Arc<Pool>,
+    share: u64,
+    count: usize,
+}
+
 /// Whose share the places of `peer` are counted in.
 fn network(peer: IpAddr) -> IpAddr {
     match peer {
@@ -64,15 +72,36 @@ impl Pool {
     /// nearly full and nobody has more places than `peer`.
     #[must_use]
     pub(crate) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        let share = self.hasher.hash_one(network(peer));
+        let share = self.share(peer);
         let mut taken = self.taken();
-        let own = taken.shares.get(&share).copied().unwrap_or(0);
-        let may_have_more = taken.count < self.shared_from || own == 0 || own < taken.sizes.len();
+        let may_have_more = taken.count < self.shared_from || taken.is_behind(share);
         let has_room = taken.count < self.size && may_have_more;
         has_room.then(|| {
             taken.add(share);
             Place { pool: Arc::clone(self), share }
         })
+    }
+
+    /// Whether `peer` has fewer places than somebody else, or none.
+    #[must_use]
+    pub(crate) fn is_behind(&self, peer: IpAddr) -> bool {
+        self.taken().is_behind(self.share(peer))
+    }
+
+    /// Whether `peer` has a place.
+    #[must_use]
+    pub(crate) fn has_any(&self, peer: IpAddr) -> bool {
+        self.taken().shares.contains_key(&self.share(peer))
+    }
+
+    /// Places of `peer` that are counted in its share whether or not there is room; none yet.
+    #[must_use]
+    pub(crate) fn hold(self: &Arc<Self>, peer: IpAddr) -> Holding {
+        Holding { pool: Arc::clone(self), share: self.share(peer), count: 0 }
+    }
+
+    fn share(&self, peer: IpAddr) -> u64 {
+        self.hasher.hash_one(network(peer))
     }
 
     /// How many places are taken.
@@ -87,6 +116,11 @@ impl Pool {
 }
 
 impl Taken {
+    fn is_behind(&self, share: u64) -> bool {
+        let own = self.shares.get(&share).copied().unwrap_or(0);
+        own == 0 || own < self.sizes.len()
+    }
+
     fn add(&mut self, share: u64) {
         self.count += 1;
         let own = self.shares.entry(share).or_default();
@@ -126,6 +160,22 @@ impl Place {
         taken.add(share);
         drop(taken);
         self.share = share;
+    }
+}
+
+impl Holding {
+    /// Holds so many places from now on.
+    pub(crate) fn set(&mut self, count: usize) {
+        let mut taken = self.pool.taken();
+        (self.count..count).for_each(|_| taken.add(self.share));
+        (count..self.count).for_each(|_| taken.remove(self.share));
+        self.count = count;
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
@@ -171,6 +221,24 @@ mod tests {
             (0..8).map(|last| pool.acquire(address(&format!("2001:db8::{last}")))).collect();
         assert!(pool.acquire(address("2001:db8::ffff:1:2:3")).is_none());
         assert!(pool.acquire(address("2001:db8:0:1::1")).is_some());
+    }
+
+    #[test]
+    fn what_is_held_counts_without_room() {
+        let pool = Pool::new(10);
+        let [mut first, mut second] = [1, 2].map(|last| pool.hold(address(last)));
+        assert!(pool.is_behind(address(1)) && !pool.has_any(address(1)), "it has nothing");
+        first.set(30);
+        second.set(20);
+        assert_eq!(pool.taken_places(), 50);
+        assert!(!pool.is_behind(address(1)) && pool.is_behind(address(2)));
+        assert!(pool.is_behind(address(3)) && !pool.has_any(address(3)));
+        first.set(19);
+        assert!(pool.is_behind(address(1)) && !pool.is_behind(address(2)));
+        drop(first);
+        assert!(!pool.has_any(address(1)) && pool.has_any(address(2)));
+        second.set(0);
+        assert!(pool.taken().shares.is_empty() && pool.taken().sizes.is_empty());
     }
 
     #[test]

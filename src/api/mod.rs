@@ -1,6 +1,6 @@
 //! nsqlookupd's HTTP API: the route table, the handlers, the service that the connections share.
 //!
-//! In reading order: `routes`, `handlers`, `response`, `service`, `durations`; `long`, what takes
+//! In reading order: `routes`, `handlers`, `response`, `service`, `unread`, `durations`; `long`, what takes
 //! several calls, with `listings`, `nodes`, `debug` and `walks`. Must not: name a
 //! runtime or a socket (only `minihttp` does), or take a lock of the registry to answer a reader.
 
@@ -17,6 +17,7 @@ mod service;
 mod sites;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod walks;
 
 pub use durations::RequestDurations;
@@ -24,5 +25,6 @@ pub use handlers::{Api, CACHE_FROM};
 pub use long::Walks;
 pub use response::{TOO_MANY_CONNECTIONS, TOO_MANY_CONNECTIONS_PER_IP};
 pub use routes::{Route, Routed};
-pub use service::{ApiService, OutputBudget};
+pub use service::ApiService;
 pub use sites::Sites;
+pub use unread::Unread;

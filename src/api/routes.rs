@@ -16,7 +16,7 @@ const POST: &[u8] = b"POST";
 
 /// The routes, the busiest first.
 pub(super) static ROUTES: [Route; 23] = [
-    route(GET, "/lookup", handlers::do_lookup, BODY),
+    route(GET, "/lookup", handlers::do_lookup, SHORT),
     route(GET, "/ping", handlers::do_ping, PROBE),
     route(GET, "/channels", handlers::do_channels, NSQD),
     route(GET, "/livez", handlers::do_ping, PROBE),
@@ -24,7 +24,7 @@ pub(super) static ROUTES: [Route; 23] = [
     route(GET, "/nodes", handlers::do_nodes, NOTHING),
     route(GET, "/info", handlers::do_info, NOTHING),
     route(GET, "/debug", handlers::do_debug, NOTHING),
-    route(GET, "/metrics", handlers::do_metrics, NOTHING),
+    route(GET, "/metrics", handlers::do_metrics, Needs { short: true, ..NOTHING }),
     route(POST, "/topic/create", handlers::do_create_topic, WRITE),
     route(POST, "/topic/delete", handlers::do_delete_topic, WRITE),
     route(POST, "/channel/create", handlers::do_create_channel, WRITE),
@@ -63,11 +63,14 @@ struct Needs {
     probe: bool,
     /// nsqds ask it, of one topic, before that has its first message.
     nsqd: bool,
+    /// It is answered from a reserve when clients leave much unread, unless it is about all topics.
+    short: bool,
 }
 
-const NOTHING: Needs = Needs { body: false, write: false, probe: false, nsqd: false };
+const NOTHING: Needs = Needs { body: false, write: false, probe: false, nsqd: false, short: false };
 const BODY: Needs = Needs { body: true, ..NOTHING };
-const NSQD: Needs = Needs { nsqd: true, ..BODY };
+const SHORT: Needs = Needs { short: true, ..BODY };
+const NSQD: Needs = Needs { nsqd: true, ..SHORT };
 const WRITE: Needs = Needs { body: true, write: true, ..NOTHING };
 const PROBE: Needs = Needs { probe: true, ..NOTHING };
 
@@ -144,6 +147,11 @@ impl Routed {
     /// Whether it leads to a route that nsqds ask, of one topic.
     pub(super) fn is_of_nsqds(&self) -> bool {
         self.needs().nsqd
+    }
+
+    /// Whether it leads to a route that is answered from the reserve.
+    pub(super) fn is_short(&self) -> bool {
+        self.needs().short
     }
 
     /// Whether it leads to a route that is never closed.

@@ -3,6 +3,7 @@
 //! Must not: name a runtime or a socket. Runs on whichever worker runs the event loop. Divergence:
 //! a request that changes nothing and was answered with 2xx is logged at debug, not info.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,13 +14,12 @@ use super::handlers::Api;
 use super::response::{self, ApiError};
 use super::routes::Routed;
 use super::sites::Sites;
-use crate::access::{ReadPolicy, WritePolicy};
+use super::unread::{self, Unread};
+use crate::access::{Holding, ReadPolicy, WritePolicy};
 use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
-use crate::limits;
 use crate::logging::{CHANGE, Escaped, Kind, PeerLines, REFUSAL};
-use crate::metrics::Families;
 use crate::protocol::names::ALL_TOPICS;
 use crate::work::Work;
 
@@ -34,43 +34,25 @@ pub struct ApiService {
     sites: Arc<Sites>,
     lines: Arc<PeerLines>,
     durations: RequestDurations,
-    output: OutputBudget,
+    unread: Unread,
     clock: Clock,
     /// The `Date` header, and the second it is of.
     date: (u64, Date),
 }
 
-/// Reads how many bytes of output all clients together have not read: past
-/// [`limits::HTTP_QUEUED_OUTPUT`] requests are answered with 503.
-#[derive(Clone)]
-pub struct OutputBudget(pub Arc<dyn Fn() -> u64 + Send + Sync>);
-
-impl OutputBudget {
-    /// Registers the family of the limit.
-    pub fn register_metrics(families: &mut Families) {
-        let (name, help) =
-            ("musterd_output_queued_max_bytes", "The most output that may be queued.");
-        families.gauge(name, help, &[("port", "http")], || limits::HTTP_QUEUED_OUTPUT);
-    }
-
-    fn is_exceeded(&self) -> bool {
-        (self.0)() > limits::HTTP_QUEUED_OUTPUT as u64
-    }
-}
-
 impl ApiService {
-    /// A service for connections whose output counts towards `output`.
+    /// A service for connections whose output counts towards `unread`.
     #[must_use]
     pub fn new(
         api: Api,
         write_policy: Option<Arc<WritePolicy>>,
         durations: RequestDurations,
-        output: OutputBudget,
+        unread: Unread,
         clock: Clock,
     ) -> Self {
         let (sites, lines, date) = (Arc::default(), Arc::default(), (0, Date::new(0)));
         let read_policy = None;
-        Self { api, write_policy, read_policy, sites, lines, durations, output, clock, date }
+        Self { api, write_policy, read_policy, sites, lines, durations, unread, clock, date }
     }
 
     /// The same, for those who may read by this policy.
@@ -94,7 +76,7 @@ impl ApiService {
     fn may_read(&self, request: &Request<'_, Routed>) -> bool {
         let Some(policy) = &self.read_policy else { return true };
         policy.allows(request.peer.ip(), request.head.authorization, || {
-            request.route.is_of_nsqds() && is_of_one_topic(request)
+            request.route.is_of_nsqds() && topic(request).is_some_and(|topic| !is_all(&topic))
         })
     }
 
@@ -107,10 +89,15 @@ impl ApiService {
     }
 }
 
-/// Whether a request names one topic, not all of them.
-fn is_of_one_topic(request: &Request<'_, Routed>) -> bool {
-    let topic = request.head.target.parameters(["topic"]);
-    matches!(topic, Ok([Some(topic)]) if &*topic != ALL_TOPICS.as_bytes())
+/// The topic that a request names.
+pub(super) fn topic<'a>(request: &Request<'a, Routed>) -> Option<Cow<'a, [u8]>> {
+    let [topic] = request.head.target.parameters(["topic"]).ok()?;
+    topic
+}
+
+/// Whether that stands for all topics.
+pub(super) fn is_all(topic: &[u8]) -> bool {
+    topic == ALL_TOPICS.as_bytes()
 }
 
 impl Service for ApiService {
@@ -132,7 +119,7 @@ impl Service for ApiService {
     ) -> Option<Box<dyn Task>> {
         if !request.route.is_probe() && !self.sites.serves(request.head.site.host) {
             ApiError::MISDIRECTED.write(response);
-        } else if self.output.is_exceeded() && !request.route.is_probe() {
+        } else if !request.route.is_probe() && !self.unread.has_room(request) {
             ApiError::OVERLOADED.write_with(&[response::JSON, "Retry-After: 1"], response);
         } else if (request.route.writes() && !self.may_write(request))
             || (request.route.reads() && !self.may_read(request))
@@ -177,8 +164,15 @@ impl Service for ApiService {
     }
 }
 
+/// A connection, and its part of what is not read.
+#[derive(Debug)]
+pub struct Client {
+    http: Connection<Routed>,
+    unread: Option<Box<Holding>>,
+}
+
 impl ConnectionHandler for ApiService {
-    type Connection = Connection<Routed>;
+    type Connection = Client;
 
     fn on_open(
         &mut self,
@@ -188,7 +182,7 @@ impl ConnectionHandler for ApiService {
     ) -> (Self::Connection, Timestamp) {
         let connection = Connection::new(peer, now);
         let deadline = connection.deadline();
-        (connection, deadline)
+        (Client { http: connection, unread: None }, deadline)
     }
 
     fn on_input(
@@ -200,15 +194,24 @@ impl ConnectionHandler for ApiService {
         budget: usize,
         work: &mut Work,
     ) -> Handled {
-        connection.on_input(input, now, output, budget, work, self)
+        connection.http.on_input(input, now, output, budget, work, self)
     }
 
     fn on_timeout(&mut self, connection: &mut Self::Connection, output: &mut Vec<u8>) {
-        connection.on_timeout(output, self);
+        connection.http.on_timeout(output, self);
     }
 
     /// The handlers publish what they change before they return.
     fn commit(&mut self) {}
+
+    fn on_queued(&mut self, connection: &mut Client, bytes: usize) {
+        if bytes == 0 {
+            connection.unread = None;
+            return;
+        }
+        let hold = || Box::new(self.unread.hold(connection.http.peer().ip()));
+        connection.unread.get_or_insert_with(hold).set(unread::places(bytes));
+    }
 
     fn on_close(
         &mut self,
@@ -216,7 +219,7 @@ impl ConnectionHandler for ApiService {
         reason: CloseReason,
         _: &mut Work,
     ) -> bool {
-        let peer = connection.peer();
+        let peer = connection.http.peer();
         if reason == CloseReason::Panicked {
             tracing::error!("HTTP: client({peer}) - internal error (panic), connection closed");
         }
@@ -230,7 +233,6 @@ mod tests {
     use super::*;
     use crate::access::{AllowList, Token as WriteToken};
     use crate::api::tests::server::{api, no_output};
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     /// Each route, and the status for clients with and without the token.
     #[test]
@@ -340,42 +342,5 @@ mod tests {
             }
         });
         assert_eq!(*targets.0.lock().expect("free"), [CHANGE, REFUSAL, REFUSAL, REFUSAL]);
-    }
-
-    #[test]
-    fn requests_are_refused_when_too_much_output_is_queued() {
-        let queued = Arc::new(AtomicU64::new(limits::HTTP_QUEUED_OUTPUT as u64));
-        let output = OutputBudget(Arc::new({
-            let queued = Arc::clone(&queued);
-            move || queued.load(Ordering::Relaxed)
-        }));
-        let clock = Clock::manual(Timestamp::default());
-        let mut service =
-            ApiService::new(api(), None, RequestDurations::default(), output, clock.clone());
-        let mut ask = |path: &str| {
-            let (mut connection, _) =
-                service.on_open(([127, 0, 0, 1], 1).into(), Token::default(), clock.now());
-            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
-            let input = Input { bytes: request.as_bytes(), end: false };
-            let mut output = Vec::new();
-            let handled = service.on_input(
-                &mut connection,
-                input,
-                clock.now(),
-                &mut output,
-                1000,
-                &mut Work::unlimited(),
-            );
-            assert_eq!(handled.consumed, input.bytes.len(), "the connection goes on");
-            String::from_utf8(output).expect("text")
-        };
-        assert!(ask("/info").starts_with("HTTP/1.1 200 OK"));
-        queued.fetch_add(1, Ordering::Relaxed);
-        let answer = ask("/info");
-        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable"), "{answer}");
-        assert!(answer.ends_with("{\"message\":\"OVERLOADED\"}"), "{answer}");
-        for probe in ["/ping", "/livez"] {
-            assert!(ask(probe).starts_with("HTTP/1.1 200 OK"), "{probe} is always answered");
-        }
     }
 }

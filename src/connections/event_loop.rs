@@ -10,6 +10,7 @@ mod behind_proxy;
 mod finish;
 mod lifecycle;
 mod timeouts;
+mod writing;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -447,47 +448,6 @@ impl<H: ConnectionHandler> EventLoop<H> {
             self.handler.commit();
         }
         self.close_finished();
-    }
-
-    /// Sends a reply, or as much of it as the socket takes; the rest stays in the slot.
-    fn write(&mut self, reply: &Reply, bytes: &mut Vec<u8>) {
-        let Some(slot) = self.slots.get_mut(reply.token) else { return };
-        let (was_queued, buffered) = (slot.queued() > 0, slot.buffered());
-        let Ok(sent) = slot.send(bytes, reply.range.clone(), reply.last) else {
-            return self.end(reply.token, CloseReason::Broken);
-        };
-        let fits = self.counters.resized(buffered, slot.buffered());
-        self.local.sent += sent as u64;
-        let left = reply.range.len() - sent;
-        if left == 0 {
-            return self.act(reply.token, Slot::written);
-        }
-        let deadline = slot.output_deadline(self.now, left);
-        if !was_queued {
-            slot.deadline = self.deadlines.note(deadline);
-        }
-        self.counters.queued(left);
-        if !fits || self.counters.queued_output() > self.options.max_queued_output as u64 {
-            self.end(reply.token, CloseReason::NoRoom);
-        }
-    }
-
-    /// The socket takes output again.
-    fn write_queued(&mut self, token: Token) {
-        let Some(slot) = self.slots.get_mut(token) else { return };
-        if slot.queued() == 0 {
-            return;
-        }
-        let buffered = slot.buffered();
-        let Ok(sent) = slot.send_queued() else { return self.end(token, CloseReason::Broken) };
-        self.counters.resized(buffered, slot.buffered());
-        self.counters.unqueued(sent);
-        self.local.sent += sent as u64;
-        if slot.queued() == 0 {
-            self.act(token, Slot::written);
-        } else if sent > 0 {
-            slot.deadline = self.deadlines.note(slot.output_deadline(self.now, 0));
-        }
     }
 }
 

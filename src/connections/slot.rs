@@ -3,6 +3,9 @@
 //!
 //! Must not: own heap memory at rest. Belongs to the thread that runs the loop.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::TryReserveError;
 use std::io;
 use std::mem;
@@ -16,7 +19,7 @@ use rustix::net::{RecvFlags, SendFlags, getpeername, recv, send};
 
 use super::deadlines::CoarseTime;
 use crate::clock::Timestamp;
-use crate::handler::{CloseReason, Handled, Next};
+use crate::handler::{CloseReason, ConnectionHandler, Handled, Next};
 use crate::limits;
 
 /// Whose a connection is. It only moves down this list.
@@ -174,6 +177,14 @@ impl<C> Slot<C> {
         self.buffers.as_ref().map_or(0, |buffers| {
             size_of::<Buffers>() + buffers.input.capacity() + buffers.output.capacity()
         })
+    }
+
+    /// Tells the handler how much is queued.
+    pub(super) fn tell_queued(&mut self, handler: &mut impl ConnectionHandler<Connection = C>) {
+        let queued = self.queued();
+        if let State::Open(connection) = &mut self.state {
+            handler.on_queued(connection, queued);
+        }
     }
 
     /// Whether the loop has promised to look at it in the next iteration.
@@ -451,50 +462,3 @@ pub(super) fn check(handled: Handled, offered: usize, has_output: bool) {
 }
 
 const _: () = assert!(size_of::<Slot<()>>() <= 32, "a slot at rest is small");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RATE: usize = limits::READ_RATE;
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn output_must_be_read_at_the_least_rate() {
-        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
-        let mut slot = Slot::new(socket.into(), State::Open(()));
-        let queue = |slot: &mut Slot<()>, now, bytes: usize| {
-            slot.queue(&mut vec![0; bytes], 0..bytes, false).unwrap();
-            slot.output_deadline(now, bytes)
-        };
-        let take = |slot: &mut Slot<()>, now, bytes| {
-            slot.buffers.as_mut().unwrap().sent += bytes;
-            slot.output_deadline(now, 0)
-        };
-        let mut now = Timestamp::default();
-        let first = queue(&mut slot, now, 4 * RATE);
-        assert_eq!(first, now + limits::WRITE_STALL, "nothing was taken");
-        // A peer that takes a little has 4 s more, whenever it does; with more output, 2 s more.
-        now = now + 20 * SECOND;
-        assert_eq!(take(&mut slot, now, 1), first + 4 * SECOND);
-        queue(&mut slot, now, 2 * RATE);
-        now = now + 10 * SECOND;
-        assert_eq!(take(&mut slot, now, 1), first + 6 * SECOND);
-        // One that takes as much as is added stays, however long that goes on.
-        for _ in 0..1000 {
-            let deadline = take(&mut slot, now, RATE);
-            queue(&mut slot, now, RATE);
-            assert!(deadline > now, "it reads at the least rate");
-            now = now + SECOND;
-        }
-        // What is added late lets nobody wait for longer than that takes.
-        for _ in 0..1000 {
-            take(&mut slot, now, 4 * RATE);
-            queue(&mut slot, now, 4 * RATE);
-        }
-        let longest = limits::WRITE_STALL + time_to_read(slot.queued());
-        let before = now;
-        now = now + 29 * SECOND;
-        assert!(take(&mut slot, now, 1) <= before + longest);
-    }
-}

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::{Api, OutputBudget, Routed};
+use crate::api::{Api, Routed, Unread};
 use crate::clock::Timestamp;
 use crate::handler::{Input, Next};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
@@ -32,8 +32,8 @@ pub(in crate::api) fn api() -> Api {
 }
 
 /// All clients read what they are sent.
-pub(in crate::api) fn no_output() -> OutputBudget {
-    OutputBudget(Arc::new(|| 0))
+pub(in crate::api) fn no_output() -> Unread {
+    Unread::new(|| 0)
 }
 
 /// The API, and what was answered.

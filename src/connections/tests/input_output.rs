@@ -126,3 +126,25 @@ fn reused_slot_gets_nothing_of_its_last_connection() {
     }
     assert_eq!(test.event_loop.slots.capacity(), 2, "two slots were enough");
 }
+
+#[test]
+fn handler_is_told_how_much_output_waits() {
+    let mut test = TestLoop::new();
+    let mut peer = test.peer();
+    test.send(&mut peer, LARGE);
+    let told = |test: &TestLoop| test.log.queued.load(Ordering::SeqCst) as u64;
+    let queued = test.counters.queued_output();
+    assert!(queued > 0);
+    assert_eq!(told(&test), queued);
+    let mut got = Vec::new();
+    test.until("progress", |test| {
+        read_some(&mut peer, &mut got, usize::MAX);
+        test.counters.queued_output() < queued
+    });
+    assert_eq!(told(&test), test.counters.queued_output());
+    test.until("all", |_| {
+        read_some(&mut peer, &mut got, LARGE_SIZE);
+        got.len() == LARGE_SIZE
+    });
+    assert_eq!((told(&test), test.counters.queued_output()), (0, 0));
+}

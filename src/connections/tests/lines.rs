@@ -43,6 +43,8 @@ pub(crate) struct Log {
     pub(crate) slices: Mutex<Vec<String>>,
     /// Slices of a connection's end still to be done, for those that asked for it.
     pub(crate) to_leave: AtomicUsize,
+    /// How much output waited for the last peer of which that has changed.
+    pub(crate) queued: AtomicUsize,
     /// Calls that had no answer for a held connection.
     pub(crate) held_calls: AtomicUsize,
     /// Who has connected.
@@ -259,6 +261,10 @@ impl ConnectionHandler for Lines {
         assert!(!self.log.poisoned.load(Ordering::SeqCst), "as the test asked");
         self.log.check_watched();
         self.log.commits.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn on_queued(&mut self, _: &mut Connection, bytes: usize) {
+        self.log.queued.store(bytes, Ordering::SeqCst);
     }
 
     fn on_close(&mut self, connection: &mut Connection, reason: CloseReason, _: &mut Work) -> bool {
