@@ -11,7 +11,7 @@ use super::handlers::{Answered, Api, Exchange};
 use super::listings::{Context, Part};
 use super::response::{ApiError, JSON, NSQ, json};
 use super::walks::{Next, Topics};
-use crate::access::{self, Pool};
+use crate::access::{self, Holding, Pool};
 use crate::clock::Timestamp;
 use crate::http1::{Response, Task};
 use crate::limits;
@@ -21,12 +21,20 @@ use crate::work::Work;
 /// Units of [`Work`] of the removal of a topic, and of a search for the nsqd to tombstone.
 const CHANGE: u32 = 20;
 
+/// Bytes that count as one place among those who collect.
+const COLLECTED: usize = 1024 * 1024;
+
+/// From so many bytes on, an address that collects as much as any other gets no more.
+const SHARED_FROM: usize = limits::NODES_INDEX / 100 * limits::SHARED_FROM;
+
 /// The long requests that are being answered.
 #[derive(Debug)]
 pub struct Walks {
     pool: Arc<Pool>,
     /// Bytes that they may collect.
     bytes: AtomicUsize,
+    /// Who may collect them.
+    collecting: Arc<Pool>,
     refused: StripedCounter,
 }
 
@@ -36,30 +44,37 @@ pub(super) struct Place {
     walks: Arc<Walks>,
     _place: access::Place,
     bytes: usize,
+    _collects: Holding,
 }
 
 impl Default for Walks {
     fn default() -> Self {
         let (bytes, refused) = (AtomicUsize::new(0), StripedCounter::default());
-        Self { pool: Pool::new(limits::WALKS), bytes, refused }
+        let (pool, collecting) =
+            (Pool::new(limits::WALKS), Pool::new(limits::NODES_INDEX / COLLECTED));
+        Self { pool, bytes, collecting, refused }
     }
 }
 
 impl Walks {
     /// A place for a request of `peer` that may collect so many bytes.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr, bytes: usize) -> Result<Place, ApiError> {
-        let place = self.pool.acquire(peer).filter(|_| self.reserve(bytes));
+        let place = self.pool.acquire(peer).filter(|_| self.reserve(peer, bytes));
         let Some(place) = place else {
             self.refused.inc();
             return Err(ApiError::BUSY);
         };
-        Ok(Place { walks: Arc::clone(self), _place: place, bytes })
+        let mut collects = self.collecting.hold(peer);
+        collects.set(bytes.div_ceil(COLLECTED));
+        Ok(Place { walks: Arc::clone(self), _place: place, bytes, _collects: collects })
     }
 
-    /// Whether one more may collect so many bytes, which are counted then.
-    fn reserve(&self, bytes: usize) -> bool {
+    /// Whether `peer` may collect so many bytes more, which are counted then.
+    fn reserve(&self, peer: IpAddr, bytes: usize) -> bool {
+        let is_behind = bytes > 0 && self.collecting.is_behind(peer);
+        let most = if is_behind { limits::NODES_INDEX } else { SHARED_FROM };
         let add = |all| {
-            let fits = bytes == 0 || all == 0 || all + bytes <= limits::NODES_INDEX;
+            let fits = bytes == 0 || all == 0 || all + bytes <= most;
             fits.then_some(all + bytes)
         };
         self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
@@ -223,15 +238,32 @@ mod tests {
     #[test]
     fn what_long_requests_collect_is_bounded() {
         let walks = Arc::new(Walks::default());
-        let enter = |bytes| walks.enter(address(1), bytes);
-        let first = enter(limits::NODES_INDEX + 1).expect("one is always allowed");
-        assert_eq!(enter(1).err(), Some(ApiError::BUSY));
-        let _second = enter(0).expect("it collects nothing");
+        let enter = |last, bytes| walks.enter(address(last), bytes);
+        let first = enter(1, limits::NODES_INDEX + 1).expect("one is always allowed");
+        assert_eq!(enter(2, 1).err(), Some(ApiError::BUSY));
+        let _second = enter(2, 0).expect("it collects nothing");
         drop(first);
-        let _third = enter(limits::NODES_INDEX - 1).expect("there is room");
-        let _fourth = enter(1).expect("just enough");
-        assert_eq!(enter(1).err(), Some(ApiError::BUSY));
+        let _third = enter(1, limits::NODES_INDEX - 1).expect("there is room");
+        let _fourth = enter(2, 1).expect("just enough");
+        assert_eq!(enter(3, 1).err(), Some(ApiError::BUSY));
         assert_eq!(walks.refused.get(), 2);
+    }
+
+    #[test]
+    fn one_address_cannot_collect_all() {
+        let walks = Arc::new(Walks::default());
+        let tenth = limits::NODES_INDEX / 10;
+        let take = |last| {
+            let places = std::iter::from_fn(|| walks.enter(address(last), tenth).ok());
+            places.take(100).collect::<Vec<_>>()
+        };
+        let greedy = take(1);
+        assert_eq!(greedy.len(), 7, "up to four fifths");
+        assert!(walks.enter(address(1), 0).is_ok(), "it collects nothing");
+        assert_eq!(take(2).len(), 3, "and the rest is for others");
+        drop(greedy);
+        assert!(walks.enter(address(1), tenth).is_ok());
+        assert!(!walks.collecting.has_any(address(1)));
     }
 
     #[test]
