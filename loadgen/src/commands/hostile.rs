@@ -322,7 +322,8 @@ mod tests {
     fn result(waited: u64) -> HostileResult {
         let (kind, alone, mut attacked) = (Kind::Ping, histogram(), histogram());
         attacked.record(waited).expect("in range");
-        let seen = vec![Seen { kind, alone, attacked, errors: 0, wrong: 0 }];
+        let seen =
+            vec![Seen { kind, alone, attacked, errors: 0, wrong: 0, example: String::new() }];
         let tally = Tally { connections: 1, ..Tally::default() };
         let attack = Conducted { actors: vec![("nodes", tally)], seen, ..Conducted::default() };
         let (p99, max) = (Duration::from_millis(50), Duration::from_millis(250));

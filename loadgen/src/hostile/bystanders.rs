@@ -62,15 +62,24 @@ pub(crate) struct Seen {
     pub(crate) attacked: Micros,
     /// Requests that were not answered.
     pub(crate) errors: u64,
-    /// Wrong answers.
+    /// Wrong answers, and the start of the first.
     pub(crate) wrong: u64,
+    pub(crate) example: String,
 }
 
 /// A request had no answer, or a wrong one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Failure {
     None,
-    Wrong,
+    Wrong(String),
+}
+
+/// So much of a wrong answer is kept.
+const EXAMPLE: usize = 300;
+
+fn wrong(status: u16, answer: &[u8]) -> Failure {
+    let start = &answer[..answer.len().min(EXAMPLE)];
+    Failure::Wrong(format!("{status} {}", start.escape_ascii()))
 }
 
 /// The connection of a bystander.
@@ -82,7 +91,14 @@ struct Bystander<'a> {
 
 /// Watches until the attack is over; it has begun once `attacked` is set.
 pub(crate) fn watch(kind: Kind, attack: &Attack, attacked: &AtomicBool) -> Seen {
-    let mut seen = Seen { kind, alone: histogram(), attacked: histogram(), errors: 0, wrong: 0 };
+    let mut seen = Seen {
+        kind,
+        alone: histogram(),
+        attacked: histogram(),
+        errors: 0,
+        wrong: 0,
+        example: String::new(),
+    };
     let mut bystander = Bystander { kind, attack, stream: None };
     // The first connection is part of no measurement.
     let _ = bystander.ask();
@@ -102,11 +118,11 @@ pub(crate) fn watch(kind: Kind, attack: &Attack, attacked: &AtomicBool) -> Seen 
         if answer == Err(Failure::None) && attack.stopped() {
             return seen;
         }
-        seen.note(answer, from, attack, attacked.load(Acquire));
         if answer.is_err() {
             bystander.stream = None;
             due = attack.clock.now();
         }
+        seen.note(answer, from, attack, attacked.load(Acquire));
     }
 }
 
@@ -123,7 +139,12 @@ impl Seen {
             Ok(()) if attacked => self.attacked.saturating_record(length),
             Ok(()) => self.alone.saturating_record(length),
             Err(Failure::None) => self.errors += 1,
-            Err(Failure::Wrong) => self.wrong += 1,
+            Err(Failure::Wrong(example)) => {
+                self.wrong += 1;
+                if self.example.is_empty() {
+                    self.example = example;
+                }
+            }
         }
     }
 }
@@ -150,7 +171,7 @@ impl Bystander<'_> {
             }),
             _ => body == b"OK",
         };
-        if right { Ok(()) } else { Err(Failure::Wrong) }
+        if right { Ok(()) } else { Err(wrong(200, &body)) }
     }
 
     fn connect(&mut self) -> Result<TcpStream, Failure> {
@@ -181,11 +202,11 @@ impl Bystander<'_> {
         stream.read_exact(&mut length).map_err(|_| Failure::None)?;
         let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         if length > 65_536 {
-            return Err(Failure::Wrong);
+            return Err(Failure::Wrong(format!("a reply of {length} bytes")));
         }
         let mut reply = vec![0; length];
         stream.read_exact(&mut reply).map_err(|_| Failure::None)?;
-        if is_right(&reply) { Ok(()) } else { Err(Failure::Wrong) }
+        if is_right(&reply) { Ok(()) } else { Err(wrong(0, &reply)) }
     }
 
     /// The body, if the status is 200.
@@ -205,7 +226,8 @@ impl Bystander<'_> {
                 // BUSY and OVERLOADED are no wrong answers, but none that helps.
                 Ok(Some(_)) if response.status >= 500 => return Err(Failure::None),
                 Ok(Some(b"")) if response.status == 200 => return Ok(response.body),
-                Ok(Some(_)) | Err(_) => return Err(Failure::Wrong),
+                Ok(Some(_)) => return Err(wrong(response.status, &response.body)),
+                Err(_) => return Err(wrong(0, &buffer[..count])),
             }
         }
     }

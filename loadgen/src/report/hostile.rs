@@ -86,7 +86,7 @@ fn bystanders(result: &HostileResult, out: &mut String) {
         "bystander", "count", "p50", "p99", "max", "alone p99", "errors", "wrong"
     );
     for seen in &result.attack.seen {
-        let Seen { kind, alone, attacked, errors, wrong } = seen;
+        let Seen { kind, alone, attacked, errors, wrong, example } = seen;
         let mark = if result.missed(seen) {
             format!("  MISSED: p99 ≤ {p99}, max ≤ {max}, all answered")
         } else {
@@ -102,6 +102,9 @@ fn bystanders(result: &HostileResult, out: &mut String) {
             show_micros(attacked.max()),
             show_micros(alone.value_at_quantile(0.99))
         );
+        if !example.is_empty() {
+            let _ = writeln!(out, "  the first wrong answer to {}: {example}", kind.name());
+        }
     }
 }
 
@@ -139,6 +142,7 @@ fn json(result: &HostileResult) -> Value {
             "alone": Summary::of(&seen.alone),
             "errors": seen.errors,
             "wrong": seen.wrong,
+            "first_wrong": seen.example,
         });
         (seen.kind.name().to_owned(), value)
     };
