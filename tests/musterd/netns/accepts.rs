@@ -24,7 +24,8 @@ impl Traced {
         // -D: the daemon, not strace, is our child.
         let with = ["-D", "-f", "-qqq", "-e", "signal=none", "-e", "trace=accept4"];
         let with = [&with[..], &["-e", &inject, "-o", file]].concat();
-        Self { daemon: Daemon::spawn(command_by("strace", &with, &ANYWHERE)), trace }
+        let flags = [&ANYWHERE[..], &["--http-workers=2"]].concat();
+        Self { daemon: Daemon::spawn(command_by("strace", &with, &flags)), trace }
     }
 
     /// How many accepts were made to fail, and how many there were.
@@ -41,21 +42,29 @@ impl Drop for Traced {
     }
 }
 
+/// Threads that accept: that of TCP, and two HTTP workers.
+const ACCEPTORS: usize = 3;
 const ERRORS: &str = "musterd_accept_errors_total{port=\"http\"}";
 const NSQD_ERRORS: &str = "musterd_accept_errors_total{port=\"tcp\"}";
 
-/// Three accepts fail on each port, then they succeed again: the peers that waited are served.
+/// Three accepts of each thread fail, then they succeed again: the peers that waited are served.
 fn check_recovery(error: &str) {
     let traced = Traced::start(error, "1..3");
     let mut http = HttpClient::connect(traced.daemon.http);
     assert_eq!(http.get("/ping"), "OK", "{error}");
     let mut nsqd = Nsqd::identified(traced.daemon.tcp, "a");
     nsqd.command("REGISTER t");
-    assert_eq!((http.metric(ERRORS), http.metric(NSQD_ERRORS)), (3, 3), "{error}");
+    // The HTTP worker that is the first to have failed three times serves the connection.
+    assert!((3..=6).contains(&http.metric(ERRORS)), "{error}");
+    assert_eq!(http.metric(NSQD_ERRORS), 3, "{error}");
     traced.daemon.line_with("accepts failed; too few descriptors");
     let (failed, all) = traced.accepts();
-    // Behind the failures: one accept for each port, and perhaps one that finds no other connection.
-    assert!(failed == 6 && all <= 6 + 4, "{error}: {failed} of {all} accepts failed");
+    // Behind the failures: one accept for each thread, and perhaps one that finds no other connection.
+    let most = (3 * ACCEPTORS, 2 * ACCEPTORS);
+    assert!(
+        failed <= most.0 && all <= failed + most.1,
+        "{error}: {failed} of {all} accepts failed"
+    );
 }
 
 #[test]
@@ -76,9 +85,10 @@ fn a_connection_that_broke_in_the_queue_causes_no_pause() {
             scope.spawn(move || {
                 let traced = Traced::start(error, "1..3");
                 let mut http = HttpClient::connect(traced.daemon.http);
-                assert_eq!((http.get("/ping"), http.metric(ERRORS)), ("OK".to_owned(), 3));
+                assert_eq!(http.get("/ping"), "OK");
+                assert!((3..=6).contains(&http.metric(ERRORS)), "{error}");
                 let (failed, all) = traced.accepts();
-                assert!(failed == 3 && all <= 3 + 2, "{error}: {failed} of {all}");
+                assert!(failed <= 6 && all <= failed + 4, "{error}: {failed} of {all}");
             });
         }
     });
@@ -86,14 +96,16 @@ fn a_connection_that_broke_in_the_queue_causes_no_pause() {
 
 /// All accepts fail with `error`: at most `limit` of them for each pause of half a second.
 fn check_endless(error: &str, limit: usize) {
-    // The first connection of each port takes two accepts: the second finds no connection.
+    // The first connection of a thread takes two accepts: the second finds no connection.
     let traced = Traced::start(error, "3+");
     let mut http = HttpClient::connect(traced.daemon.http);
     assert_eq!(http.get("/ping"), "OK");
     let mut nsqd = Nsqd::identified(traced.daemon.tcp, "a");
     let clock = Clock::system();
     let start = clock.now();
-    let waiting = (HttpClient::connect(traced.daemon.http), Nsqd::connect(traced.daemon.tcp));
+    // More than two HTTP workers accept before they fail.
+    let waiting: Vec<_> = (0..4).map(|_| HttpClient::connect(traced.daemon.http)).collect();
+    let nsqd_waiting = Nsqd::connect(traced.daemon.tcp);
     std::thread::sleep(Duration::from_secs(3));
     // Open connections are served meanwhile.
     nsqd.command("REGISTER t");
@@ -101,8 +113,8 @@ fn check_endless(error: &str, limit: usize) {
     assert!(http.metric(ERRORS) > 0);
     let (failed, _) = traced.accepts();
     let pauses = usize::try_from(clock.now().since(start).as_millis() / 500).expect("few") + 2;
-    assert!(failed <= 2 * pauses * limit, "{error}: {failed} in {pauses} pauses");
-    drop(waiting);
+    assert!(failed <= ACCEPTORS * pauses * limit, "{error}: {failed} in {pauses} pauses");
+    drop((waiting, nsqd_waiting));
 }
 
 #[test]
@@ -111,7 +123,7 @@ fn accepts_that_always_fail_use_no_cpu() {
     std::thread::scope(|scope| {
         scope.spawn(|| check_endless("ENOMEM", 1));
         scope.spawn(|| check_endless("EPERM", 1));
-        // These errors concern one connection each: there is a pause only after 64 in a row.
-        scope.spawn(|| check_endless("ECONNABORTED", 64));
+        // These errors concern one connection each: there is a pause only after 16 in a row.
+        scope.spawn(|| check_endless("ECONNABORTED", 16));
     });
 }
