@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::queue::SegQueue;
 use rustix::event::{EventfdFlags, eventfd};
@@ -49,6 +49,7 @@ struct MessageQueue {
     /// watchdog.
     calls: AtomicU64,
     stage: AtomicU8,
+    connections: AtomicUsize,
 }
 
 /// What a loop is doing, for the watchdog.
@@ -91,7 +92,9 @@ impl LoopHandle {
         let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let queue = SegQueue::new();
         let (woken, calls, stage) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU8::new(0));
-        Ok(Self(Arc::new(MessageQueue { name, queue, woken, waker, calls, stage })))
+        let connections = AtomicUsize::new(0);
+        let queue = MessageQueue { name, queue, woken, waker, calls, stage, connections };
+        Ok(Self(Arc::new(queue)))
     }
 
     /// What the log calls the loop: `worker 0`, or `acceptor`.
@@ -138,6 +141,21 @@ impl LoopHandle {
     #[must_use]
     pub fn stage(&self) -> Stage {
         Stage::ALL[usize::from(self.0.stage.load(Ordering::Relaxed)) % Stage::ALL.len()]
+    }
+
+    /// How many connections the loop has, those on their way to it included.
+    pub(crate) fn connections(&self) -> usize {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    /// The loop is to have one more.
+    pub(super) fn entered(&self) {
+        self.0.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The loop has one less.
+    pub(super) fn left(&self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The loop has made one more call. Only the loop calls this.

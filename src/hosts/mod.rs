@@ -67,7 +67,7 @@ pub(crate) enum Accepting {
     /// A thread of this name, which hands each connection to the worker that a hash of the peer's
     /// address names.
     Thread(&'static str),
-    /// Each worker, for itself.
+    /// Each worker, for itself and for those that have fewer connections and nothing else to do.
     Workers,
 }
 
@@ -151,15 +151,17 @@ impl HostConfig {
         };
         let start_all = || {
             for (index, fds) in fds.into_iter().enumerate() {
-                let own = Acceptor { listener: listener.share(), targets: None };
+                let others = [&handles[..index], &handles[index + 1..]].concat();
+                let targets = Targets::Fewest(others);
+                let own = Acceptor { listener: listener.share(), targets };
                 let own = (self.accepting == Accepting::Workers).then_some(own);
                 workers.joins.push(spawn(init(self.name, index, fds, own))?);
             }
             if let Accepting::Thread(name) = self.accepting {
                 let fds = open("acceptor".to_owned())?;
                 workers.handles.push(fds.handle.clone());
-                let targets = Targets { route: by_peer(self.workers), loops: handles };
-                let acceptor = Acceptor { listener, targets: Some(targets) };
+                let targets = Targets::ByPeer { route: by_peer(self.workers), loops: handles };
+                let acceptor = Acceptor { listener, targets };
                 let init = init(name, self.workers, fds, Some(acceptor));
                 workers.joins.push(acceptor::spawn(init)?);
             }

@@ -303,6 +303,23 @@ fn busy_worker_keeps_nobody_from_connecting() {
     }
 }
 
+/// On the hosts whose workers accept for themselves: clients that stay would make one worker do all.
+#[test]
+fn connections_are_spread_over_workers_that_have_nothing_to_do() {
+    let (name, workers, spawn) = HOSTS[4];
+    let hosted = Hosted::start(workers, spawn);
+    let mut peers: Vec<_> = (0..60).map(|_| hosted.peer()).collect();
+    // On a machine that is busy a worker may seem to be so itself.
+    wait_for(name, || {
+        peers.push(hosted.peer());
+        peers.iter_mut().for_each(|peer| assert_eq!(ask(peer, "echo in\n"), "in\n"));
+        let least = hosted.workers.handles.iter().map(LoopHandle::connections).min();
+        least.is_some_and(|least| 3 * workers * least >= 2 * peers.len())
+    });
+    drop(peers);
+    hosted.stop(workers);
+}
+
 /// No machine has the CPU that the second worker is to be pinned to.
 #[test]
 fn glommio_that_fails_for_a_later_worker_leaves_nothing_running() {

@@ -112,10 +112,11 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if !listener::reject(&slot.socket, message) || !self.policy.may_stay_rejected() {
             return self.remove(token);
         }
-        self.counters.leave();
         slot.state = State::Rejected;
         slot.deadline = self.deadlines.note(self.now + limits::LINGER);
-        if slot.readable {
+        let is_readable = slot.readable;
+        self.left();
+        if is_readable {
             self.act(token, Slot::ask_read);
         }
     }

@@ -13,7 +13,7 @@ use rustix::net::{Shutdown, shutdown};
 use super::EventLoop;
 use crate::access::Permit;
 use crate::connections::deadlines::CoarseTime;
-use crate::connections::messages::{LoopHandle, LoopMessage};
+use crate::connections::messages::{LoopHandle, LoopMessage, Stage};
 use crate::connections::slot::{After, Leaving, Slot, State};
 use crate::handler::{CloseReason, ConnectionHandler, Token};
 use crate::limits;
@@ -25,14 +25,32 @@ pub(crate) type Route = Box<dyn Fn(SocketAddr) -> usize + Send>;
 /// What an event loop accepts from, and for whom.
 pub(crate) struct Acceptor {
     pub listener: Listener,
-    /// Where connections go; none: the loop opens them itself.
-    pub targets: Option<Targets>,
+    /// Where connections go.
+    pub targets: Targets,
 }
 
-/// The event loops that another one accepts for: connections go to `loops[route(peer)]`.
-pub(crate) struct Targets {
-    pub loops: Vec<LoopHandle>,
-    pub route: Route,
+/// Which event loop a connection goes to.
+pub(crate) enum Targets {
+    /// That of `loops[route(peer)]`.
+    ByPeer { loops: Vec<LoopHandle>, route: Route },
+    /// The one that accepts, or one of these which has fewer and waits for events.
+    Fewest(Vec<LoopHandle>),
+}
+
+impl Targets {
+    /// The loop that is to have the next connection, if it is not `own`.
+    fn choose(&self, peer: SocketAddr, own: &LoopHandle) -> Option<&LoopHandle> {
+        // Those that wait, and those that see whether there is something to accept.
+        let is_free = |other: &&LoopHandle| matches!(other.stage(), Stage::Wait | Stage::Events);
+        match self {
+            Self::ByPeer { loops, route } => Some(&loops[route(peer)]),
+            Self::Fewest(others) => {
+                let free = others.iter().filter(is_free);
+                let fewest = free.min_by_key(|other| other.connections())?;
+                (fewest.connections() < own.connections()).then_some(fewest)
+            }
+        }
+    }
 }
 
 impl<H: ConnectionHandler> EventLoop<H> {
@@ -80,12 +98,23 @@ impl<H: ConnectionHandler> EventLoop<H> {
 
     /// Gives a connection to the loop that it belongs to.
     fn hand_over(&mut self, incoming: Incoming) {
-        match self.acceptor.as_ref().and_then(|acceptor| acceptor.targets.as_ref()) {
-            Some(Targets { loops, route }) => {
-                loops[route(incoming.peer)].send(LoopMessage::Open(incoming));
+        let targets = self.acceptor.as_ref().map(|acceptor| &acceptor.targets);
+        match targets.and_then(|targets| targets.choose(incoming.peer, &self.messages)) {
+            Some(other) => {
+                other.entered();
+                other.send(LoopMessage::Open(incoming));
             }
-            None => self.open(incoming),
+            None => {
+                self.messages.entered();
+                self.open(incoming);
+            }
         }
+    }
+
+    /// A connection of this loop is open no longer.
+    pub(super) fn left(&self) {
+        self.counters.leave();
+        self.messages.left();
     }
 
     /// Accepts nothing any longer. Others may have the same socket, so that it is not closed with ours.
@@ -99,13 +128,13 @@ impl<H: ConnectionHandler> EventLoop<H> {
     pub(super) fn open(&mut self, incoming: Incoming) {
         let Incoming { socket, peer, permit } = incoming;
         if self.stopping.is_some() {
-            return self.counters.leave();
+            return self.left();
         }
         let Some(permit) = permit else { return self.await_header(socket) };
         let (token, now, handler) = (self.slots.next_token(), self.now, &mut self.handler);
         let Some((connection, deadline)) = catch_panic(|| handler.on_open(peer, token, now)) else {
             self.counters.ended(CloseReason::Panicked);
-            return self.counters.leave();
+            return self.left();
         };
         let mut slot = Slot::new(socket, State::Open(connection));
         slot.deadline = self.deadlines.note(deadline);
@@ -226,7 +255,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if let State::Rejected = slot.state {
             self.policy.rejected_is_gone();
         } else {
-            self.counters.leave();
+            self.left();
         }
     }
 }
@@ -236,4 +265,34 @@ pub(super) fn catch_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
     // AssertUnwindSafe: the connection is dropped after a panic, and a handler keeps no state of a
     // half-done call that another connection could see.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::connections::LoopFds;
+
+    #[test]
+    fn connection_goes_to_the_loop_that_has_fewest_and_is_not_busy() {
+        let new = |connections| {
+            let fds = LoopFds::new(String::new(), Timestamp::default()).expect("descriptors");
+            (0..connections).for_each(|_| fds.handle.entered());
+            fds.handle.clone()
+        };
+        let (own, few, fewer) = (new(5), new(3), new(2));
+        let targets = Targets::Fewest(vec![few.clone(), fewer.clone()]);
+        let chosen = || {
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            targets.choose(peer, &own).map(LoopHandle::connections)
+        };
+        assert_eq!(chosen(), Some(2));
+        fewer.begin(Stage::Serve);
+        assert_eq!(chosen(), Some(3));
+        few.begin(Stage::Slices);
+        assert_eq!(chosen(), None, "a busy one could keep it waiting");
+        few.begin(Stage::Events);
+        (0..2).for_each(|_| own.left());
+        assert_eq!(chosen(), None, "it has as few itself");
+    }
 }

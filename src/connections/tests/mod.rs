@@ -82,7 +82,7 @@ impl TestLoop {
         let listener = listener();
         let address = listener.local_addr().unwrap();
         let listener = Listener::new(listener, options.keepalive).unwrap();
-        let acceptor = Acceptor { listener, targets: None };
+        let acceptor = Acceptor { listener, targets: Targets::Fewest(Vec::new()) };
         let handler = Lines::new(Arc::clone(&log));
         let mut event_loop = EventLoop::new(
             fds,
