@@ -75,6 +75,9 @@ impl ApiService {
 
     fn may_read(&self, request: &Request<'_, Routed>) -> bool {
         let Some(policy) = &self.read_policy else { return true };
+        if !request.route.reads() {
+            return true;
+        }
         policy.allows(request.peer.ip(), request.head.authorization, || {
             request.route.is_of_nsqds() && topic(request).is_some_and(|topic| !is_all(&topic))
         })
@@ -121,9 +124,7 @@ impl Service for ApiService {
             ApiError::MISDIRECTED.write(response);
         } else if !request.route.is_probe() && !self.unread.has_room(request) {
             ApiError::OVERLOADED.write_with(&[response::JSON, "Retry-After: 1"], response);
-        } else if (request.route.writes() && !self.may_write(request))
-            || (request.route.reads() && !self.may_read(request))
-        {
+        } else if (request.route.writes() && !self.may_write(request)) || !self.may_read(request) {
             ApiError::FORBIDDEN.write(response);
         } else {
             return self.api.answer(request, now, response);
