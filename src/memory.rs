@@ -74,6 +74,8 @@ pub struct Memory {
     max: Option<usize>,
     /// What of it may be given out.
     budget: usize,
+    /// Up to how many bytes each pool is given more: of all, and of its own.
+    most: [(usize, usize); Pool::ALL.len()],
     /// Bytes of each pool. Relaxed: a bound, exact once nobody is at work.
     used: [AtomicUsize; Pool::ALL.len()],
     refused: [StripedCounter; Pool::ALL.len()],
@@ -92,7 +94,18 @@ impl Memory {
     pub fn new(max: Option<usize>) -> Self {
         let reserve = |max: usize| (max / 100 * 15).max(limits::MEMORY_RESERVE);
         let budget = max.map_or(usize::MAX, |max| max.saturating_sub(reserve(max)));
-        Self { max, budget, used: Default::default(), refused: Default::default() }
+        let mut memory = Self {
+            max,
+            budget,
+            most: Default::default(),
+            used: Default::default(),
+            refused: Default::default(),
+        };
+        memory.most = Pool::ALL.map(|pool| {
+            let (of_all, of_own) = pool.most();
+            (memory.part(of_all), memory.part(of_own))
+        });
+        memory
     }
 
     /// A part of what may be given out, in bytes: `usize::MAX` without a limit.
@@ -110,13 +123,10 @@ impl Memory {
     /// Whether so many bytes more may be added to a pool; if not, that is counted.
     #[must_use]
     pub fn has_room(&self, pool: Pool, bytes: usize) -> bool {
-        if self.max.is_none() {
-            return true;
-        }
-        let (of_all, of_own) = pool.most();
+        let (of_all, of_own) = self.most[pool as usize];
         let own = self.used[pool as usize].load(Ordering::Relaxed);
-        let fits = |used: usize, most| used.saturating_add(bytes) <= self.part(most);
-        let has_room = fits(self.used(), of_all) && fits(own, of_own);
+        let has_room =
+            self.used().saturating_add(bytes) <= of_all && own.saturating_add(bytes) <= of_own;
         if !has_room {
             self.refused[pool as usize].inc();
         }

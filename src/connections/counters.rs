@@ -209,16 +209,20 @@ impl ConnectionCounters {
     }
 
     /// The buffers of a connection took `before` bytes and take `now`. Returns whether they may.
+    #[inline]
     pub(super) fn resized(&self, before: usize, now: usize) -> bool {
+        before == now || self.resize(before, now)
+    }
+
+    #[inline(never)]
+    fn resize(&self, before: usize, now: usize) -> bool {
         if now > before {
             let more = now - before;
             let has_room = self.memory.has_room(Pool::Buffers, more);
             self.memory.add(Pool::Buffers, more);
             return has_room;
         }
-        if now < before {
-            self.memory.remove(Pool::Buffers, before - now);
-        }
+        self.memory.remove(Pool::Buffers, before - now);
         true
     }
 }

@@ -141,12 +141,12 @@ impl<'a> RequestLine<'a> {
     fn parse(line: &'a [u8]) -> Result<Self, RequestError> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if target_so_far(line).len() > limits::HTTP_URI {
+        let mut words = line.splitn(3, |&byte| byte == b' ');
+        let (method, raw) = (words.next(), words.next());
+        if raw.is_some_and(|raw| raw.len() > limits::HTTP_URI) {
             return Err(RequestError::UriTooLong);
         }
-        let mut words = line.splitn(3, |&byte| byte == b' ');
-        let (Some(method), Some(raw), Some(version)) = (words.next(), words.next(), words.next())
-        else {
+        let (Some(method), Some(raw), Some(version)) = (method, raw, words.next()) else {
             return Err(RequestError::BAD_REQUEST);
         };
         let [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] =
@@ -404,7 +404,8 @@ fn has_word(value: &[u8], token: &str) -> bool {
 
 /// Go's lenient check of a `Host`: no byte that could not stand in any kind of host.
 fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!$%&()*+,-.:;=['_~]".contains(&byte)
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'$'..=b'.' | b':' | b';' | b'=' | b'[' | b']'
+        | b'_' | b'~')
 }
 
 #[cfg(test)]

@@ -224,6 +224,12 @@ fn name<'a>(
 /// Go's `strings.TrimSpace` for text that may not be UTF-8: removes whole white-space characters
 /// from both ends.
 fn trim_space(mut line: &[u8]) -> &[u8] {
+    if let [first, .., last] = line
+        && first.is_ascii_graphic()
+        && last.is_ascii_graphic()
+    {
+        return line;
+    }
     while let Some(space) = leading_space(line) {
         line = &line[space..];
     }

@@ -40,10 +40,18 @@ impl<T: Send + Sync + 'static> Published<T> {
 
     /// Replaces the value. Readers that have the old one keep it until their closure returns.
     pub fn publish(&self, value: T) {
+        self.replace(value, |_| {});
+    }
+
+    /// The same, and calls `tell` with the old value, which others may still read.
+    pub fn replace(&self, value: T, tell: impl FnOnce(&T)) {
         let guard = epoch::pin();
         // Release pairs with the Acquire of `read`: a reader of the pointer reads the whole value.
         // Acquire, because this thread or another drops the old value's fields later.
         let old = self.current.swap(Owned::new(value), Ordering::AcqRel, &guard);
+        // SAFETY: never null (see below), and not freed while `guard`, under which it was swapped out,
+        // is pinned: the closure that frees it is given to the collector below.
+        tell(unsafe { old.deref() });
         RETIRED.add(1);
         // SAFETY: `old` is unlinked by the swap above, so that no reader that pins from now on
         // can reach it, and swapped out exactly once, so that it is destroyed once. It is never

@@ -107,7 +107,9 @@ impl Registry {
     pub fn tombstone(&self, topic: &str, node: &str, now: Timestamp) -> usize {
         let Some(mut entry) = self.topics.get_mut(topic) else { return 0 };
         let (seen, is_any) = entry.topic.tombstone(node, now);
-        entry.dirty |= is_any;
+        if is_any {
+            entry.changes = u32::try_from(seen).unwrap_or(u32::MAX);
+        }
         entry.publish_changes(&self.snapshots);
         seen
     }

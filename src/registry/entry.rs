@@ -31,8 +31,8 @@ pub(super) struct TopicEntry {
     origins: Option<Box<Origins>>,
     /// Its number among those of which something is left behind; 0: nothing is.
     pub(super) left_behind: u64,
-    /// Whether `topic` has a change that `published` does not show.
-    pub(super) dirty: bool,
+    /// How many changes `topic` has that `published` does not show.
+    pub(super) changes: u32,
 }
 
 #[derive(Debug, Default)]
@@ -57,22 +57,22 @@ impl Origins {
 
 impl TopicEntry {
     pub(super) fn new(name: TopicName) -> Self {
-        let (topic, published, channels, dirty) = (Topic::default(), None, 0, false);
-        Self { name, topic, published, channels, origins: None, left_behind: 0, dirty }
+        let (topic, published, channels, changes) = (Topic::default(), None, 0, 0);
+        Self { name, topic, published, channels, origins: None, left_behind: 0, changes }
     }
 
     /// Its change must be published before the replies to what made it are sent.
     pub(super) fn mark_dirty(&mut self, changes: &mut PendingChanges) {
-        self.dirty = true;
+        self.changes = self.changes.saturating_add(1);
         changes.add(&self.name);
     }
 
     /// Publishes every change, of whichever event loop, and lists a topic that is not listed. Runs
     /// under the topic's lock, so that an older topic never follows a newer one.
     pub(super) fn publish(&mut self, snapshots: &Snapshots) {
-        let dirty = std::mem::take(&mut self.dirty);
+        let changes = std::mem::take(&mut self.changes);
         match &self.published {
-            Some(published) if dirty => published.publish(self.topic.clone()),
+            Some(published) if changes > 0 => published.publish(self.topic.clone(), changes),
             Some(_) => {}
             None => self.published = Some(snapshots.list(self.name.clone(), self.topic.clone())),
         }
@@ -80,7 +80,7 @@ impl TopicEntry {
 
     /// Publishes only if a change waits for it.
     pub(super) fn publish_changes(&mut self, snapshots: &Snapshots) {
-        if self.dirty {
+        if self.changes > 0 {
             self.publish(snapshots);
         }
     }
@@ -94,7 +94,7 @@ impl TopicEntry {
     /// Whether it was made for a change that is not done, or was refused. A topic that was there
     /// before stays, ephemeral and without producers though it may be: a refusal changes nothing.
     pub(super) fn is_new(&self) -> bool {
-        self.published.is_none() && !self.dirty
+        self.published.is_none() && self.changes == 0
     }
 
     /// Whether every name has producers, and no HTTP client has created one.
@@ -127,7 +127,7 @@ impl TopicEntry {
                 origins.created.insert(name.clone(), |known| known.cmp(name));
                 self.topic.add_channel(name);
                 self.channels += 1;
-                self.dirty = true;
+                self.changes = self.changes.saturating_add(1);
             }
             None => origins.is_created = true,
         }
@@ -173,7 +173,7 @@ impl TopicEntry {
     pub(super) fn remove_channel(&mut self, name: &str, had_producers: bool, counts: &Counts) {
         self.topic.remove_channel(name);
         self.channels -= 1;
-        self.dirty = true;
+        self.changes = self.changes.saturating_add(1);
         let Some(origins) = &mut self.origins else { return };
         let is = |known: &ChannelName| known.as_str().cmp(name);
         if !origins.left_behind.remove(is) && origins.created.remove(is) && !had_producers {

@@ -347,6 +347,7 @@ impl Registry {
             entry.leave_topic(&self.counts);
         }
         if has_left || !channels.is_empty() {
+            entry.changes += u32::try_from(channels.len()).unwrap_or(0);
             entry.mark_dirty(changes);
             self.left_behind.update(entry);
         }

@@ -12,6 +12,7 @@ mod producer;
 mod topic;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ahash::RandomState;
 
@@ -62,9 +63,23 @@ pub struct PublishedTopic {
 }
 
 #[derive(Debug)]
-struct Snapshot((Topic, CachedResponse));
+struct Snapshot {
+    value: (Topic, CachedResponse),
+    /// How many changes the next version has that this one has not: what of this one is its own, and
+    /// is freed with it.
+    replaced: AtomicU32,
+}
 
-/// An old version of a large topic, with what no other version shares.
+impl Snapshot {
+    fn new(topic: Topic) -> Self {
+        Self { value: (topic, CachedResponse::default()), replaced: AtomicU32::new(0) }
+    }
+}
+
+/// Changes from one version to the next from which on the old one is freed on another thread.
+const MANY_CHANGES: u32 = 64;
+
+/// An old version of a topic, with what no other version shares.
 struct OldVersion(#[expect(dead_code, reason = "it is dropped")] Topic);
 
 impl Garbage for OldVersion {}
@@ -72,9 +87,8 @@ impl Garbage for OldVersion {}
 impl Drop for Snapshot {
     /// Many versions may be freed at once, whenever the last of their readers is gone.
     fn drop(&mut self) {
-        let Self((topic, _)) = self;
-        if topic.is_larger_than(reclaim::LARGE) && !reclaim::is_behind() {
-            reclaim::free(OldVersion(std::mem::take(topic)));
+        if *self.replaced.get_mut() >= MANY_CHANGES && !reclaim::is_behind() {
+            reclaim::free(OldVersion(std::mem::take(&mut self.value.0)));
         }
     }
 }
@@ -101,7 +115,7 @@ impl Snapshots {
         let hash = self.hasher.hash_one(name);
         let is = |topic: &PublishedTopic| topic.name.as_str() == name;
         self.stripe(hash).find(hash, is, |topic| match topic {
-            Some(topic) => topic.snapshot.read(|Snapshot(snapshot)| read(Some(snapshot))),
+            Some(topic) => topic.snapshot.read(|snapshot| read(Some(&snapshot.value))),
             None => read(None),
         })
     }
@@ -110,7 +124,7 @@ impl Snapshots {
     /// visited or not; every other one is visited once.
     pub fn each_topic(&self, mut visit: impl FnMut(&TopicName, &Topic)) {
         let mut visit = |topic: &PublishedTopic| {
-            topic.snapshot.read(|Snapshot((value, _))| visit(&topic.name, value));
+            topic.snapshot.read(|snapshot| visit(&topic.name, &snapshot.value.0));
         };
         self.topics.iter().for_each(|stripe| stripe.each(&mut visit));
     }
@@ -156,7 +170,7 @@ impl Snapshots {
     /// Lists a topic that is not listed. The registry publishes into what is returned from then on.
     pub(crate) fn list(&self, name: TopicName, topic: Topic) -> Arc<PublishedTopic> {
         let hash = self.hasher.hash_one(name.as_str());
-        let snapshot = Published::new(Snapshot((topic, CachedResponse::default())));
+        let snapshot = Published::new(Snapshot::new(topic));
         let topic = Arc::new(PublishedTopic { hash, name, snapshot });
         self.stripe(hash).insert(Arc::clone(&topic));
         topic
@@ -180,9 +194,11 @@ impl Snapshots {
 }
 
 impl PublishedTopic {
-    /// Publishes the topic, with nothing cached. The registry calls it under the topic's lock.
-    pub(crate) fn publish(&self, topic: Topic) {
-        self.snapshot.publish(Snapshot((topic, CachedResponse::default())));
+    /// Publishes the topic, which has so many `changes`, with nothing cached. The registry calls it
+    /// under the topic's lock.
+    pub(crate) fn publish(&self, topic: Topic, changes: u32) {
+        let tell = |old: &Snapshot| old.replaced.store(changes, Ordering::Relaxed);
+        self.snapshot.replace(Snapshot::new(topic), tell);
     }
 }
 
