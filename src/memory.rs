@@ -16,9 +16,9 @@ use crate::limits;
 use crate::metrics::{Families, StripedCounter};
 
 /// A topic and what finds it, in bytes: with a name of 64 bytes, at the worst moment of its tables.
-pub const TOPIC: usize = 512;
+pub const TOPIC: usize = 640;
 /// A channel, in bytes.
-pub const CHANNEL: usize = 256;
+pub const CHANNEL: usize = 288;
 /// A registration of an nsqd, in bytes.
 pub const REGISTRATION: usize = 176;
 /// A refused registration that is remembered, in bytes.

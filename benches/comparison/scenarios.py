@@ -324,7 +324,7 @@ def items(lab, name, count=400_000, step=20_000):
             register(lambda numbers: numbers.start, lambda _: [named("t", n) for n in known]), known),
     }
     for label, (more, before) in cases.items():
-        flags = ("--max-registrations=10000000", "--max-registrations-per-nsqd=10000000")
+        flags = ("--max-registrations=10000000", "--max-registrations-per-nsqd=10000000", "--max-http-names=10000000")
         flags = flags if name in MUSTERDS else ()
         with lab.lookupd(name, *flags) as server:
             state, most = {}, 0
