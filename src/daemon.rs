@@ -133,6 +133,10 @@ fn log_fallback(reason: &dyn fmt::Display) {
     tracing::info!("TCP: {} instead of glommio: {reason}", Runtime::Thread.as_str());
 }
 
+/// Responses that HTTP clients have not read take at most this part of memory, in per cent; half as
+/// much again for those that read.
+const MEMORY_OF_UNREAD: usize = 25;
+
 /// What both servers share.
 struct Shared<'a> {
     config: &'a Config,
@@ -300,8 +304,12 @@ impl<'a> Shared<'a> {
             (Arc::new(self.counters(ListenerPort::Http)), RequestDurations::default());
         counters.register_metrics(&mut families, port.max_connections as u64);
         durations.register_metrics(&mut families);
-        Unread::register_metrics(&mut families);
-        let walks = Arc::new(Walks::default());
+        let queued = Arc::clone(&counters);
+        let most_unread = limits::HTTP_QUEUED_OUTPUT.min(self.memory.part(MEMORY_OF_UNREAD));
+        let unread = Unread::new(most_unread, move || queued.queued_output());
+        unread.register_metrics(&mut families);
+        let max_queued_output = unread.at_last();
+        let walks = Arc::new(Walks::default().within(Arc::clone(&self.memory)));
         walks.register_metrics(&mut families);
         let allowed = config.http_write_allow.clone();
         let token = |file: &Option<TokenFile>| file.as_ref().map(|file| file.token.clone());
@@ -316,8 +324,6 @@ impl<'a> Shared<'a> {
         };
         let (registry, metrics) = (Arc::clone(&self.registry), Arc::new(families));
         let api = Api { registry, visibility, cache_from: CACHE_FROM, metrics, walks };
-        let queued = Arc::clone(&counters);
-        let unread = Unread::new(move || queued.queued_output());
         let clock = self.clock.clone();
         let (origins, hosts) = (config.http_origin_allow.clone(), config.http_host.clone());
         let sites = Sites::new(origins, hosts, Arc::clone(&self.denials));
@@ -343,7 +349,7 @@ impl<'a> Shared<'a> {
                 max_connections: port.max_connections as u64,
                 refusal: TOO_MANY_CONNECTIONS,
                 // Requests are refused before; this is for responses that are on their way.
-                max_queued_output: limits::HTTP_QUEUED_OUTPUT + 2 * limits::HTTP_RESERVED_OUTPUT,
+                max_queued_output,
                 keepalive: None,
             },
             clock,

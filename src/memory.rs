@@ -30,7 +30,7 @@ pub const CLIENT: usize = 320;
 
 /// What memory is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pool {
+pub enum Use {
     /// Topics, channels, registrations.
     Registry,
     /// Connections: what is stored of each.
@@ -41,7 +41,7 @@ pub enum Pool {
     Listings,
 }
 
-impl Pool {
+impl Use {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Registry, Self::Connections, Self::Buffers, Self::Listings];
 
@@ -74,11 +74,11 @@ pub struct Memory {
     max: Option<usize>,
     /// What of it may be given out.
     budget: usize,
-    /// Up to how many bytes each pool is given more: of all, and of its own.
-    most: [(usize, usize); Pool::ALL.len()],
-    /// Bytes of each pool. Relaxed: a bound, exact once nobody is at work.
-    used: [AtomicUsize; Pool::ALL.len()],
-    refused: [StripedCounter; Pool::ALL.len()],
+    /// Up to how many bytes each use is given more: of all, and of its own.
+    most: [(usize, usize); Use::ALL.len()],
+    /// Bytes by what they are used for. Relaxed: a bound, exact once nobody is at work.
+    used: [AtomicUsize; Use::ALL.len()],
+    refused: [StripedCounter; Use::ALL.len()],
 }
 
 impl Default for Memory {
@@ -101,8 +101,8 @@ impl Memory {
             used: Default::default(),
             refused: Default::default(),
         };
-        memory.most = Pool::ALL.map(|pool| {
-            let (of_all, of_own) = pool.most();
+        memory.most = Use::ALL.map(|what| {
+            let (of_all, of_own) = what.most();
             (memory.part(of_all), memory.part(of_own))
         });
         memory
@@ -120,38 +120,38 @@ impl Memory {
         self.used.iter().map(|pool| pool.load(Ordering::Relaxed)).sum()
     }
 
-    /// Whether so many bytes more may be added to a pool; if not, that is counted.
+    /// Whether so many bytes more may be used for that; if not, that is counted.
     #[must_use]
-    pub fn has_room(&self, pool: Pool, bytes: usize) -> bool {
-        let (of_all, of_own) = self.most[pool as usize];
-        let own = self.used[pool as usize].load(Ordering::Relaxed);
+    pub fn has_room(&self, what: Use, bytes: usize) -> bool {
+        let (of_all, of_own) = self.most[what as usize];
+        let own = self.used[what as usize].load(Ordering::Relaxed);
         let has_room =
             self.used().saturating_add(bytes) <= of_all && own.saturating_add(bytes) <= of_own;
         if !has_room {
-            self.refused[pool as usize].inc();
+            self.refused[what as usize].inc();
         }
         has_room
     }
 
     /// So many bytes are used.
-    pub fn add(&self, pool: Pool, bytes: usize) {
-        self.used[pool as usize].fetch_add(bytes, Ordering::Relaxed);
+    pub fn add(&self, what: Use, bytes: usize) {
+        self.used[what as usize].fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// So many are used no longer.
-    pub fn remove(&self, pool: Pool, bytes: usize) {
-        self.used[pool as usize].fetch_sub(bytes, Ordering::Relaxed);
+    pub fn remove(&self, what: Use, bytes: usize) {
+        self.used[what as usize].fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Registers the families.
     pub fn register_metrics(self: &Arc<Self>, families: &mut Families) {
-        for pool in Pool::ALL {
-            let labels = [("pool", pool.label())];
+        for what in Use::ALL {
+            let labels = [("use", what.label())];
             let (memory, help) = (Arc::clone(self), "Memory that is used for peers, as counted.");
-            let used = move || memory.used[pool as usize].load(Ordering::Relaxed);
+            let used = move || memory.used[what as usize].load(Ordering::Relaxed);
             families.gauge("musterd_memory_used_bytes", help, &labels, used);
             let (memory, help) = (Arc::clone(self), "What was refused for want of memory.");
-            let refused = move || memory.refused[pool as usize].get();
+            let refused = move || memory.refused[what as usize].get();
             families.counter("musterd_memory_refused_total", help, &labels, refused);
         }
         let (memory, help) = (Arc::clone(self), "--max-memory; 0: not limited.");
@@ -177,7 +177,7 @@ mod tests {
     fn what_is_easiest_to_do_without_is_refused_first() {
         let memory = Memory::new(Some(200 * MIB));
         let all = memory.part(100);
-        let open = |memory: &Memory| Pool::ALL.map(|pool| memory.has_room(pool, 0));
+        let open = |memory: &Memory| Use::ALL.map(|what| memory.has_room(what, 0));
         let steps = [
             (0, [true, true, true, true]),
             (84, [true, true, true, true]),
@@ -187,12 +187,12 @@ mod tests {
         ];
         for (per_cent, want) in steps {
             let bytes = all / 100 * per_cent;
-            memory.add(Pool::Buffers, bytes);
+            memory.add(Use::Buffers, bytes);
             assert_eq!(open(&memory), want, "{per_cent} %");
-            memory.remove(Pool::Buffers, bytes);
+            memory.remove(Use::Buffers, bytes);
         }
-        memory.add(Pool::Registry, all / 100 * 76);
+        memory.add(Use::Registry, all / 100 * 76);
         assert_eq!(open(&memory), [false, true, true, true], "the registry has its part");
-        assert!(Memory::default().has_room(Pool::Buffers, usize::MAX), "without a limit");
+        assert!(Memory::default().has_room(Use::Buffers, usize::MAX), "without a limit");
     }
 }

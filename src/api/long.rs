@@ -15,6 +15,7 @@ use crate::access::{self, Holding, Pool};
 use crate::clock::Timestamp;
 use crate::http1::{Response, Task};
 use crate::limits;
+use crate::memory::{Memory, Use};
 use crate::metrics::{Families, StripedCounter};
 use crate::work::Work;
 
@@ -35,6 +36,7 @@ pub struct Walks {
     bytes: AtomicUsize,
     /// Who may collect them.
     collecting: Arc<Pool>,
+    memory: Arc<Memory>,
     refused: StripedCounter,
 }
 
@@ -52,20 +54,29 @@ impl Default for Walks {
         let (bytes, refused) = (AtomicUsize::new(0), StripedCounter::default());
         let (pool, collecting) =
             (Pool::new(limits::WALKS), Pool::new(limits::NODES_INDEX / COLLECTED));
-        Self { pool, bytes, collecting, refused }
+        Self { pool, bytes, collecting, memory: Arc::default(), refused }
     }
 }
 
 impl Walks {
+    /// The same, as far as `memory` has room.
+    #[must_use]
+    pub fn within(self, memory: Arc<Memory>) -> Self {
+        Self { memory, ..self }
+    }
+
     /// A place for a request of `peer` that may collect so many bytes.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr, bytes: usize) -> Result<Place, ApiError> {
-        let place = self.pool.acquire(peer).filter(|_| self.reserve(peer, bytes));
+        let has_room = self.memory.has_room(Use::Listings, bytes);
+        let place = has_room.then(|| self.pool.acquire(peer)).flatten();
+        let place = place.filter(|_| self.reserve(peer, bytes));
         let Some(place) = place else {
             self.refused.inc();
             return Err(ApiError::BUSY);
         };
         let mut collects = self.collecting.hold(peer);
         collects.set(bytes.div_ceil(COLLECTED));
+        self.memory.add(Use::Listings, bytes);
         Ok(Place { walks: Arc::clone(self), _place: place, bytes, _collects: collects })
     }
 
@@ -96,6 +107,7 @@ impl Walks {
 impl Drop for Place {
     fn drop(&mut self) {
         self.walks.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.walks.memory.remove(Use::Listings, self.bytes);
     }
 }
 
@@ -233,6 +245,24 @@ mod tests {
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, last])
+    }
+
+    #[test]
+    fn long_requests_are_refused_when_there_is_little_memory() {
+        let memory = Arc::new(Memory::new(Some(2 * limits::MEMORY_RESERVE)));
+        let walks = Arc::new(Walks::default().within(Arc::clone(&memory)));
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        let place = walks.enter(peer, memory.part(50)).expect("there is room");
+        assert_eq!(memory.used(), memory.part(50));
+        assert_eq!(walks.enter(peer, memory.part(50)).err(), Some(ApiError::BUSY));
+        drop(place);
+        assert_eq!(memory.used(), 0);
+        memory.add(Use::Buffers, memory.part(86));
+        assert_eq!(
+            walks.enter(peer, 0).err(),
+            Some(ApiError::BUSY),
+            "not even one that collects nothing"
+        );
     }
 
     #[test]

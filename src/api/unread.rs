@@ -17,18 +17,25 @@ use crate::metrics::Families;
 /// Bytes that count as one place of the pool.
 const PLACE: usize = 64 * 1024;
 
-/// From so many bytes on, shares count.
-const SHARED_FROM: u64 = (limits::HTTP_QUEUED_OUTPUT / 100 * limits::SHARED_FROM) as u64;
-/// Up to so many bytes, those that read are answered whatever they ask for.
-const RESERVED: u64 = (limits::HTTP_QUEUED_OUTPUT + limits::HTTP_RESERVED_OUTPUT) as u64;
-
 /// What clients have not read; cheap to clone.
 #[derive(Clone)]
 pub struct Unread {
     /// How many bytes it is.
     bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// How many there may be: [`limits::HTTP_QUEUED_OUTPUT`], or what memory allows.
+    most: u64,
+    /// From so many on, shares count.
+    shared_from: u64,
+    /// Up to so many, those that read are answered whatever they ask for.
+    reserved: u64,
     /// Who has left how much.
     pool: Arc<Pool>,
+}
+
+/// What is reserved beyond `most` bytes.
+fn reserve(most: usize) -> usize {
+    const { assert!(limits::HTTP_QUEUED_OUTPUT == 4 * limits::HTTP_RESERVED_OUTPUT) };
+    most / 4
 }
 
 /// How many places so many bytes of one connection take.
@@ -37,17 +44,32 @@ pub(super) fn places(bytes: usize) -> usize {
 }
 
 impl Unread {
-    /// Unread output of as many bytes as `bytes` says.
+    /// Unread output of as many bytes as `bytes` says, and of `most` as far as all may leave any.
     #[must_use]
-    pub fn new(bytes: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { bytes: Arc::new(bytes), pool: Pool::new(limits::HTTP_QUEUED_OUTPUT / PLACE) }
+    pub fn new(most: usize, bytes: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self {
+            bytes: Arc::new(bytes),
+            most: most as u64,
+            shared_from: (most / 100 * limits::SHARED_FROM) as u64,
+            reserved: (most + reserve(most)) as u64,
+            pool: Pool::new(most / PLACE),
+        }
+    }
+
+    /// Up to how many unread bytes a response that is on its way waits for its client: beyond that its
+    /// connection closes.
+    #[must_use]
+    pub fn at_last(&self) -> usize {
+        let most = usize::try_from(self.most).unwrap_or(usize::MAX);
+        most + 2 * reserve(most)
     }
 
     /// Registers the family of the limit.
-    pub fn register_metrics(families: &mut Families) {
+    pub fn register_metrics(&self, families: &mut Families) {
         let (name, help) =
             ("musterd_output_queued_max_bytes", "The most output that may be queued.");
-        families.gauge(name, help, &[("port", "http")], || limits::HTTP_QUEUED_OUTPUT);
+        let most = self.most;
+        families.gauge(name, help, &[("port", "http")], move || most);
     }
 
     /// The part of a connection of `peer`.
@@ -58,7 +80,7 @@ impl Unread {
     /// Whether there is room for the response to a request.
     pub(super) fn has_room(&self, request: &Request<'_, Routed>) -> bool {
         let bytes = (self.bytes)();
-        bytes <= SHARED_FROM || self.has_share(request, bytes)
+        bytes <= self.shared_from || self.has_share(request, bytes)
     }
 
     #[cold]
@@ -66,9 +88,9 @@ impl Unread {
         let route = request.route;
         let is_short = route.is_short() && topic(request).is_none_or(|topic| !is_all(&topic));
         let peer = request.peer.ip();
-        if bytes > RESERVED {
+        if bytes > self.reserved {
             is_short && !self.pool.has_any(peer)
-        } else if is_short && bytes <= limits::HTTP_QUEUED_OUTPUT as u64 {
+        } else if is_short && bytes <= self.most {
             true
         } else {
             self.pool.is_behind(peer)
@@ -102,7 +124,8 @@ mod tests {
         fn new() -> Self {
             let (bytes, clock) = (Arc::new(AtomicU64::new(0)), Clock::manual(Timestamp::default()));
             let read = Arc::clone(&bytes);
-            let unread = Unread::new(move || read.load(Ordering::Relaxed));
+            let most = limits::HTTP_QUEUED_OUTPUT;
+            let unread = Unread::new(most, move || read.load(Ordering::Relaxed));
             let durations = RequestDurations::default();
             let service = ApiService::new(api(), None, durations, unread, clock.clone());
             Self { service, clock, bytes }
@@ -164,18 +187,19 @@ mod tests {
             }
         }
         let most = limits::HTTP_QUEUED_OUTPUT as u64;
+        let reserved = most + limits::HTTP_RESERVED_OUTPUT as u64;
         let (all, none) = ([true; 3], [false; 3]);
         server.check(most / 100 * 80, all, all);
         server.check(most / 100 * 80 + 1, all, [false, true, true]);
         server.check(most, all, [false, true, true]);
         server.check(most + 1, [false, true, true], [false, true, true]);
-        server.check(RESERVED, [false, true, true], [false, true, true]);
-        server.check(RESERVED + 1, [false, false, true], none);
+        server.check(reserved, [false, true, true], [false, true, true]);
+        server.check(reserved + 1, [false, false, true], none);
         // Two of six read all, or are closed: 12 places against 15.
         server.service.on_queued(&mut unread[0], 0);
         drop(unread.remove(1));
         server.check(most, all, [true, false, true]);
         drop(unread);
-        server.check(RESERVED + 1, all, none);
+        server.check(reserved + 1, all, none);
     }
 }

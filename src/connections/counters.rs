@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::access::register_rejections;
 use crate::handler::CloseReason;
-use crate::memory::{self, Memory, Pool};
+use crate::memory::{self, Memory, Use};
 use crate::metrics::{Families, Histograms, StripedCounter};
 
 /// Numbers shared by all event loops of one listener.
@@ -168,12 +168,12 @@ impl ConnectionCounters {
         // Several loops may accept from one socket: the check and the count are one step.
         let one_more = |open| (open < most).then_some(open + 1);
         let bytes = self.port.bytes_of_connection();
-        if !self.memory.has_room(Pool::Connections, bytes) {
+        if !self.memory.has_room(Use::Connections, bytes) {
             return false;
         }
         let enters = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
         if enters {
-            self.memory.add(Pool::Connections, bytes);
+            self.memory.add(Use::Connections, bytes);
         } else {
             self.refused.inc();
         }
@@ -183,7 +183,7 @@ impl ConnectionCounters {
     /// A connection that entered is closed.
     pub(super) fn leave(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-        self.memory.remove(Pool::Connections, self.port.bytes_of_connection());
+        self.memory.remove(Use::Connections, self.port.bytes_of_connection());
     }
 
     /// A connection has ended.
@@ -218,11 +218,11 @@ impl ConnectionCounters {
     fn resize(&self, before: usize, now: usize) -> bool {
         if now > before {
             let more = now - before;
-            let has_room = self.memory.has_room(Pool::Buffers, more);
-            self.memory.add(Pool::Buffers, more);
+            let has_room = self.memory.has_room(Use::Buffers, more);
+            self.memory.add(Use::Buffers, more);
             return has_room;
         }
-        self.memory.remove(Pool::Buffers, before - now);
+        self.memory.remove(Use::Buffers, before - now);
         true
     }
 }

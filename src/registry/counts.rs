@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::limits;
-use crate::memory::{self, Memory, Pool};
+use crate::memory::{self, Memory, Use};
 
 /// How much the registry takes.
 #[derive(Clone, Copy, Debug)]
@@ -118,18 +118,18 @@ impl Counts {
     /// Whether one more refused name may be remembered. Threads that ask at the same time may add
     /// one each.
     pub(super) fn may_remember(&self) -> bool {
-        self.refused() < limits::REFUSED && self.memory.has_room(Pool::Buffers, memory::REFUSED)
+        self.refused() < limits::REFUSED && self.memory.has_room(Use::Buffers, memory::REFUSED)
     }
 
     pub(super) fn add_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.memory.add(Pool::Buffers, memory::REFUSED);
+        self.memory.add(Use::Buffers, memory::REFUSED);
     }
 
     pub(super) fn remove_refused(&self, count: usize) {
         if count > 0 {
             self.refused.fetch_sub(count, Ordering::Relaxed);
-            self.memory.remove(Pool::Buffers, count * memory::REFUSED);
+            self.memory.remove(Use::Buffers, count * memory::REFUSED);
         }
     }
 
@@ -160,7 +160,7 @@ impl Counts {
         if names.max(registrations) > self.capacity.registrations {
             return Err(LimitReached::Registry);
         }
-        if self.memory.has_room(Pool::Registry, bytes) { Ok(()) } else { Err(LimitReached::Memory) }
+        if self.memory.has_room(Use::Registry, bytes) { Ok(()) } else { Err(LimitReached::Memory) }
     }
 
     /// Counts one more topic, if it fits.
@@ -180,7 +180,7 @@ impl Counts {
         self.fits(before + 1, 0, bytes).inspect_err(|_| {
             self.names.fetch_sub(1, Ordering::Relaxed);
         })?;
-        self.memory.add(Pool::Registry, bytes);
+        self.memory.add(Use::Registry, bytes);
         Ok(())
     }
 
@@ -219,14 +219,14 @@ impl Counts {
     pub(super) fn remove_topic(&self, channels: usize) {
         self.remove_channels(channels);
         self.names.fetch_sub(1, Ordering::Relaxed);
-        self.memory.remove(Pool::Registry, memory::TOPIC);
+        self.memory.remove(Use::Registry, memory::TOPIC);
     }
 
     /// Counts so many removed channels.
     pub(super) fn remove_channels(&self, channels: usize) {
         self.channels.fetch_sub(channels, Ordering::Relaxed);
         self.names.fetch_sub(channels, Ordering::Relaxed);
-        self.memory.remove(Pool::Registry, channels * memory::CHANNEL);
+        self.memory.remove(Use::Registry, channels * memory::CHANNEL);
     }
 
     /// Whether an nsqd with `has` registrations may have `new` more.
@@ -242,11 +242,11 @@ impl Counts {
 
     pub(super) fn add_registrations(&self, count: usize) {
         self.registrations.fetch_add(count, Ordering::Relaxed);
-        self.memory.add(Pool::Registry, count * memory::REGISTRATION);
+        self.memory.add(Use::Registry, count * memory::REGISTRATION);
     }
 
     pub(super) fn remove_registrations(&self, count: usize) {
         self.registrations.fetch_sub(count, Ordering::Relaxed);
-        self.memory.remove(Pool::Registry, count * memory::REGISTRATION);
+        self.memory.remove(Use::Registry, count * memory::REGISTRATION);
     }
 }

@@ -201,8 +201,8 @@ fn memory_stays_within_its_limit_and_the_fleet_stays_listed() {
         assert!(all_is_well, "look {looks}: not listed, or {most} KiB in use");
     });
     let mut metrics = HttpClient::connect(daemon.http);
-    let refused = |pool: &str| format!("musterd_memory_refused_total{{pool=\"{pool}\"}}");
-    let counts = ["registry", "buffers"].map(|pool| metrics.metric(&refused(pool)));
+    let refused = |what: &str| format!("musterd_memory_refused_total{{use=\"{what}\"}}");
+    let counts = ["registry", "buffers"].map(|what| metrics.metric(&refused(what)));
     eprintln!("{looks} looks; {most} KiB of {}; refused {counts:?}", measure.kib());
     assert!(counts[0] > 0, "the registry was never full");
 }

@@ -105,7 +105,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("http1", "limits clock work handler"),
     (
         "api",
-        "limits clock work cow_set metrics logging protocol access handler listener snapshots reclaim registry \
+        "limits clock work cow_set metrics memory logging protocol access handler listener snapshots reclaim registry \
          http1",
     ),
     ("hosts", "clock work access handler listener connections"),

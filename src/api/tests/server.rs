@@ -33,7 +33,7 @@ pub(in crate::api) fn api() -> Api {
 
 /// All clients read what they are sent.
 pub(in crate::api) fn no_output() -> Unread {
-    Unread::new(|| 0)
+    Unread::new(crate::limits::HTTP_QUEUED_OUTPUT, || 0)
 }
 
 /// The API, and what was answered.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::handler::CloseReason;
 use crate::limits;
-use crate::memory::{Memory, Pool};
+use crate::memory::{Memory, Use};
 
 fn limited() -> Arc<Memory> {
     Arc::new(Memory::new(Some(4 * limits::MEMORY_RESERVE)))
@@ -17,7 +17,7 @@ fn with_memory(memory: &Arc<Memory>) -> TestLoop {
 /// Uses memory elsewhere until only so many per cent are left; returns how much.
 fn fill(memory: &Memory, left: usize) -> usize {
     let bytes = memory.part(100 - left) - memory.used();
-    memory.add(Pool::Listings, bytes);
+    memory.add(Use::Listings, bytes);
     bytes
 }
 
@@ -68,7 +68,7 @@ fn no_connection_enters_when_there_is_little_memory() {
     assert_eq!(test.until_end(&mut second), b"full\n");
     test.send(&mut first, b"echo here\n");
     test.expect(&mut first, b"here\n");
-    memory.remove(Pool::Listings, bytes);
+    memory.remove(Use::Listings, bytes);
     let mut third = test.peer();
     test.send(&mut third, b"echo in\n");
     test.expect(&mut third, b"in\n");
