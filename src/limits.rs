@@ -124,8 +124,8 @@ pub const WALKS: usize = 32;
 /// What the responses to `/nodes` that are being made may collect together, in bytes; one is always
 /// allowed. Past it: 503 `BUSY`.
 pub const NODES_INDEX: usize = 256 * 1024 * 1024;
-/// Cached bodies of `/lookup`, in bytes, all topics together. Past it bodies are rendered for each
-/// request.
+/// Cached bodies of `/lookup`, in bytes, all topics together. Past it those that are asked for least
+/// give way to others, and are rendered for each request.
 pub const RESPONSE_CACHE: usize = 64 * 1024 * 1024;
 /// Responses that HTTP clients have not read yet, in bytes, all clients together. From
 /// [`SHARED_FROM`] on: 503 for the long requests of the address that has most; past it: for all of

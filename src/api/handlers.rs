@@ -128,8 +128,8 @@ pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
     let is_answered: Result<_, ApiError> = exchange.api.snapshots().topic(text(&topic), |topic| {
         let (topic, cache) = topic.ok_or(ApiError::TOPIC_NOT_FOUND)?;
         let complete_until = || topic.all_visible_until(now, visibility);
-        if let Some(body) = cache.get(now, complete_until) {
-            json(exchange.response, body.len()).extend_from_slice(body);
+        let send = |body: &[u8]| json(exchange.response, body.len()).extend_from_slice(body);
+        if cache.get(now, complete_until, send).is_some() {
             return Ok(true);
         }
         if topic.is_larger_than(limits::WIDE_TOPIC) {

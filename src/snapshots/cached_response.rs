@@ -1,27 +1,42 @@
 //! The body of a `/lookup`, rendered by one reader from a published topic and stored for the next.
 //!
 //! A published topic does not change, so the body stays valid until the next publication replaces
-//! both. Before that only producers that become inactive change it, hence `valid_until`. Must not:
-//! know what the bytes mean; make a reader wait for another. Any thread.
+//! both. Before that only producers that become inactive change it, hence `valid_until`. When the
+//! bodies of all topics take as much memory as they may, those that were asked for least often since
+//! they were looked at last give way. To render a body costs in proportion to its bytes, so that use
+//! alone says what a byte of the cache is worth. Must not: know what the bytes mean; make a reader
+//! wait for another. Any thread.
 
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::clock::Timestamp;
 use crate::limits;
+use crate::published::Published;
 
-/// States of a cache: nobody has asked for the topic yet.
-const NEW: u8 = 0;
-/// Somebody has: from the second request on, storing the body pays.
-const REQUESTED: u8 = 1;
-/// One thread stores a body, or has stored one.
-const STORED: u8 = 2;
+/// Uses of a body that are counted: one that was asked for as often stays for as many looks.
+const USES: u8 = 3;
+/// Stored bodies that one request looks at, at most, to make room for another.
+const LOOKED_AT: usize = 16;
 
 /// A cache for one body.
 #[derive(Debug, Default)]
 pub struct CachedResponse {
-    state: AtomicU8,
-    body: OnceLock<Box<Body>>,
+    /// Somebody has asked: from the second request on, storing the body pays.
+    requested: AtomicBool,
+    stored: OnceLock<Arc<Stored>>,
+}
+
+/// A body that was stored, and may have given way to others since.
+#[derive(Debug)]
+struct Stored {
+    body: Published<Option<Body>>,
+    /// Bytes of the body, as counted by the budget; 0: it has given way.
+    bytes: AtomicUsize,
+    /// How often it was asked for, up to [`USES`]; each look takes one away.
+    uses: AtomicU8,
+    budget: Arc<CacheBudget>,
 }
 
 #[derive(Debug)]
@@ -29,7 +44,6 @@ struct Body {
     bytes: Box<[u8]>,
     /// Unix nanoseconds. Relaxed everywhere: every value that was ever stored is a valid one.
     valid_until: AtomicI64,
-    budget: Arc<CacheBudget>,
 }
 
 /// The memory that all cached bodies may take: [`limits::RESPONSE_CACHE`].
@@ -37,58 +51,80 @@ struct Body {
 pub struct CacheBudget {
     /// Bytes. Relaxed: a bound, exact once no reader is at work.
     used: AtomicUsize,
+    /// What is stored, the next to be looked at first. Whoever would have to wait stores nothing.
+    stored: Mutex<VecDeque<Weak<Stored>>>,
 }
 
 impl CachedResponse {
-    /// The stored body, if it is valid at `now`. When its time is over, `valid_until` is called to
-    /// find a later one, or `None` when it is no longer valid.
-    pub fn get(
+    /// Calls `read` with the stored body, if it is valid at `now`. When its time is over,
+    /// `valid_until` is called to find a later one, or `None` when it is no longer valid.
+    pub fn get<R>(
         &self,
         now: Timestamp,
         valid_until: impl FnOnce() -> Option<Timestamp>,
-    ) -> Option<&[u8]> {
-        let body = self.body.get()?;
-        if now.unix_nanos() > body.valid_until.load(Ordering::Relaxed) {
-            body.valid_until.store(valid_until()?.unix_nanos(), Ordering::Relaxed);
-        }
-        Some(&body.bytes)
-    }
-
-    /// Whether to store a body: true from the second call on, until one is stored.
-    pub fn should_store(&self) -> bool {
-        match self.state.load(Ordering::Relaxed) {
-            NEW => {
-                let _ = self.change_state(NEW, REQUESTED);
-                false
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Option<R> {
+        let stored = self.stored.get()?;
+        stored.body.read(|body| {
+            let body = body.as_ref()?;
+            if now.unix_nanos() > body.valid_until.load(Ordering::Relaxed) {
+                body.valid_until.store(valid_until()?.unix_nanos(), Ordering::Relaxed);
             }
-            state => state == REQUESTED,
+            let uses = stored.uses.load(Ordering::Relaxed);
+            if uses < USES {
+                stored.uses.store(uses + 1, Ordering::Relaxed);
+            }
+            Some(read(&body.bytes))
+        })
+    }
+
+    /// Whether to store a body: true from the second call on, while none is stored.
+    pub fn should_store(&self) -> bool {
+        if !self.requested.load(Ordering::Relaxed) {
+            self.requested.store(true, Ordering::Relaxed);
+            return false;
         }
+        self.stored.get().is_none_or(|stored| stored.bytes.load(Ordering::Relaxed) == 0)
     }
 
-    /// Changes the state if it is still `from`. Of several threads, one succeeds.
-    fn change_state(&self, from: u8, to: u8) -> bool {
-        self.state.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    /// Stores a body, if none is stored and `budget` allows it. `valid_until` must have been found
-    /// before the body was rendered: a producer may have sent a PING between the two.
+    /// Stores a body, if it was asked for, none is stored and `budget` allows it. `valid_until` must
+    /// have been found before the body was rendered: a producer may have sent a PING between the two.
     pub fn store(&self, bytes: &[u8], valid_until: Timestamp, budget: &Arc<CacheBudget>) {
-        if !self.change_state(REQUESTED, STORED) {
+        let Ok(mut all) = budget.stored.try_lock() else { return };
+        if !self.should_store() || !budget.make_room(bytes.len(), &mut all) {
             return;
         }
-        if !budget.acquire(bytes.len()) {
-            return self.state.store(REQUESTED, Ordering::Relaxed);
-        }
+        let stored = self.stored.get_or_init(|| Arc::new(Stored::new(budget)));
+        budget.used.fetch_add(bytes.len(), Ordering::Relaxed);
+        stored.bytes.store(bytes.len(), Ordering::Relaxed);
+        stored.uses.store(0, Ordering::Relaxed);
         let valid_until = AtomicI64::new(valid_until.unix_nanos());
-        let body = Body { bytes: bytes.into(), valid_until, budget: Arc::clone(budget) };
-        // Only the thread that changed the state gets here, so that the cell is empty.
-        drop(self.body.set(Box::new(body)));
+        stored.body.publish(Some(Body { bytes: bytes.into(), valid_until }));
+        all.push_back(Arc::downgrade(stored));
     }
 }
 
-impl Drop for Body {
+impl Stored {
+    fn new(budget: &Arc<CacheBudget>) -> Self {
+        let (body, budget) = (Published::new(None), Arc::clone(budget));
+        Self { body, bytes: AtomicUsize::new(0), uses: AtomicU8::new(0), budget }
+    }
+
+    /// The body gives way to another.
+    fn give_way(&self) {
+        self.release();
+        self.body.publish(None);
+    }
+
+    fn release(&self) {
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Stored {
     fn drop(&mut self) {
-        self.budget.release(self.bytes.len());
+        self.release();
     }
 }
 
@@ -99,16 +135,30 @@ impl CacheBudget {
         self.used.load(Ordering::Relaxed)
     }
 
-    fn acquire(&self, bytes: usize) -> bool {
-        let fits = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes <= limits::RESPONSE_CACHE;
-        if !fits {
-            self.release(bytes);
+    /// Whether a body of so many bytes fits, when those that nobody asked for since the last look have
+    /// given way, as far as one request looks.
+    fn make_room(&self, bytes: usize, all: &mut VecDeque<Weak<Stored>>) -> bool {
+        let fits = || self.used() + bytes <= limits::RESPONSE_CACHE;
+        for looked_at in 0..LOOKED_AT.min(all.len()) {
+            // Two are looked at whenever one is stored, so that those of topics that have changed
+            // since are forgotten.
+            let is_full = !fits();
+            if !is_full && looked_at >= 2 {
+                break;
+            }
+            let Some(next) = all.pop_front() else { break };
+            let Some(stored) = next.upgrade() else { continue };
+            let uses = stored.uses.load(Ordering::Relaxed);
+            if is_full && uses == 0 {
+                stored.give_way();
+                continue;
+            }
+            if is_full {
+                stored.uses.store(uses - 1, Ordering::Relaxed);
+            }
+            all.push_back(next);
         }
-        fits
-    }
-
-    fn release(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        fits()
     }
 }
 
@@ -118,11 +168,28 @@ mod tests {
 
     const SOON: Timestamp = Timestamp::from_unix_nanos(10);
     const LATER: Timestamp = Timestamp::from_unix_nanos(20);
+    /// So many bodies of this size fill the cache.
+    const FULL: usize = 64;
+    const BYTES: &[u8] = &[b'x'; limits::RESPONSE_CACHE / FULL];
+
+    /// A request as `/lookup` makes it. Returns whether it was answered from the cache.
+    fn look(cache: &CachedResponse, bytes: &[u8], budget: &Arc<CacheBudget>) -> bool {
+        if get(cache, SOON, None).is_some() {
+            return true;
+        }
+        if cache.should_store() {
+            cache.store(bytes, SOON, budget);
+        }
+        false
+    }
+
+    fn get(cache: &CachedResponse, now: Timestamp, later: Option<Timestamp>) -> Option<Vec<u8>> {
+        cache.get(now, || later, <[u8]>::to_vec)
+    }
 
     fn cached(bytes: &[u8], budget: &Arc<CacheBudget>) -> CachedResponse {
         let cache = CachedResponse::default();
-        assert!(!cache.should_store() && cache.should_store());
-        cache.store(bytes, SOON, budget);
+        (0..2).for_each(|_| assert!(!look(&cache, bytes, budget)));
         cache
     }
 
@@ -131,32 +198,68 @@ mod tests {
         let budget = Arc::default();
         let cache = CachedResponse::default();
         cache.store(b"not requested", SOON, &budget);
-        assert_eq!(cache.get(SOON, || None), None);
+        assert_eq!(get(&cache, SOON, None), None);
+        let cache = CachedResponse::default();
         assert!(!cache.should_store(), "the first request stores nothing");
         assert!(cache.should_store());
         cache.store(b"first", SOON, &budget);
         cache.store(b"second", LATER, &budget);
         assert!(!cache.should_store());
-        assert_eq!(cache.get(SOON, || None), Some(&b"first"[..]));
-        assert_eq!(cache.get(LATER, || None), None);
-        assert_eq!(cache.get(LATER, || Some(LATER)), Some(&b"first"[..]));
-        assert_eq!(cache.get(LATER, || None), Some(&b"first"[..]), "the time is renewed");
+        assert_eq!(get(&cache, SOON, None).as_deref(), Some(&b"first"[..]));
+        assert_eq!(get(&cache, LATER, None), None);
+        assert_eq!(get(&cache, LATER, Some(LATER)).as_deref(), Some(&b"first"[..]));
+        assert_eq!(get(&cache, LATER, None).as_deref(), Some(&b"first"[..]), "the time is renewed");
     }
 
     #[test]
     fn the_cache_budget_is_bounded_and_released() {
         let budget = Arc::default();
-        let largest = cached(&vec![0; limits::RESPONSE_CACHE - 1], &budget);
-        let last = cached(b"1", &budget);
-        assert!(last.get(SOON, || None).is_some());
-        let over = cached(b"1", &budget);
-        assert_eq!(over.get(SOON, || None), None);
+        let all: Vec<_> = (0..FULL).map(|_| cached(BYTES, &budget)).collect();
         assert_eq!(budget.used(), limits::RESPONSE_CACHE);
-        drop(largest);
-        assert!(over.should_store());
-        over.store(b"1", SOON, &budget);
-        assert!(over.get(SOON, || None).is_some(), "the budget was released");
-        drop((last, over));
+        for cache in &all {
+            (0..USES).for_each(|_| assert!(look(cache, BYTES, &budget)));
+        }
+        let over = cached(b"1", &budget);
+        assert_eq!(get(&over, SOON, None), None, "the others are in use");
+        assert_eq!(budget.used(), limits::RESPONSE_CACHE);
+        drop(all);
+        assert!(!look(&over, b"1", &budget));
+        assert!(look(&over, b"1", &budget), "the budget was released");
+        assert_eq!(budget.used(), 1);
+        drop(over);
         assert_eq!(budget.used(), 0);
+        let too_large = cached(&vec![0; limits::RESPONSE_CACHE + 1], &budget);
+        assert_eq!((get(&too_large, SOON, None), budget.used()), (None, 0));
+    }
+
+    #[test]
+    fn popular_topic_gets_its_place_in_a_cache_that_one_client_has_filled() {
+        let budget = Arc::default();
+        let mut others: Vec<_> = (0..FULL).map(|_| cached(BYTES, &budget)).collect();
+        let popular = CachedResponse::default();
+        let answered = (0..100).filter(|_| look(&popular, BYTES, &budget)).count();
+        assert_eq!(answered, 98);
+        // It keeps it, however many the client asks for twice meanwhile.
+        for _ in 0..10 * FULL {
+            others.push(cached(BYTES, &budget));
+            assert!(look(&popular, BYTES, &budget));
+            assert!(budget.used() <= limits::RESPONSE_CACHE);
+        }
+        // What gave way comes back when it is asked for again.
+        let first = &others[0];
+        assert_eq!(get(first, SOON, None), None);
+        assert!(!look(first, BYTES, &budget));
+        assert!(look(first, BYTES, &budget));
+    }
+
+    #[test]
+    fn topics_that_changed_since_are_forgotten() {
+        let budget = Arc::default();
+        let _stays = [(); 10].map(|()| cached(b"x", &budget));
+        for _ in 0..10_000 {
+            drop(cached(b"x", &budget));
+        }
+        assert!(budget.stored.lock().expect("no test has panicked").len() < 100);
+        assert_eq!(budget.used(), 10);
     }
 }
