@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 
-from checks import admin, discovery, outages, precreation, reads
+from checks import admin, discovery, full, outages, precreation, reads
 from clients import ALL
 from fleet import Failed, Fleet
 from tools import ROOT, TARGET, Missing, Tools
@@ -26,9 +26,10 @@ SCENARIOS = {
     "dead-nsqd": outages.dead_nsqd,
     "dead-lookupd": outages.dead_lookupd,
     "read-rules": reads.run,
+    "full-registry": full.run,
 }
 # What only musterd has the flags for.
-OWN = {"read-rules"}
+OWN = {"read-rules", "full-registry"}
 
 
 class Report:
@@ -84,6 +85,8 @@ def arguments():
                         help="a further argument for the lookupd; may be repeated")
     parser.add_argument("--only", metavar="NAME", action="append", choices=SCENARIOS,
                         help=f"run only this scenario; may be repeated ({', '.join(SCENARIOS)})")
+    parser.add_argument("--full-for", metavar="SECONDS", type=float, default=20,
+                        help="how long nsqds create topics in full-registry (default: %(default)s)")
     return parser.parse_args()
 
 
@@ -133,7 +136,7 @@ def scenario(name, tools, report, clients):
 def main():
     options = arguments()
     report = Report()
-    tools = Tools(options.lookupd, options.lookupd_arg)
+    tools = Tools(options.lookupd, options.lookupd_arg, options.full_for)
     if options.control:
         tools.lookupd = tools.go("nsqlookupd")
     ready = prepare(tools, report)

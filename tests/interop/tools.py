@@ -61,9 +61,10 @@ def _pinned(name):
 class Tools:
     """Paths and command prefixes of everything a scenario starts."""
 
-    def __init__(self, lookupd, lookupd_args):
+    def __init__(self, lookupd, lookupd_args, full_for):
         self.lookupd = lookupd
         self.lookupd_args = lookupd_args
+        self.full_for = full_for
         self.python = os.path.join(BUILT, "venv", "bin", "python")
         self.node_modules = os.path.join(BUILT, "node", "node_modules")
 

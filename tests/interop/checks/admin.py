@@ -3,7 +3,12 @@
 Each effect is verified on the lookupd, not in nsqadmin's answer.
 """
 
+import http.client
+
 from fleet import HOST, command, eventually, expect, get_json, request
+
+# More than musterd lists at once (`SMALL_REGISTRY`).
+MANY = 5000
 
 
 def run(fleet, check, _clients):
@@ -28,6 +33,8 @@ def run(fleet, check, _clients):
         tombstoning_a_node(admin, lookupd, a, b)
     with check("nsqadmin deletes a topic, on the lookupd and on the nsqd that has it"):
         deleting_a_topic(admin, lookupd, b)
+    with check(f"nsqadmin lists {MANY} topics, and the nodes beside them, from answers in chunks"):
+        listing_many(admin, lookupd, nsqds)
 
 
 def listing(admin, nsqds):
@@ -96,3 +103,25 @@ def deleting_a_topic(admin, lookupd, nsqd):
     eventually("topics of the node", lambda: lookupd.nodes()[nsqd.tcp], {})
     expect("channels", lookupd.channels("orders"), set())
     expect("topics on the nsqd", nsqd.stats(), {})
+
+
+def listing_many(admin, lookupd, nsqds):
+    names = {f"many-{number}" for number in range(MANY)}
+    connection = http.client.HTTPConnection(HOST, lookupd.http)
+    for name in names:
+        connection.request("POST", f"/topic/create?topic={name}")
+        answer = connection.getresponse()
+        answer.read()
+        expect("status", answer.status, 200)
+    before = lookupd.topics() - names
+    connection.request("GET", "/topics")
+    answer = connection.getresponse()
+    answer.read()
+    expect("encoding of /topics", answer.getheader("Transfer-Encoding"), "chunked")
+    connection.close()
+    seen = get_json(admin.http, "/api/topics")
+    expect("topics", (set(seen["topics"]), seen["message"]), (names | before, ""))
+    nsqds[0].create_channel("many-7", "mail")
+    topics = {nsqd.tcp: [] for nsqd in nsqds} | {nsqds[0].tcp: [{"topic": "many-7", "tombstoned": False}]}
+    nodes = lambda: {n["tcp_port"]: n["topics"] or [] for n in get_json(admin.http, "/api/nodes")["nodes"]}
+    eventually("nodes and their topics", nodes, topics)
