@@ -57,6 +57,12 @@ impl Work {
         self.of_call = limits::CALL as u64;
     }
 
+    /// How many units were spent since it was made, if no call of an event loop has begun since.
+    #[must_use]
+    pub fn spent(&self) -> u64 {
+        u64::MAX - self.of_call
+    }
+
     /// So much was done, or is about to be.
     #[inline]
     pub fn spend(&mut self, units: u32) {

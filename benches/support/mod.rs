@@ -140,8 +140,14 @@ impl Static {
     /// A service of connections that see `fleet`.
     #[must_use]
     pub(crate) fn new(fleet: Fleet) -> Self {
+        Self::of(Arc::new(fleet.registry))
+    }
+
+    /// The same, of a registry.
+    #[must_use]
+    pub(crate) fn of(registry: Arc<Registry>) -> Self {
         let api = Api {
-            registry: Arc::new(fleet.registry),
+            registry,
             visibility: Visibility {
                 inactive_producer_timeout: Duration::from_secs(300),
                 tombstone_lifetime: Duration::from_secs(45),

@@ -48,6 +48,9 @@ pub const CACHE_FROM: usize = 32;
 /// Producers that a lookup looks at, shown or not, for a unit of work.
 const PRODUCERS_PER_UNIT: usize = 2;
 
+/// Channels whose names are written, for a unit of work.
+const CHANNELS_PER_UNIT: usize = 4;
+
 /// One request and its response in the hands of a handler.
 pub(super) struct Exchange<'e, 'o> {
     pub(super) api: &'e Api,
@@ -136,7 +139,8 @@ pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
             return Ok(false);
         }
         let count = topic.producers().len();
-        exchange.response.costs(count / PRODUCERS_PER_UNIT);
+        let channels = topic.channels().len() / CHANNELS_PER_UNIT;
+        exchange.response.costs(count / PRODUCERS_PER_UNIT + channels);
         // Before the response is rendered: a producer that sends a PING from here on stays in it.
         let wanted = count >= exchange.api.cache_from && cache.should_store();
         let valid_until = wanted.then(complete_until).flatten();
@@ -193,6 +197,8 @@ pub(super) fn do_channels(exchange: Exchange<'_, '_>) -> Answered {
         if topic.is_some_and(|(topic, _)| topic.is_larger_than(limits::WIDE_TOPIC)) {
             return false;
         }
+        let channels = topic.map_or(0, |(topic, _)| topic.channels().len());
+        exchange.response.costs(channels / CHANNELS_PER_UNIT);
         let out = json(exchange.response, 0);
         out.extend_from_slice(b"{\"channels\":[");
         topic.into_iter().for_each(|(topic, _)| write_channels(topic, out));
@@ -213,7 +219,9 @@ pub(super) fn do_nodes(exchange: Exchange<'_, '_>) -> Answered {
 
 /// Every registration that has producers.
 pub(super) fn do_debug(exchange: Exchange<'_, '_>) -> Answered {
-    exchange.list(listings::debug())
+    // Each registration shows a whole nsqd.
+    let is_short = exchange.api.registry.size() <= limits::SMALL_REGISTRY / 8;
+    exchange.list_at_once(is_short, listings::debug())
 }
 
 /// What is counted, in the format that the client prefers.

@@ -114,15 +114,21 @@ impl Drop for Place {
 impl Exchange<'_, '_> {
     /// Answers with a listing of everything: at once in a small registry.
     pub(super) fn list(self, parts: Vec<Part>) -> Answered {
-        if !self.api.registry.is_small() {
+        let is_short = self.api.registry.is_small();
+        self.list_at_once(is_short, parts)
+    }
+
+    /// The same, where it is known whether it is short.
+    pub(super) fn list_at_once(self, is_short: bool, parts: Vec<Part>) -> Answered {
+        if !is_short {
             let bytes = parts.iter().map(|part| part.bytes(&self.api.registry)).sum();
             let place = self.api.walks.enter(self.request.peer.ip(), bytes)?;
             return self.stream(parts, Some(place));
         }
-        self.response.costs(self.api.registry.size());
         let out = json(self.response, 1000);
-        let mut listing = LongListing::new(self.api, parts, None);
-        while !listing.write(self.now, out, usize::MAX, &mut Work::unlimited()) {}
+        let (mut listing, mut work) = (LongListing::new(self.api, parts, None), Work::unlimited());
+        while !listing.write(self.now, out, usize::MAX, &mut work) {}
+        self.response.costs(usize::try_from(work.spent()).unwrap_or(usize::MAX));
         Ok(None)
     }
 

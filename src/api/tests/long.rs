@@ -346,6 +346,21 @@ fn lookups_that_show_nothing_are_work_too() {
 }
 
 #[test]
+fn channels_that_are_written_are_work() {
+    let mut server = Server::new();
+    let mut nsqd = server.join("n", "10.0.0.1:1");
+    (0..4000).for_each(|number| server.register(&mut nsqd, "t", Some(&format!("c{number}"))));
+    for target in ["/channels?topic=t", "/lookup?topic=t"] {
+        let mut peer = Peer::get(target);
+        let input = Input { bytes: &peer.input, end: false };
+        let mut work = Work::unlimited();
+        let (budget, output) = (usize::MAX / 2, &mut peer.output);
+        peer.connection.on_input(input, START, output, budget, &mut work, &mut server);
+        assert!(work.spent() >= 1000, "{target}: {}", work.spent());
+    }
+}
+
+#[test]
 fn client_that_reads_too_slowly_is_closed() {
     let (mut large, second) = (large(), Duration::from_secs(1));
     // Each call gives 4 KB; 64 KiB/s are twenty of them a second.
