@@ -99,8 +99,6 @@ pub(crate) struct EventLoop<H: ConnectionHandler> {
     uncommitted: bool,
     /// What this iteration may still do.
     work: Work,
-    /// The CPU time of the thread at the end of the last iteration that had something to do.
-    cpu_time: Duration,
     /// Where the sweep of the deadlines goes on, and the earliest deadline that it has seen.
     sweep: Option<Sweep>,
     /// Messages were left in the queue, which does not wake the loop for them again.
@@ -144,7 +142,6 @@ impl<H: ConnectionHandler> EventLoop<H> {
             output: Output::default(),
             uncommitted: false,
             work,
-            cpu_time: Duration::ZERO,
             sweep: None,
             has_messages: false,
             stopping: None,

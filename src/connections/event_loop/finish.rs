@@ -2,12 +2,18 @@
 //!
 //! Must not: call the handler.
 
+use std::cell::Cell;
 use std::mem;
 use std::time::Duration;
 
 use super::{EventLoop, Progress};
 use crate::clock::thread_cpu_time;
 use crate::handler::ConnectionHandler;
+
+thread_local! {
+    /// The CPU time of this thread at the end of the last iteration that was counted.
+    static CPU_TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
 
 impl<H: ConnectionHandler> EventLoop<H> {
     pub(super) fn progress(&self, done: usize) -> Progress {
@@ -28,12 +34,14 @@ impl<H: ConnectionHandler> EventLoop<H> {
             || self.sweep.is_some()
     }
 
-    /// Adds the CPU time of this iteration, and of the host since the last one, to the histogram. The
-    /// first is not known.
-    pub(super) fn note_cpu_time(&mut self) {
-        let before = mem::replace(&mut self.cpu_time, thread_cpu_time());
+    /// Adds to the histogram the CPU time that this thread has used since the end of the last iteration
+    /// that was counted on it: that of this iteration, and of the host in between. A loop may have been
+    /// on another thread before. The first of a thread is not known.
+    pub(super) fn note_cpu_time(&self) {
+        let now = thread_cpu_time();
+        let before = CPU_TIME.replace(now);
         if before > Duration::ZERO {
-            self.counters.iterated(self.cpu_time.saturating_sub(before));
+            self.counters.iterated(now.saturating_sub(before));
         }
     }
 
