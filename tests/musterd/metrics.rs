@@ -231,7 +231,7 @@ fn counters_move_by_exactly_what_was_done() {
         ("musterd_channels".to_owned(), 1.0),
         ("musterd_registrations".to_owned(), 1.0),
         ("musterd_http_names".to_owned(), 1.0),
-        ("musterd_memory_used_bytes{pool=\"registry\"}".to_owned(), registry_bytes),
+        ("musterd_memory_used_bytes{use=\"registry\"}".to_owned(), registry_bytes),
         (
             "musterd_registry_fill_ratio".to_owned(),
             3.0 / f64::from(u32::try_from(limits::REGISTRATIONS).expect("it fits")),
