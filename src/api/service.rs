@@ -327,6 +327,9 @@ mod tests {
         let durations = RequestDurations::default();
         let mut service = ApiService::new(api(), None, durations, no_output(), clock.clone());
         let targets = Targets::default();
+        // With one subscriber in the process, tracing asks that of the thread which comes to a line
+        // first: a test on another thread, which has none, would switch the line off for all.
+        let _second = tracing::Dispatch::new(tracing_subscriber::registry());
         let subscriber = tracing_subscriber::registry().with(targets.clone());
         tracing::subscriber::with_default(subscriber, || {
             for request in [
