@@ -24,7 +24,7 @@ use crate::api::{
     TOO_MANY_CONNECTIONS_PER_IP, Unread, Walks, minihttp,
 };
 use crate::clock::Clock;
-use crate::config::{Config, HttpEngine, TcpRuntime, VERSION, hostname};
+use crate::config::{Config, HttpEngine, TcpRuntime, VERSION, hostname, of_broadcast_address};
 use crate::connections::{ConnectionCounters, IterationSpans, ListenerPort, Options};
 use crate::event_log::{EventLog, SessionCounters};
 use crate::hosts::{Accepting, HostConfig, Runtime, WorkerExit, Workers, may};
@@ -42,11 +42,22 @@ use crate::watchdog::{self, DenialWarnings, RegistryWarning, Watchdog};
 /// Why the daemon did not start, or did not go on: one line, for the log.
 pub type Failure = Box<dyn Error>;
 
-/// Runs the daemon until a signal stops it; `dropped` is what its log has lost.
+/// Runs the daemon until a signal stops it; `warnings` are those of its configuration, `dropped` is
+/// what its log has lost.
 ///
 /// # Errors
 /// [`Failure`]; nothing is left half-started.
-pub fn run(config: &Config, clock: &Clock, dropped: &DroppedLines) -> Result<(), Failure> {
+pub fn run(
+    config: &Config,
+    warnings: &[String],
+    clock: &Clock,
+    dropped: &DroppedLines,
+) -> Result<(), Failure> {
+    tracing::info!("{VERSION}");
+    // Before anything can fail: they may say why it does.
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let signals = signals().map_err(|error| not_started("the signal handler", &error))?;
     let tokens = Tokens::load(config)?;
     let resources = Resources::prepare(config)?;
@@ -65,6 +76,7 @@ pub fn run(config: &Config, clock: &Clock, dropped: &DroppedLines) -> Result<(),
         tracing::info!("{}: listening on {}", server.name, server.address);
     }
     tokens.warn(config);
+    check_broadcast_address(config.broadcast_address.clone());
     let ended = wait(&servers, &shared, &signals);
     stop(servers, clock, &signals);
     ended
@@ -101,6 +113,17 @@ impl Tokens {
     }
 }
 
+/// Warns of a broadcast address that nsqds cannot use, on a thread that may wait for the resolver.
+fn check_broadcast_address(address: String) {
+    let check = move || {
+        if let Some(warning) = of_broadcast_address(&address) {
+            tracing::warn!("{warning}");
+        }
+    };
+    // Without a thread there is no warning, and nothing else is lost.
+    let _ = std::thread::Builder::new().name("resolver".to_owned()).spawn(check);
+}
+
 const READ_TOKEN: &str = "http-read-token-file";
 const WRITE_TOKEN: &str = "http-write-token-file";
 
@@ -119,7 +142,6 @@ fn signals() -> io::Result<Receiver<i32>> {
 
 /// Logs what is about to start, and why so.
 fn log_plan(resources: &Resources) {
-    tracing::info!("{VERSION}");
     if let Some(failure) = &resources.no_glommio {
         log_fallback(failure);
     }

@@ -11,13 +11,13 @@ use musterd::{daemon, fatal};
 
 fn main() -> ExitCode {
     let clock = Clock::system();
-    let config = match Config::from_args(std::env::args_os().skip(1)) {
-        Ok(config) => config,
+    let (config, warnings) = match Config::from_args(std::env::args_os().skip(1)) {
+        Ok(read) => read,
         Err(exit) => return exit.report(&clock),
     };
     // Dropped last: what is logged on the way out is written.
     let log = Log::start(config.log_level, &config.log_prefix, clock.clone());
-    match daemon::run(&config, &clock, &log.dropped_lines()) {
+    match daemon::run(&config, &warnings, &clock, &log.dropped_lines()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             fatal!("{failure}");

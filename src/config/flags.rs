@@ -38,6 +38,8 @@ pub struct Flag {
     pub reloadable: bool,
     /// Whether it is accepted and does nothing.
     pub deprecated: bool,
+    /// Whether it limits who may do what: left out by mistake, it would let everyone in.
+    pub access_rule: bool,
 }
 
 /// What the values of a flag look like. The names are what `--help` calls a value.
@@ -105,10 +107,14 @@ const NSQ: Flag = Flag {
     in_file: true,
     reloadable: false,
     deprecated: false,
+    access_rule: false,
 };
 
 /// What most of musterd's own flags have in common.
 const OWN: Flag = Flag { in_nsqlookupd: false, ..NSQ };
+
+/// What the access rules have in common.
+const RULE: Flag = Flag { access_rule: true, ..OWN };
 
 /// All flags, in the order of `--help`.
 #[rustfmt::skip]
@@ -117,6 +123,8 @@ pub const FLAGS: &[Flag] = &[
     Flag { name: "version", in_file: false, help: "print the version", ..NSQ },
     Flag { name: "config", kind: Kind::Text("FILE"), in_file: false,
         help: "configuration file in TOML", ..NSQ },
+    Flag { name: "config-strict", in_file: false,
+        help: "refuse to start when the configuration file has an unknown key", ..OWN },
     Flag { name: "verbose", deprecated: true, in_file: false,
         help: "no effect; use --log-level", ..NSQ },
     Flag { name: "log-level", kind: Kind::Checked("LEVEL", check::<Level>), default: "info", reloadable: true,
@@ -148,23 +156,23 @@ pub const FLAGS: &[Flag] = &[
     Flag { name: "max-http-connections", kind: Kind::Count, default: "0",
         help: "number of HTTP connections at once; 0: two fifths of what the file descriptors allow", ..OWN },
     Flag { name: "max-connections-per-ip", kind: Kind::Count, default: "0", reloadable: true,
-        help: "number of connections of one IP address to each port; 0: not limited", ..OWN },
+        help: "number of connections of one IP address to each port; 0: not limited", ..RULE },
     Flag { name: "tcp-allow", kind: Kind::Networks, reloadable: true,
-        help: "networks that nsqds may connect from; without it, all", ..OWN },
+        help: "networks that nsqds may connect from; without it, all", ..RULE },
     Flag { name: "proxy-protocol-from", kind: Kind::Networks,
-        help: "networks of proxies, whose connections to both ports begin with a PROXY header (version 1 or 2) that names the real peer", ..OWN },
+        help: "networks of proxies, whose connections to both ports begin with a PROXY header (version 1 or 2) that names the real peer", ..RULE },
     Flag { name: "http-write-allow", kind: Kind::Networks, reloadable: true,
-        help: "networks that may send a POST over HTTP; without it, all", ..OWN },
+        help: "networks that may send a POST over HTTP; without it, all", ..RULE },
     Flag { name: "http-write-token-file", kind: Kind::Checked("FILE", not_empty), reloadable: true,
-        help: "file with the bearer token that every POST must carry; without it, none is needed", ..OWN },
+        help: "file with the bearer token that every POST must carry; without it, none is needed", ..RULE },
     Flag { name: "http-read-allow", kind: Kind::Networks, reloadable: true,
-        help: "networks that may send a GET over HTTP; without it and a read token, all", ..OWN },
+        help: "networks that may send a GET over HTTP; without it and a read token, all", ..RULE },
     Flag { name: "http-read-token-file", kind: Kind::Checked("FILE", not_empty), reloadable: true,
-        help: "file with the bearer token that lets in GETs from other networks", ..OWN },
+        help: "file with the bearer token that lets in GETs from other networks", ..RULE },
     Flag { name: "http-origin-allow", kind: Kind::Text("ORIGINS"), reloadable: true,
-        help: "origins whose web pages may send a POST, such as https://admin.example, separated by commas; without it, those of the host itself", ..OWN },
+        help: "origins whose web pages may send a POST, such as https://admin.example, separated by commas; without it, those of the host itself", ..RULE },
     Flag { name: "http-host", kind: Kind::Text("HOSTS"), reloadable: true,
-        help: "names by which HTTP clients may ask, separated by commas, with or without a port; without it, all", ..OWN },
+        help: "names by which HTTP clients may ask, separated by commas, with or without a port; without it, all", ..RULE },
     Flag { name: "max-registrations", kind: Kind::Count, default: "5000000", positive: true, reloadable: true,
         help: "number of topics and channels that all nsqds together may register", ..OWN },
     Flag { name: "max-registrations-per-nsqd", kind: Kind::Count, default: "100000", positive: true, reloadable: true,

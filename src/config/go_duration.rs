@@ -22,6 +22,9 @@ const HOUR: u64 = 60 * MINUTE;
 pub struct GoDuration(i64);
 
 impl GoDuration {
+    /// No time at all.
+    pub(super) const ZERO: Self = Self(0);
+
     /// The duration in nanoseconds.
     #[must_use]
     pub const fn nanos(self) -> i64 {

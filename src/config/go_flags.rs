@@ -4,11 +4,22 @@
 //! Must not: treat one flag unlike another, but for help; the table says how they differ. Runs on the main thread, at start.
 
 use std::ffi::OsString;
+use std::iter::Peekable;
 
 use super::Exit;
 use super::flags::{Flag, Kind};
 use super::values::Given;
 use crate::logging::Quoted;
+
+/// What a command line holds.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    /// The values.
+    pub(super) given: Given,
+    /// The words that are not read: the first one that is no flag and all behind it, or all behind
+    /// `--`.
+    pub(super) unread: Vec<String>,
+}
 
 /// Reads a command line, without the program's name. Invalid UTF-8 becomes U+FFFD, as it would in
 /// the JSON that shows the broadcast address.
@@ -16,8 +27,9 @@ use crate::logging::Quoted;
 /// # Errors
 /// [`Exit::Usage`] with the first thing that is wrong, in the words of Go's `flag` package, or
 /// [`Exit::Help`], whichever comes first.
-pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Given, Exit> {
-    let mut args = args.into_iter().map(|word| word.to_string_lossy().into_owned());
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Exit> {
+    let args = args.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let mut args = args.peekable();
     let mut given = Given::new();
     while let Some((flag, value)) = next(&mut args)? {
         let values = match flag.kind {
@@ -35,13 +47,16 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Given, E
             given.entry(flag.name).or_default().push(value.to_owned());
         }
     }
-    Ok(given)
+    args.next_if(|word| word == "--");
+    Ok(Parsed { given, unread: args.collect() })
 }
 
 /// Reads one flag and its value; none at the end, at `--`, and at the first word without a dash.
-fn next(args: &mut impl Iterator<Item = String>) -> Result<Option<(&'static Flag, String)>, Exit> {
-    let Some(word) = args.next() else { return Ok(None) };
-    let Some(bare) = without_dashes(&word) else { return Ok(None) };
+fn next(
+    args: &mut Peekable<impl Iterator<Item = String>>,
+) -> Result<Option<(&'static Flag, String)>, Exit> {
+    let Some(word) = args.next_if(|word| without_dashes(word).is_some()) else { return Ok(None) };
+    let bare = without_dashes(&word).unwrap_or_default();
     if bare.starts_with(['-', '=']) {
         return Err(Exit::Usage(format!("bad flag syntax: {word}")));
     }
@@ -92,7 +107,7 @@ mod tests {
     use crate::access::Network;
 
     fn read(words: &[&str]) -> Result<Values, Exit> {
-        let command_line = parse(words.iter().map(OsString::from))?;
+        let command_line = parse(words.iter().map(OsString::from))?.given;
         Ok(Values { command_line, ..Values::default() })
     }
 
@@ -241,6 +256,21 @@ mod tests {
         ] {
             let want = want.unwrap_or("0.0.0.0:4160");
             assert_eq!(read(words).unwrap().text("tcp-address"), Some(want), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn words_behind_the_flags_are_not_read() {
+        for (words, want) in [
+            (&["-shards=1"][..], &[][..]),
+            (&["-shards=1", "--"], &[]),
+            (&["-shards", "1", "x", "-nope"], &["x", "-nope"]),
+            (&["-verbose", "true", "-tcp-allow=::1"], &["true", "-tcp-allow=::1"]),
+            (&["--", "--", "-nope"], &["--", "-nope"]),
+            (&["-", "x"], &["-", "x"]),
+            (&["", "x"], &["", "x"]),
+        ] {
+            assert_eq!(parse(words.iter().map(OsString::from)).unwrap().unread, want, "{words:?}");
         }
     }
 

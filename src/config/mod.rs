@@ -14,7 +14,9 @@ mod flags;
 mod go_duration;
 mod go_flags;
 mod max_memory;
+mod unknown_keys;
 mod values;
+mod warnings;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -28,6 +30,7 @@ pub use choices::{HttpEngine, TcpRuntime};
 pub use flags::{FLAGS, Flag, Kind, command};
 pub use go_duration::GoDuration;
 pub use max_memory::MaxMemory;
+pub use warnings::of_broadcast_address;
 
 use crate::access::AllowList;
 use crate::clock::Clock;
@@ -99,21 +102,32 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a command line, without the program's name, and the file it names.
+    /// Reads a command line, without the program's name, and the file it names: the settings, and what
+    /// the operator may not have meant, for the log.
     ///
     /// # Errors
     /// [`Exit`]: the process is to end at once.
-    pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
-        let mut values = Values { command_line: go_flags::parse(args)?, ..Values::default() };
+    pub fn from_args(
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Result<(Self, Vec<String>), Exit> {
+        let go_flags::Parsed { given, unread } = go_flags::parse(args)?;
+        let mut values = Values { command_line: given, ..Values::default() };
         if values.text("version") == Some("true") {
             return Err(Exit::Version);
         }
+        let unread = warnings::unread(&unread).map_err(Exit::Config)?;
+        let mut warnings = Vec::from_iter(unread);
         // An empty name is no file, as in NSQ.
         let path = values.text("config").filter(|path| !path.is_empty());
         if let Some(path) = path {
-            values.file = file::load(Path::new(path)).map_err(Exit::Config)?;
+            let strict = values.text("config-strict") == Some("true");
+            let loaded = file::load(Path::new(path), strict).map_err(Exit::Config)?;
+            values.file = loaded.given;
+            warnings.extend(loaded.warnings);
         }
-        Self::new(&values).map_err(Exit::Config)
+        let config = Self::new(&values).map_err(Exit::Config)?;
+        warnings.extend(warnings::all(&values, &config));
+        Ok((config, warnings))
     }
 
     fn new(values: &Values) -> Result<Self, String> {
@@ -229,7 +243,7 @@ mod tests {
     use super::*;
 
     fn config(words: &[&str]) -> Result<Config, Exit> {
-        Config::from_args(words.iter().map(OsString::from))
+        Config::from_args(words.iter().map(OsString::from)).map(|(config, _)| config)
     }
 
     /// A configuration file of its own for each test; gone with the value.

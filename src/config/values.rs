@@ -28,6 +28,11 @@ impl Values {
         self.command_line.get(name).or_else(|| self.file.get(name))
     }
 
+    /// Whether any source gives the flag, be it without a value.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.given(name).is_some()
+    }
+
     /// The effective value: the last one given, or the default, if there is one.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         let default = Some(row(name).default).filter(|text| !text.is_empty());

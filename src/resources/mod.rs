@@ -342,7 +342,7 @@ mod tests {
 
     fn config(words: &[&str]) -> Config {
         let anywhere = ["-tcp-address=127.0.0.1:0", "-http-address=127.0.0.1:0"];
-        Config::from_args(anywhere.iter().chain(words).map(OsString::from)).unwrap()
+        Config::from_args(anywhere.iter().chain(words).map(OsString::from)).unwrap().0
     }
 
     #[test]

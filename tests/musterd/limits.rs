@@ -220,7 +220,7 @@ fn connections_over_the_cap_are_rejected_with_a_response() {
     clients.iter_mut().for_each(|client| drop(client.get("/ping")));
     let rejected = HttpClient::connect(daemon.http).response(false);
     assert_eq!(rejected.status, "HTTP/1.1 503 Service Unavailable");
-    daemon.line_with("WARNING");
+    daemon.line_with("-connections (2 are open)");
     nsqds.iter_mut().for_each(|nsqd| nsqd.command("PING"));
     clients.iter_mut().for_each(|client| drop(client.get("/ping")));
     // A connection that closes makes room for another.

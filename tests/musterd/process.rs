@@ -39,6 +39,99 @@ fn failed_start_is_one_fatal_line_and_exit_code_1() {
     }
 }
 
+/// A configuration file; gone with the value.
+struct ConfigFile(std::path::PathBuf);
+
+impl ConfigFile {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("musterd-process-{}-{name}.cfg", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("the temporary folder takes a file");
+        Self(path)
+    }
+
+    fn flag(&self) -> String {
+        format!("--config={}", self.0.display())
+    }
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_misspelt_access_rule_is_one_fatal_line_that_names_the_place_and_the_key() {
+    let addresses = "tcp_address = \"127.0.0.1:0\"\nhttp_address = \"127.0.0.1:0\"\n";
+    for (name, rest, line, wrong, key) in [
+        ("dashes", "tcp-allow = [\"10.9.9.9\"]", 3, "tcp-allow", "tcp_allow"),
+        ("letters", "http_write_alow = [\"10.9.9.9\"]", 3, "http_write_alow", "http_write_allow"),
+        ("end", "tcp_allowed = [\"10.9.9.9\"]", 3, "tcp_allowed", "tcp_allow"),
+        (
+            "together",
+            "http_write_tokenfile = \"/nonexistent\"",
+            3,
+            "http_write_tokenfile",
+            "http_write_token_file",
+        ),
+        (
+            "table",
+            "[access]\nhttp_write_allow = [\"10.9.9.9\"]",
+            4,
+            "access.http_write_allow",
+            "http_write_allow",
+        ),
+        ("case", "HTTP_WRITE_ALLOW = [\"10.9.9.9\"]", 3, "HTTP_WRITE_ALLOW", "http_write_allow"),
+    ] {
+        let file = ConfigFile::new(name, &format!("{addresses}{rest}\n"));
+        let (code, _, stderr) = run(&[&file.flag()]);
+        let path = file.0.display();
+        let want = format!(
+            "FATAL: failed to load config file {path} - toml: line {line}: unknown key \"{wrong}\"; the \
+             nearest key is {key}"
+        );
+        assert!(code == Some(1) && stderr.lines().count() == 1, "{name}: {stderr}");
+        assert!(stderr.contains(&want), "{want}: {stderr}");
+    }
+}
+
+#[test]
+fn unknown_keys_and_words_are_warned_of_and_refused_when_asked() {
+    let text = "max_registration = 5\n[nsqd]\nlog_level = \"debug\"\nmem_queue_size = 1\n";
+    let file = ConfigFile::new("unknown", text);
+    let daemon = Daemon::start(&[&file.flag(), "word"]);
+    let lines = daemon.earlier_lines();
+    let path = file.0.display();
+    assert!(lines[0].contains("INFO: ") && lines[0].contains("1.3.0"), "{lines:#?}");
+    for want in [
+        "WARNING: \"word\" on the command line is no flag; it is ignored".to_owned(),
+        format!(
+            "WARNING: config file {path}: line 1: unknown key \"max_registration\"; the nearest key \
+             is max_registrations; it is ignored"
+        ),
+        format!(
+            "WARNING: config file {path}: line 3: unknown key \"nsqd.log_level\"; the nearest key is \
+             log_level, which stands outside of tables; it is ignored"
+        ),
+        format!("WARNING: config file {path}: line 4: unknown key \"nsqd.mem_queue_size\"; "),
+    ] {
+        let wanted = lines.iter().filter(|line| line.contains(&want)).count();
+        assert_eq!(wanted, 1, "{want}: {lines:#?}");
+    }
+    let (code, _, stderr) = run(&[&file.flag(), "--config-strict"]);
+    let want = "toml: line 1: unknown key \"max_registration\"; the nearest key is";
+    assert!(code == Some(1) && stderr.contains("FATAL: ") && stderr.contains(want), "{stderr}");
+}
+
+#[test]
+fn a_broadcast_address_that_nsqds_cannot_use_is_warned_of() {
+    let daemon = Daemon::start(&["--broadcast-address="]);
+    daemon.line_with("WARNING: --broadcast-address is empty: nsqds will not find");
+    let daemon = Daemon::start(&["--broadcast-address=[::1]:4161"]);
+    daemon.line_with("WARNING: --broadcast-address \"[::1]:4161\" cannot be resolved here (");
+}
+
 #[test]
 fn closed_stderr_does_not_end_the_daemon() {
     let mut child = command(&["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"]);
