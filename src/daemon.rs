@@ -30,7 +30,7 @@ use crate::event_log::{EventLog, SessionCounters};
 use crate::hosts::{Accepting, HostConfig, Runtime, WorkerExit, Workers, may};
 use crate::limits;
 use crate::logging::{DroppedLines, PeerLines};
-use crate::memory::Memory;
+use crate::memory::{Memory, Use};
 use crate::metrics::{self, Families};
 use crate::protocol::{NSQ_VERSION, encode};
 use crate::registry::{Capacity, Registry};
@@ -159,6 +159,9 @@ fn log_fallback(reason: &dyn fmt::Display) {
 /// much again for those that read.
 const MEMORY_OF_UNREAD: usize = 25;
 
+/// Cached responses take at most this part of memory, in per cent.
+const MEMORY_OF_CACHE: usize = 10;
+
 /// What both servers share.
 struct Shared<'a> {
     config: &'a Config,
@@ -196,7 +199,10 @@ impl<'a> Shared<'a> {
                 .max_http_names
                 .map_or_else(|| Capacity::http_names_among(config.max_registrations), usize::from),
         };
-        let registry = Registry::new(Arc::new(Snapshots::default()), capacity);
+        let max_cached = limits::RESPONSE_CACHE.min(memory.part(MEMORY_OF_CACHE));
+        memory.add(Use::Listings, max_cached);
+        let snapshots = Snapshots::default().caching(max_cached);
+        let registry = Registry::new(Arc::new(snapshots), capacity);
         let registry = Arc::new(registry.within(Arc::clone(&memory)));
         let (sessions, denials) = (Arc::default(), Arc::default());
         let (nsqds, spans) = (NsqdAddresses::default(), IterationSpans::default());

@@ -37,7 +37,7 @@ pub enum Use {
     Connections,
     /// Input that is not complete, and output that peers have not read.
     Buffers,
-    /// What long listings collect, and cached responses.
+    /// What long listings collect, and what cached responses may take.
     Listings,
 }
 

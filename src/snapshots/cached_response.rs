@@ -46,9 +46,11 @@ struct Body {
     valid_until: AtomicI64,
 }
 
-/// The memory that all cached bodies may take: [`limits::RESPONSE_CACHE`].
-#[derive(Debug, Default)]
+/// The memory that all cached bodies may take.
+#[derive(Debug)]
 pub struct CacheBudget {
+    /// Bytes: [`limits::RESPONSE_CACHE`], or less.
+    max: usize,
     /// Bytes. Relaxed: a bound, exact once no reader is at work.
     used: AtomicUsize,
     /// What is stored, the next to be looked at first. Whoever would have to wait stores nothing.
@@ -128,7 +130,19 @@ impl Drop for Stored {
     }
 }
 
+impl Default for CacheBudget {
+    fn default() -> Self {
+        Self::new(limits::RESPONSE_CACHE)
+    }
+}
+
 impl CacheBudget {
+    /// A budget of `max` bytes.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { max, used: AtomicUsize::new(0), stored: Mutex::default() }
+    }
+
     /// How many bytes all cached bodies take.
     #[must_use]
     pub fn used(&self) -> usize {
@@ -138,7 +152,7 @@ impl CacheBudget {
     /// Whether a body of so many bytes fits, when those that nobody asked for since the last look have
     /// given way, as far as one request looks.
     fn make_room(&self, bytes: usize, all: &mut VecDeque<Weak<Stored>>) -> bool {
-        let fits = || self.used() + bytes <= limits::RESPONSE_CACHE;
+        let fits = || self.used() + bytes <= self.max;
         for looked_at in 0..LOOKED_AT.min(all.len()) {
             // Two are looked at whenever one is stored, so that those of topics that have changed
             // since are forgotten.

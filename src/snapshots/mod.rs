@@ -161,6 +161,12 @@ impl Snapshots {
         self.nodes.each(&mut visit);
     }
 
+    /// The same, with this much memory for cached responses, in bytes. It is empty.
+    #[must_use]
+    pub fn caching(self, max: usize) -> Self {
+        Self { cache_budget: Arc::new(CacheBudget::new(max)), ..self }
+    }
+
     /// The memory that all cached responses share.
     #[must_use]
     pub fn cache_budget(&self) -> &Arc<CacheBudget> {
