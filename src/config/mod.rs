@@ -39,7 +39,8 @@ use crate::logging::{self, Level};
 use values::Values;
 
 /// What `--version` prints, and the log's first line says.
-pub const VERSION: &str = concat!("musterd v", env!("CARGO_PKG_VERSION"), " (nsqlookupd v1.3.0)");
+pub const VERSION: &str =
+    concat!("nsqlookupd v1.3.0 (built w/musterd-", env!("CARGO_PKG_VERSION"), ")");
 
 /// The settings of the daemon; `flags` has their defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -419,7 +420,7 @@ mod tests {
     fn an_early_exit_has_the_code_of_nsq_and_says_why() {
         let clock = Clock::manual(crate::clock::Timestamp::default());
         let cases: &[(&[&str], u8, &str, &str)] = &[
-            (&["-version"], 0, "musterd v0.1.0 (nsqlookupd v1.3.0)\n", ""),
+            (&["-version"], 0, "nsqlookupd v1.3.0 (built w/musterd-0.1.0)\n", ""),
             (&["-help"], 0, "", "A drop-in replacement"),
             (&["-nope"], 2, "", "flag provided but not defined: -nope\nA drop-in replacement"),
             (&["-config=/nonexistent"], 1, "", "FATAL: failed to load config file /nonexistent - "),

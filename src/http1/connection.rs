@@ -64,14 +64,17 @@ pub struct Connection<R> {
     /// When the wait for what the client sends next is over.
     deadline: Timestamp,
     progress: Progress,
-    /// How many line ends may still follow the last request's body.
-    extra_newlines: u8,
 }
 
 #[derive(Debug)]
 enum State<R> {
-    /// No request has begun.
+    /// No request has begun: whatever comes is one.
     Idle,
+    /// A request was answered. Fewer than [`PEEK`] bytes are no other.
+    Between {
+        /// It was a POST: line ends may follow its body.
+        after_post: bool,
+    },
     /// A request's head has begun.
     Head,
     /// A request's body is on its way.
@@ -80,8 +83,10 @@ enum State<R> {
     Task(Box<Running<R>>),
 }
 
-/// Line ends that may follow the body of a POST: old browsers sent them. Go tolerates as many.
-const EXTRA_NEWLINES: u8 = 4;
+/// Go waits for so many bytes before it takes what follows an answered request for another: a client
+/// that leaves with fewer gets no answer to them. As many line ends may follow the body of a POST,
+/// as old browsers sent them.
+const PEEK: usize = 4;
 
 /// Units of [`Work`] of a step: a request, or a piece of one.
 const STEP: u32 = 20;
@@ -105,7 +110,7 @@ impl<R: Route> Connection<R> {
     #[must_use]
     pub fn new(peer: SocketAddr, now: Timestamp) -> Self {
         let (deadline, progress) = (now + limits::HTTP_REQUEST, Progress::default());
-        Self { peer, state: State::Idle, deadline, progress, extra_newlines: 0 }
+        Self { peer, state: State::Idle, deadline, progress }
     }
 
     /// The client's address.
@@ -165,7 +170,7 @@ impl<R: Route> Connection<R> {
                 if work.is_over() {
                     return Handled { consumed, next: Next::Continue };
                 }
-            } else if let (State::Idle, false) = (&self.state, input.end) {
+            } else if let (State::Between { .. }, false) = (&self.state, input.end) {
                 return Handled { consumed, next: Next::Read { deadline: self.deadline } };
             }
         }
@@ -210,12 +215,12 @@ impl<R: Route> Connection<R> {
     /// A request was answered at `now`, and the connection goes on.
     fn end_of_request(&mut self, now: Timestamp, is_post: bool) {
         self.deadline = now + limits::HTTP_IDLE;
-        self.extra_newlines = if is_post { EXTRA_NEWLINES } else { 0 };
+        self.state = State::Between { after_post: is_post };
     }
 
     /// The deadline has passed: 408 if a request had begun. The caller closes the connection.
     pub fn on_timeout(&mut self, output: &mut Vec<u8>, service: &mut impl Service<Route = R>) {
-        if !matches!(self.state, State::Idle | State::Task(_)) {
+        if matches!(self.state, State::Head | State::Body(_)) {
             let now = self.deadline;
             Context { connection: self, now, output, service, cost: 0 }
                 .refuse(RequestError::Timeout);
@@ -237,24 +242,34 @@ impl<S: Service> Context<'_, S> {
     fn step(&mut self, rest: &[u8], end: bool) -> Status {
         match std::mem::replace(&mut self.connection.state, State::Idle) {
             State::Body(pending) => self.body(pending, rest, end),
+            State::Between { after_post } => self.between(after_post, rest, end),
             State::Idle | State::Task(_) => self.idle(rest, end),
             State::Head => self.head(rest, end),
         }
     }
 
-    fn idle(&mut self, rest: &[u8], end: bool) -> Status {
-        match rest.first() {
-            None => Status::Partial(0),
-            Some(b'\r' | b'\n') if self.connection.extra_newlines > 0 => {
-                self.connection.extra_newlines -= 1;
-                Status::Complete(1)
-            }
-            Some(_) => {
-                self.connection.deadline = self.now + limits::HTTP_REQUEST;
-                self.connection.progress = Progress::default();
-                self.head(rest, end)
-            }
+    /// Waits for [`PEEK`] bytes, and takes the line ends among them off behind a POST.
+    #[inline]
+    fn between(&mut self, after_post: bool, rest: &[u8], end: bool) -> Status {
+        let Some(first) = rest.first_chunk::<PEEK>() else {
+            self.connection.state = State::Between { after_post };
+            return Status::Partial(0);
+        };
+        let is_line_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+        match first.iter().take_while(is_line_end).count() {
+            skipped @ 1.. if after_post => Status::Complete(skipped),
+            _ => self.idle(rest, end),
         }
+    }
+
+    #[inline]
+    fn idle(&mut self, rest: &[u8], end: bool) -> Status {
+        if rest.is_empty() {
+            return Status::Partial(0);
+        }
+        self.connection.deadline = self.now + limits::HTTP_REQUEST;
+        self.connection.progress = Progress::default();
+        self.head(rest, end)
     }
 
     fn head(&mut self, rest: &[u8], end: bool) -> Status {

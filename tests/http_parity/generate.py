@@ -517,7 +517,32 @@ def pairs():
         yield f"{count} of all kinds", b"".join(some[name] for name in ("GET", "HEAD", "404", "POST", "chunked")) * (count // 5)
 
 
-FAMILIES = (methods, spaces, targets, queries, versions, hosts, fields, ends, lengths, encodings, chunks, expectations, connections, sizes, truncated, pairs)
+def leftovers():
+    """An answered request, then up to six bytes of another."""
+    answered = {
+        "GET": get(),
+        "HEAD": b"HEAD /nope HTTP/1.1\r\nHost: x\r\n\r\n",
+        "404": get(b"/nope"),
+        "1.0 kept": get(version=b"HTTP/1.0", fields=b"Connection: keep-alive\r\n"),
+        "POST without a body": CREATE + b"Content-Length: 0\r\n\r\n",
+        "POST": CREATE + b"Content-Length: 5\r\n\r\nabcde",
+        "chunked": CREATE + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKED,
+        "GET with a body": get(fields=HOST + b"Content-Length: 5\r\n") + b"abcde",
+        "two": get() + CREATE + b"Content-Length: 0\r\n\r\n",
+    }
+    rests = [
+        *(b"GET /p"[:size] for size in range(7)),
+        *(b"POST /"[:size] for size in range(1, 7)),
+        *(b"\n" * size for size in range(1, 7)),
+        *(b"\r\n\r\n\r\n"[:size] for size in (1, 2, 3, 4, 5, 6)),
+        *(b"\0" * size for size in (1, 3, 4)),
+        *(b" ", b" \r\n", b" \r\n\n", b"x\n", b"x\r\n", b"xy\r\n", b"\nG", b"\nGE", b"\nGET", b"\n\n\nG", b"\r\nGET", b"\r\n\r\nGE"),
+    ]
+    for (name, request), rest in product(answered.items(), rests):
+        yield f"{name}, then {rest!r}", request + rest
+
+
+FAMILIES = (methods, spaces, targets, queries, versions, hosts, fields, ends, lengths, encodings, chunks, expectations, connections, sizes, truncated, pairs, leftovers)
 
 
 def everything():
@@ -526,7 +551,7 @@ def everything():
     for family in FAMILIES:
         names = {}
         for name, request in family():
-            then = "close" if family is truncated else "ask"
+            then = "close" if family in (truncated, leftovers) else "ask"
             if (request, then) in seen:
                 continue
             seen.add((request, then))

@@ -185,7 +185,7 @@ fn expect(client: &mut HttpClient, answers: &[Expected]) -> Result<(), String> {
 fn check(piece: impl Fn(&Case) -> usize + Sync) {
     let daemon = Daemon::start(&["--broadcast-address=x"]);
     let (cases, topics) = cases();
-    assert!(cases.len() > 2_800, "{} requests", cases.len());
+    assert!(cases.len() > 3_200, "{} requests", cases.len());
     let next = AtomicUsize::new(0);
     let failures: Vec<String> = std::thread::scope(|scope| {
         let client = || {

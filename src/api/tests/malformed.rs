@@ -211,6 +211,39 @@ fn connections_stay_open_or_close_as_go_does() {
     check(&[&get(""), &b"\r\n"[..]].concat(), &[200, 400]);
 }
 
+/// Sends `request` and `rest`, whole and byte by byte, and closes: the statuses that come back.
+fn leaves(request: &[u8], rest: &str, want: &[u16]) {
+    let bytes = [request, rest.as_bytes()].concat();
+    for piece in [bytes.len(), 1] {
+        let (mut server, mut client) = (Server::new(), HttpClient::new());
+        bytes.chunks(piece).for_each(|piece| client.send(&mut server, piece));
+        client.end(&mut server);
+        assert_eq!(server.statuses, want, "{:?}", String::from_utf8_lossy(&bytes));
+    }
+}
+
+#[test]
+fn client_that_leaves_with_less_than_four_bytes_more_gets_no_second_answer() {
+    let (get, post) = (get(""), post("Content-Length: 2\r\n", "ab"));
+    for request in [&get, &post] {
+        for rest in ["", "\n", "G", "\r\n", "GE", "\r\n\r", "GET", "\0\0\0"] {
+            leaves(request, rest, &[200]);
+        }
+        for rest in ["GET ", "GET /", "\0\0\0\0", "\n\nGE", " \r\n\r"] {
+            leaves(request, rest, &[200, 400]);
+        }
+    }
+    leaves(&get, "\r\n\r\n", &[200, 400]);
+    for (rest, want) in
+        [("\r\n\r\n", &[200][..]), ("\n\n\n\n\n", &[200, 400]), ("\r\nGET", &[200, 400])]
+    {
+        leaves(&post, rest, want);
+    }
+    // Nothing was answered before.
+    leaves(b"", "G", &[400]);
+    leaves(b"", "\r\n", &[400]);
+}
+
 #[test]
 fn expectations_are_answered_before_the_body() {
     let body = "Content-Length: 2\r\n";
@@ -286,7 +319,8 @@ fn each_phase_of_a_request_has_a_deadline() {
     silence(&get("")[..30], begun + limits::HTTP_REQUEST, timeout);
     silence(&post("Content-Length: 3\r\n", "ab"), begun + limits::HTTP_REQUEST, timeout);
     silence(&get(""), begun + limits::HTTP_IDLE, "");
-    silence(&[&get(""), &b"G"[..]].concat(), begun + limits::HTTP_REQUEST, timeout);
+    silence(&[&get(""), &b"GET"[..]].concat(), begun + limits::HTTP_IDLE, "");
+    silence(&[&get(""), &b"GET "[..]].concat(), begun + limits::HTTP_REQUEST, timeout);
 }
 
 #[test]
