@@ -121,6 +121,9 @@ impl Exchange<'_, '_> {
     /// The same, where it is known whether it is short.
     pub(super) fn list_at_once(self, is_short: bool, parts: Vec<Part>) -> Answered {
         if !is_short {
+            if self.response.is_head_only() {
+                return self.stream(parts, None);
+            }
             let bytes = parts.iter().map(|part| part.bytes(&self.api.registry)).sum();
             let place = self.api.walks.enter(self.request.peer.ip(), bytes)?;
             return self.stream(parts, Some(place));
@@ -132,9 +135,12 @@ impl Exchange<'_, '_> {
         Ok(None)
     }
 
-    /// Answers with a listing in slices.
+    /// Answers with a listing in slices; a HEAD at once, without its length.
     pub(super) fn stream(self, parts: Vec<Part>, place: Option<Place>) -> Answered {
         self.response.start_streamed(200, &[JSON, NSQ]);
+        if self.response.is_head_only() {
+            return Ok(None);
+        }
         Ok(Some(Box::new(LongListing::new(self.api, parts, place))))
     }
 

@@ -97,7 +97,7 @@ pub(super) fn redirect(head: &RequestHead<'_>, path: &str, response: &mut Respon
             _ => location.push_str(&format!("%{byte:x}")),
         }
     }
-    if head.method != b"GET" {
+    if head.method != b"GET" && head.method != b"HEAD" {
         response.start(307, &[&location], 0);
         return;
     }

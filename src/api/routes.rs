@@ -1,5 +1,5 @@
 //! The routes, and which of them a request takes: the rules of httprouter, which nsqlookupd is
-//! built on.
+//! built on. Divergence: a HEAD takes the route of a GET, and every `Allow` with GET names it.
 //!
 //! Must not: know what a handler does. Any thread. Source: nsq `nsqlookupd/http.go`
 //! `newHTTPServer`, httprouter v1.3.0 `Router.ServeHTTP`.
@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::http1::{self, Request, Response, Target, Task};
 
 const GET: &[u8] = b"GET";
+const HEAD: &[u8] = b"HEAD";
 const POST: &[u8] = b"POST";
 
 /// The routes, the busiest first.
@@ -102,6 +103,7 @@ pub enum Routed {
 
 impl http1::Route for Routed {
     fn find(method: &[u8], path: &[u8]) -> Self {
+        let method = if method == HEAD { GET } else { method };
         if let Some(route) = exact(method, path) {
             return Self::To(route);
         }
@@ -215,8 +217,8 @@ fn nearby(method: &[u8], path: &[u8]) -> Option<&'static str> {
 fn allowed(method: &[u8], path: &[u8]) -> Option<&'static str> {
     let has = |other: &[u8]| path == b"*" || (other != method && exact(other, path).is_some());
     match (has(GET), has(POST)) {
-        (true, true) => Some("GET, OPTIONS, POST"),
-        (true, false) => Some("GET, OPTIONS"),
+        (true, true) => Some("GET, HEAD, OPTIONS, POST"),
+        (true, false) => Some("GET, HEAD, OPTIONS"),
         (false, true) => Some("OPTIONS, POST"),
         (false, false) => None,
     }
@@ -272,14 +274,17 @@ mod tests {
         check("GET", "/debug/pprof/", "Moved(\"/debug/pprof\")");
         check("GET", "/topic/create", "MethodNotAllowed(\"OPTIONS, POST\")");
         check("GET", "/topic/create/", "NotFound");
-        check("HEAD", "/ping", "MethodNotAllowed(\"GET, OPTIONS\")");
-        check("HEAD", "/PING", "NotFound");
-        check("DELETE", "/debug/pprof/symbol", "MethodNotAllowed(\"GET, OPTIONS, POST\")");
-        check("get", "/ping", "MethodNotAllowed(\"GET, OPTIONS\")");
-        check("OPTIONS", "/ping", "Options(Some(\"GET, OPTIONS\"))");
+        check("HEAD", "/ping", "To(GET /ping)");
+        check("HEAD", "/PING", "Moved(\"/ping\")");
+        check("HEAD", "/topic/create", "MethodNotAllowed(\"OPTIONS, POST\")");
+        check("HEAD", "/nope", "NotFound");
+        check("head", "/ping", "MethodNotAllowed(\"GET, HEAD, OPTIONS\")");
+        check("DELETE", "/debug/pprof/symbol", "MethodNotAllowed(\"GET, HEAD, OPTIONS, POST\")");
+        check("get", "/ping", "MethodNotAllowed(\"GET, HEAD, OPTIONS\")");
+        check("OPTIONS", "/ping", "Options(Some(\"GET, HEAD, OPTIONS\"))");
         check("OPTIONS", "/nope", "NotFound");
         check("OPTIONS", "*", "Options(None)");
-        check("GET", "*", "MethodNotAllowed(\"GET, OPTIONS, POST\")");
+        check("GET", "*", "MethodNotAllowed(\"GET, HEAD, OPTIONS, POST\")");
         for path in [
             "/",
             "",

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::access::{Denials, DenyReason};
 use crate::http1::RequestHead;
+use crate::protocol::host::Host;
 
 /// Which sites may change something, and which names of this one are served.
 #[derive(Debug, Default)]
@@ -45,16 +46,18 @@ impl Sites {
 
     /// Whether the page at `origin` is of this `host`, or of a site that is allowed.
     fn is_ours(&self, origin: &[u8], host: &[u8]) -> bool {
-        let is = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin);
-        let of_host = [&b"http://"[..], b"https://"].iter().zip([&b":80"[..], b":443"]).any(
-            |(scheme, port)| {
-                let page = origin.strip_prefix(*scheme);
-                let host = host.strip_suffix(port).unwrap_or(host);
-                page.is_some_and(|page| {
-                    page.strip_suffix(port).unwrap_or(page).eq_ignore_ascii_case(host)
-                })
-            },
-        );
+        let (origin, host) = (text(origin), text(host));
+        let page = Origin::parse(origin);
+        let of_host = page.is_some_and(|page| {
+            Host::with_port(host)
+                .is_some_and(|(host, port)| page.is_at(host, port.unwrap_or(page.default_port)))
+        });
+        let is = |allowed: &String| {
+            let same = page.zip(Origin::parse(allowed));
+            same.map_or(allowed.eq_ignore_ascii_case(origin), |(page, allowed)| {
+                page.default_port == allowed.default_port && page.is_at(allowed.host, allowed.port)
+            })
+        };
         of_host || self.origins.iter().any(is)
     }
 
@@ -63,16 +66,44 @@ impl Sites {
         if self.hosts.is_empty() {
             return true;
         }
-        let is_port = |port: &[u8]| port.iter().all(u8::is_ascii_digit);
-        let name = match host.iter().rposition(|&byte| byte == b':') {
-            Some(colon) if is_port(&host[colon + 1..]) => &host[..colon],
-            _ => host,
-        };
+        let Some((host, port)) = Host::with_port(text(host)) else { return false };
         let is = |served: &String| {
-            let served = served.as_bytes();
-            served.eq_ignore_ascii_case(host) || served.eq_ignore_ascii_case(name)
+            Host::with_port(served)
+                .is_some_and(|(name, only)| name == host && (only.is_none() || only == port))
         };
         self.hosts.iter().any(is)
+    }
+}
+
+/// A field as text; empty, which is no host and no origin, when it is not UTF-8.
+fn text(field: &[u8]) -> &str {
+    std::str::from_utf8(field).unwrap_or_default()
+}
+
+/// Where a web page came from.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    /// That of its scheme, http or https, which it stands for.
+    default_port: u16,
+    host: Host<'a>,
+    port: u16,
+}
+
+impl<'a> Origin<'a> {
+    /// The origin that `text` means; `None`: it has another scheme, or is none.
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let default_port = match () {
+            () if scheme.eq_ignore_ascii_case("http") => 80,
+            () if scheme.eq_ignore_ascii_case("https") => 443,
+            () => return None,
+        };
+        let (host, port) = Host::with_port(rest.strip_suffix('/').unwrap_or(rest))?;
+        Some(Self { default_port, host, port: port.unwrap_or(default_port) })
+    }
+
+    fn is_at(&self, host: Host<'_>, port: u16) -> bool {
+        self.host == host && self.port == port
     }
 }
 
@@ -88,7 +119,8 @@ mod tests {
     #[test]
     fn page_of_another_site_changes_nothing() {
         let denials = Arc::new(Denials::default());
-        let origins = vec!["https://admin.example".to_owned()];
+        let origins = ["https://admin.example", "https://b.example:443/", "x-app://c"];
+        let origins = origins.map(str::to_owned).into();
         let sites = Sites::new(origins, Vec::new(), Arc::clone(&denials));
         let mut refused = 0;
         for (fields, want) in [
@@ -120,7 +152,14 @@ mod tests {
             ("Host: x\r\nOrigin: http://x\r\nOrigin: http://y\r\n", false),
             ("Host: x\r\nOrigin: https://admin.example\r\n", true),
             ("Host: x\r\nOrigin: https://Admin.Example\r\n", true),
+            ("Host: x\r\nOrigin: https://admin.example:443\r\n", true),
+            ("Host: x\r\nOrigin: https://b.example\r\n", true),
+            ("Host: x\r\nOrigin: X-App://c\r\n", true),
             ("Host: x\r\nOrigin: http://admin.example\r\n", false),
+            ("Host: x\r\nOrigin: http://admin.example:443\r\n", false),
+            ("Host: lookupd.:4161\r\nOrigin: http://lookupd:4161\r\n", true),
+            ("Host: [0:0::1]:4161\r\nOrigin: http://[::1]:4161\r\n", true),
+            ("Host: lookupd:4161\r\nOrigin: HTTP://lookupd:4161\r\n", true),
         ] {
             let bytes = head(fields);
             let parsed = parse(&bytes, &mut Progress::default()).expect("good").expect("whole");
@@ -132,7 +171,7 @@ mod tests {
 
     #[test]
     fn only_the_named_hosts_are_served() {
-        let hosts = ["lookupd.example", "10.0.0.1:4161", "[::1]"].map(str::to_owned);
+        let hosts = ["lookupd.example", "10.0.0.1:4161", "::1"].map(str::to_owned);
         let sites = Sites::new(Vec::new(), hosts.into(), Arc::default());
         for (host, want) in [
             ("lookupd.example", true),
@@ -140,8 +179,11 @@ mod tests {
             ("10.0.0.1:4161", true),
             ("10.0.0.1", false),
             ("10.0.0.1:80", false),
+            ("lookupd.example.", true),
+            ("[::ffff:10.0.0.1]:4161", true),
             ("[::1]:4161", true),
             ("[::1]", true),
+            ("[0:0:0::1]:4161", true),
             ("[::2]", false),
             ("rebound.example", false),
             ("lookupd.example.evil.example", false),

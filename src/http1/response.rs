@@ -111,6 +111,12 @@ impl<'o> Response<'o> {
         self.output
     }
 
+    /// Whether the response has no body, so that none needs to be made whose length is not told.
+    #[must_use]
+    pub fn is_head_only(&self) -> bool {
+        self.head_only
+    }
+
     /// Begins a response whose body is written in pieces, by a task: its length is not known.
     pub fn start_streamed(&mut self, status: u16, fields: &[&str]) {
         if self.is_in_one_piece {
@@ -215,11 +221,11 @@ impl<'o> Response<'o> {
         assert_ne!(self.status, 0, "every handler answers every request");
         match self.framing {
             Framing::Length => {}
-            Framing::Chunked => {
+            Framing::Chunked if !self.head_only => {
                 self.output.extend_from_slice(b"0\r\n\r\n");
                 return self.status;
             }
-            Framing::UntilClose => return self.status,
+            Framing::Chunked | Framing::UntilClose => return self.status,
         }
         let mut buffer = itoa::Buffer::new();
         let length = buffer.format(self.output.len() - self.body_at).as_bytes();

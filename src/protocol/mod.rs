@@ -4,6 +4,7 @@
 
 pub mod decode;
 pub mod encode;
+pub mod host;
 pub mod json;
 pub mod names;
 pub mod peer_info;

@@ -8,6 +8,7 @@ use dashmap::mapref::one::RefMut;
 
 use super::{LimitReached, Registry, TopicEntry};
 use crate::clock::Timestamp;
+use crate::protocol::host::Node;
 use crate::protocol::names::{ChannelName, TopicName};
 
 impl Registry {
@@ -102,11 +103,12 @@ impl Registry {
         found.is_some()
     }
 
-    /// Hides every producer of `topic` whose `broadcast_address:http_port` is `node` from lookups for
-    /// the tombstone lifetime from `now`. Returns how many were looked at.
+    /// Hides every producer of `topic` whose `broadcast_address:http_port` is `node` (see [`Node`])
+    /// from lookups for the tombstone lifetime from `now`. Returns how many were looked at.
     pub fn tombstone(&self, topic: &str, node: &str, now: Timestamp) -> usize {
+        let Some(node) = Node::parse(node) else { return 0 };
         let Some(mut entry) = self.topics.get_mut(topic) else { return 0 };
-        let (seen, is_any) = entry.topic.tombstone(node, now);
+        let (seen, is_any) = entry.topic.tombstone(&node, now);
         if is_any {
             entry.changes = u32::try_from(seen).unwrap_or(u32::MAX);
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::protocol::host::Node;
 use crate::protocol::json;
 use crate::protocol::peer_info::PeerInfo;
 
@@ -71,12 +72,11 @@ impl Producer {
         now.since(self.last_update()) <= inactive_timeout
     }
 
-    /// Whether `node` is its `broadcast_address:http_port`, as a tombstone request names it.
+    /// Whether it is `node`, in whatever spelling. Divergence: nsqlookupd compares text, so that
+    /// nsqadmin cannot tombstone an nsqd with an IPv6 address.
     #[must_use]
-    pub fn is_node(&self, node: &str) -> bool {
-        node.strip_prefix(&*self.peer_info.broadcast_address)
-            .and_then(|rest| rest.strip_prefix(':'))
-            .is_some_and(|port| port == self.peer_info.http_port.to_string())
+    pub fn is_node(&self, node: &Node<'_>) -> bool {
+        Node::new(&self.peer_info.broadcast_address, self.peer_info.http_port) == *node
     }
 }
 

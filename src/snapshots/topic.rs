@@ -11,6 +11,7 @@ use super::Producer;
 use super::producer::by_address;
 use crate::clock::Timestamp;
 use crate::cow_set::CowSet;
+use crate::protocol::host::Node;
 use crate::protocol::names::ChannelName;
 use crate::reclaim::Garbage;
 
@@ -209,7 +210,7 @@ impl Topic {
 
     /// Tombstones at `now` every producer that is `node`. Returns how many it looked at, and whether
     /// one was.
-    pub(crate) fn tombstone(&mut self, node: &str, now: Timestamp) -> (usize, bool) {
+    pub(crate) fn tombstone(&mut self, node: &Node<'_>, now: Timestamp) -> (usize, bool) {
         let (mut seen, mut is_any) = (0, false);
         for producer in self.producers.iter() {
             seen += 1;

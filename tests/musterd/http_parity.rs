@@ -17,7 +17,7 @@ const DIFFERENCES: &str = include_str!("../corpus/http_parity_differences.jsonl"
 
 /// Every class of differences: the number of requests and the reason. Differences that change what a
 /// request means are in README's list too.
-const CLASSES: [(&str, usize, &str); 11] = [
+const CLASSES: [(&str, usize, &str); 12] = [
     (
         "close-said",
         5,
@@ -29,6 +29,7 @@ const CLASSES: [(&str, usize, &str); 11] = [
         30,
         "a line that starts with white space is refused: servers disagree on which field it belongs to",
     ),
+    ("head", 187, "a HEAD is answered as a GET without a body, and `Allow` names it; Go: 405"),
     ("http10-encoding", 35, "HTTP/1.0 with an encoding: Go parses the body as the next request"),
     (
         "length-and-encoding",

@@ -290,6 +290,18 @@ fn too_many_long_requests_are_told_to_come_again() {
         peer.finish(server, |_| {});
         assert_eq!(peer.response().0, 200, "{target}");
     }
+    // A HEAD takes no place.
+    for target in ["/topics", "/nodes", "/debug", "/channels?topic=*", "/channels?topic=wide"] {
+        let mut peer = Peer::new(&format!(
+            "HEAD {target} HTTP/1.1\r\nHost: x\r\n\r\nGET /info HTTP/1.1\r\nHost: x\r\n\r\n"
+        ));
+        assert!(matches!(peer.call(server, START), Next::Read { .. }), "{target}");
+        let head = String::from_utf8_lossy(&peer.output).into_owned();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let (_, behind) = head.split_once("Transfer-Encoding: chunked\r\n\r\n").expect(&head);
+        assert!(behind.starts_with("HTTP/1.1 200 OK\r\n"), "{behind}");
+        assert!(behind.ends_with("{\"version\":\"1.3.0\"}"), "{behind}");
+    }
     // One goes in the middle; another is done.
     running.pop();
     running[0].finish(server, |_| {});

@@ -4,5 +4,6 @@
 mod conformance;
 mod long;
 mod malformed;
+mod requests;
 pub(in crate::api) mod server;
 mod splits;

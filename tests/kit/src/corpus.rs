@@ -130,6 +130,20 @@ impl Connection for HttpClient {
 /// Divergence: a request with a length and an encoding is the last of its connection.
 const LENGTH_AND_ENCODING: &str = "CL and TE";
 
+/// Divergence: a HEAD is answered as a GET, without a body; nsqlookupd answers 405.
+const HEADS: [(&str, &str); 2] = [
+    (
+        "HEAD /ping",
+        "HTTP/1.1 200 OK\r\nDate: \r\nContent-Length: 2\r\n\
+         Content-Type: text/plain; charset=utf-8\r\n\r\n",
+    ),
+    (
+        "HEAD /lookup?topic=a",
+        "HTTP/1.1 404 Not Found\r\nContent-Type: application/json; charset=utf-8\r\n\
+         X-Nsq-Content-Type: nsq; version=1.0\r\nDate: \r\nContent-Length: 29\r\n\r\n",
+    ),
+];
+
 /// The cases of a file, with what musterd answers otherwise.
 ///
 /// # Panics
@@ -140,6 +154,11 @@ pub fn cases(file: &str) -> Vec<Case> {
         let case: Value = serde_json::from_str(line).expect("a case a line");
         let name = case["case"].as_str().expect("a name").to_owned();
         let mut got = case["got"].as_str().expect("text").to_owned();
+        if let Some((_, ours)) = HEADS.iter().find(|(head, _)| *head == name) {
+            got = (*ours).to_owned();
+        }
+        // Divergence: `Allow` names HEAD where there is a GET.
+        got = got.replace("Allow: GET, OPTIONS", "Allow: GET, HEAD, OPTIONS");
         let is_ambiguous = name == LENGTH_AND_ENCODING;
         if is_ambiguous {
             got = got.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
