@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use super::Failure;
 
 /// Descriptors kept for the log, the listeners, and connections that are only told "full".
-const FIXED: usize = 64;
+pub(super) const FIXED: usize = 64;
 /// Descriptors kept for each worker: rings, epolls, eventfds.
 pub(super) const PER_WORKER: usize = 32;
 
@@ -72,7 +72,7 @@ impl Limits {
         let least = tcp.unwrap_or(1).saturating_add(http.unwrap_or(1));
         if least > free {
             let needed = least.saturating_add(ours);
-            return Err(Failure::Descriptors { needed, limit: self.descriptors });
+            return Err(Failure::Descriptors { needed, limit: self.descriptors, ways: Vec::new() });
         }
         let http_share = match tcp {
             Some(tcp) => free - tcp,
@@ -103,7 +103,7 @@ mod tests {
         // Two TCP and two HTTP workers: 64 + 4 × 32 = 192 descriptors are the daemon's own.
         let limits = |descriptors| Limits { descriptors, coroutines: usize::MAX };
         let few = |coroutines| Limits { coroutines, ..limits(1_192) };
-        let too_few = |needed, limit| Err(Failure::Descriptors { needed, limit });
+        let too_few = |needed, limit| Err(Failure::Descriptors { needed, limit, ways: Vec::new() });
         for (limits, tcp, http, want) in [
             (limits(1_192), NONE, NONE, Ok((600, 400))),
             (limits(1_193), NONE, NONE, Ok((601, 400))),

@@ -8,6 +8,7 @@ mod cgroups;
 mod cpus;
 mod descriptors;
 mod memory;
+mod shortage;
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
@@ -24,6 +25,7 @@ use cpus::Cpus;
 pub(crate) use cpus::affinity;
 use descriptors::{Limits, PER_WORKER, PerPort};
 pub(crate) use memory::MemoryLimit;
+use shortage::Lower;
 
 /// Descriptors counted on where the system sets no limit: the kernel's default `fs.nr_open`.
 const DESCRIPTORS_MOST: u64 = 1 << 20;
@@ -104,10 +106,7 @@ impl Resources {
                 HttpEngine::Minihttp => most_coroutines(max_map_count()),
             },
         };
-        let asked = PerPort { tcp: config.max_tcp_connections, http: config.max_http_connections };
-        let workers = plan_workers(config, &cpus, limits, asked);
-        let in_all = workers.tcp.count.saturating_add(workers.http.count);
-        let connections = limits.connections(in_all, asked)?;
+        let (workers, connections) = plan(config, &cpus, limits)?;
         let pinned = cpus.limiting_quota().is_none();
         Ok(Self {
             tcp: Port::open("tcp-address", config.tcp_address, connections.tcp, workers.tcp)?,
@@ -137,6 +136,25 @@ fn check_glommio() -> Result<(), Failure> {
     match raise(Resource::Memlock) {
         memlock if memlock < glommio::LOCKED_MEMORY => Err(Failure::Memlock(memlock)),
         _ => glommio::probe().map_err(|(call, error)| Failure::IoUring { call, error }),
+    }
+}
+
+/// The workers and the connections of each port.
+fn plan(
+    config: &Config,
+    cpus: &Cpus,
+    limits: Limits,
+) -> Result<(PerPort<WorkerCount>, PerPort<usize>), Failure> {
+    let asked = PerPort { tcp: config.max_tcp_connections, http: config.max_http_connections };
+    let workers = plan_workers(config, cpus, limits, asked);
+    let in_all = workers.tcp.count.saturating_add(workers.http.count);
+    match limits.connections(in_all, asked) {
+        Ok(connections) => Ok((workers, connections)),
+        Err(Failure::Descriptors { needed, limit, .. }) => {
+            let ways = shortage::ways(limits, workers, asked);
+            Err(Failure::Descriptors { needed, limit, ways })
+        }
+        Err(failure) => Err(failure),
     }
 }
 
@@ -244,6 +262,8 @@ pub(crate) enum Failure {
         needed: usize,
         /// RLIMIT_NOFILE.
         limit: usize,
+        /// What may be lowered instead; each way is enough.
+        ways: Vec<Vec<Lower>>,
     },
     /// Too few memory maps for a coroutine per HTTP connection.
     Maps {
@@ -280,13 +300,18 @@ impl fmt::Display for Failure {
                 f,
                 "cannot tell which CPUs may be used: {error}; look at `taskset -p` and the cpuset"
             ),
-            Self::Descriptors { needed, limit } => write!(
-                f,
-                "{needed} file descriptors are needed and {limit} allowed; raise the limit with \
-                 `ulimit -n` or LimitNOFILE= (systemd), or lower --shards and --http-workers \
-                 ({PER_WORKER} for each worker), --max-tcp-connections and --max-http-connections \
-                 (one for each connection)"
-            ),
+            Self::Descriptors { needed, limit, ways } => {
+                write!(
+                    f,
+                    "{needed} file descriptors are needed ({PER_WORKER} for each worker, one for \
+                     each connection) and {limit} allowed; raise the limit to that with `ulimit -n`, \
+                     LimitNOFILE= (systemd) or --ulimit nofile= (containers)"
+                )?;
+                ways.iter().try_for_each(|way| {
+                    let way: Vec<_> = way.iter().map(ToString::to_string).collect();
+                    write!(f, ", or lower {}", way.join(" and "))
+                })
+            }
             Self::Maps { asked, most } => write!(
                 f,
                 "--http-engine minihttp can hold {most} connections, not {asked}; raise \
@@ -419,8 +444,7 @@ mod tests {
             (io_uring(Errno::NOMEM), "LimitMEMLOCK="),
             (io_uring(Errno::MFILE), "ulimit -n"),
             (Failure::Memlock(65_536), "limited to 64 KiB, and io_uring needs 512 KiB; raise it"),
-            (Failure::Descriptors { needed: 9, limit: 8 }, "LimitNOFILE="),
-            (Failure::Descriptors { needed: 9, limit: 8 }, "--http-workers (32 for each worker)"),
+            (Failure::Descriptors { needed: 9, limit: 8, ways: Vec::new() }, "LimitNOFILE="),
             (Failure::Maps { asked: 9, most: 8 }, "vm.max_map_count"),
             (listen(Errno::ADDRINUSE), "choose another --http-address"),
             (listen(Errno::ACCESS), "CAP_NET_BIND_SERVICE"),

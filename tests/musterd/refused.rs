@@ -85,6 +85,12 @@ fn denied_io_uring_falls_back_to_the_thread_host() {
             let child = spawn_refused(auto(), &[call], error);
             assert_serves_on_threads(child, &format!("{name}: {error}"));
         }
+        // One of the three alone is of no use.
+        for (allowed, _) in IO_URING {
+            let others = IO_URING.iter().filter(|(name, _)| *name != allowed);
+            let others: Vec<_> = others.map(|&(_, call)| call).collect();
+            assert_serves_on_threads(spawn_refused(auto(), &others, error), "io_uring_");
+        }
         // As Docker's default profile does.
         let child = spawn_refused(auto(), &IO_URING.map(|(_, call)| call), error);
         assert_serves_on_threads(child, &format!("io_uring_setup: {error}"));
@@ -142,7 +148,7 @@ fn little_lockable_memory_falls_back_to_the_thread_host() {
 #[test]
 fn too_few_descriptors_are_one_fatal_line() {
     let done = limited("-n 100", &[]).output().expect("a shell");
-    for remedy in ["LimitNOFILE=", "--shards and --http-workers (32 for each worker)"] {
+    for remedy in ["LimitNOFILE=", "(32 for each worker, one for each connection)"] {
         assert_fatal(&done, remedy);
     }
     // What the line says is enough is enough.
@@ -151,6 +157,21 @@ fn too_few_descriptors_are_one_fatal_line() {
     let needed = before.rsplit(' ').next().expect("a number");
     let daemon = Daemon::spawn(limited(&format!("-n {needed}"), &[]));
     assert_eq!(HttpClient::connect(daemon.http).get("/ping"), "OK");
+}
+
+/// As on a host with 64 cores: both ways out that the line names are followed.
+#[test]
+fn advice_about_descriptors_is_true() {
+    let flags = ["--shards=64", "--http-workers=64", "--max-tcp-connections=100"];
+    let done = limited("-n 4096", &flags).output().expect("a shell");
+    assert_fatal(&done, "4261 file descriptors are needed");
+    assert_fatal(&done, "or lower --shards and --http-workers to 122 in all");
+    let fewer = ["--shards=61", "--http-workers=61", "--max-tcp-connections=100"];
+    for (limit, flags) in [("-n 4096", fewer), ("-n 4261", flags)] {
+        let daemon =
+            Daemon::spawn(limited(limit, &[&flags[..], &["--tcp-runtime=thread"]].concat()));
+        assert_eq!(HttpClient::connect(daemon.http).get("/ping"), "OK");
+    }
 }
 
 #[test]
