@@ -33,6 +33,7 @@ use crate::logging::{DroppedLines, PeerLines};
 use crate::memory::{Memory, Use};
 use crate::metrics::{self, Families};
 use crate::protocol::{NSQ_VERSION, encode};
+use crate::reclaim;
 use crate::registry::{Capacity, Registry};
 use crate::resources::{Port, Resources};
 use crate::session::{Sessions, Timeouts};
@@ -61,6 +62,7 @@ pub fn run(
     let signals = signals().map_err(|error| not_started("the signal handler", &error))?;
     let tokens = Tokens::load(config)?;
     let resources = Resources::prepare(config)?;
+    reclaim::start();
     log_plan(&resources);
     let memory = Arc::new(Memory::new(resources.memory.bytes));
     let shared = Shared::new(config, clock, dropped, memory);

@@ -40,7 +40,13 @@ pub(crate) fn is_behind() -> bool {
     reclaimer().is_none_or(|thread| thread.len() >= BACKLOG)
 }
 
-/// The thread that frees, started with the first large value; none if it cannot be started.
+/// Starts the thread, for a process whose threads do not change in number while it serves.
+pub(crate) fn start() {
+    let _ = reclaimer();
+}
+
+/// The thread that frees, started with the first large value at the latest; none if it cannot be
+/// started.
 fn reclaimer() -> Option<&'static Sender<Box<dyn Garbage>>> {
     static THREAD: OnceLock<Option<Sender<Box<dyn Garbage>>>> = OnceLock::new();
     let start = || {
