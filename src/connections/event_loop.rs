@@ -382,15 +382,17 @@ impl<H: ConnectionHandler> EventLoop<H> {
         });
         self.uncommitted = true;
         self.messages.called();
-        let Some(handled) = handled else {
-            self.output.bytes.truncate(start);
-            self.counters.resized(buffered, slot.buffered());
-            return self.end(token, CloseReason::Panicked);
-        };
-        slot.consume(handled.consumed, fresh);
-        if !self.counters.resized(buffered, slot.buffered()) {
-            return self.end(token, CloseReason::NoRoom);
+        if let Some(handled) = handled {
+            slot.consume(handled.consumed, fresh);
         }
+        let fits = self.counters.resized(buffered, slot.buffered());
+        let Some(handled) = handled.filter(|_| fits) else {
+            // What belongs to no reply could end up in that of another connection.
+            self.output.bytes.truncate(start);
+            let is_panic = handled.is_none();
+            let reason = if is_panic { CloseReason::Panicked } else { CloseReason::NoRoom };
+            return self.end(token, reason);
+        };
         if !slot.is_announced
             && let State::Open(connection) = &slot.state
             && let Some(announced) = self.handler.announced(connection)

@@ -11,10 +11,10 @@ impl<H: ConnectionHandler> EventLoop<H> {
     pub(super) fn write(&mut self, reply: &Reply, bytes: &mut Vec<u8>) {
         let Some(slot) = self.slots.get_mut(reply.token) else { return };
         let (was_queued, buffered) = (slot.queued() > 0, slot.buffered());
-        let Ok(sent) = slot.send(bytes, reply.range.clone(), reply.last) else {
-            return self.end(reply.token, CloseReason::Broken);
-        };
+        let sent = slot.send(bytes, reply.range.clone(), reply.last);
+        // Also when it fails: what the slot has is given back when it is removed.
         let fits = self.counters.resized(buffered, slot.buffered());
+        let Ok(sent) = sent else { return self.end(reply.token, CloseReason::Broken) };
         self.local.sent += sent as u64;
         let left = reply.range.len() - sent;
         if left == 0 {

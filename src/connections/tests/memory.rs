@@ -59,6 +59,20 @@ fn what_waits_in_buffers_is_bounded_by_the_memory() {
 }
 
 #[test]
+fn reply_to_a_connection_that_ends_for_want_of_memory_goes_to_no_other() {
+    let memory = limited();
+    let mut test = with_memory(&memory);
+    let [mut other, mut half] = [(); 2].map(|()| test.peer());
+    fill(&memory, 0);
+    // In one iteration: the first line of one, all of the other, and the rest of the first.
+    other.write_all(b"echo one\nlong two 1\n").unwrap();
+    half.write_all(b"echo of another\necho ha").unwrap();
+    test.expect(&mut other, b"one\ntwo\n");
+    assert_eq!(test.until_end(&mut half), b"");
+    assert_eq!(test.counters.closed(CloseReason::NoRoom), 1);
+}
+
+#[test]
 fn no_connection_enters_when_there_is_little_memory() {
     let memory = limited();
     let mut test = with_memory(&memory);
