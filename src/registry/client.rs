@@ -16,6 +16,9 @@ use crate::cow_set::{Chunk, CowSet};
 use crate::protocol::names::{ChannelName, TopicName};
 use crate::snapshots::Producer;
 
+/// A table with room for this many times its topics is made smaller.
+const SPARSE: usize = 8;
+
 /// An identified nsqd. [`super::Registry::identify`] makes it, the registry changes it, and it must
 /// be given to [`super::Registry::leave`] in the end, until that is done.
 #[derive(Debug)]
@@ -128,6 +131,10 @@ impl Client {
         if let (Topics::Registered(topics), None) = (&mut self.topics, &self.removing) {
             let found = topics.find_entry(self.hasher.hash_one(topic), |known| known.is(topic));
             self.removing = found.ok().map(|entry| entry.remove().0);
+            // What was registered once is in no ledger: the table gives it back.
+            if topics.len() < topics.capacity() / SPARSE {
+                topics.shrink_to(2 * topics.len(), |known| known.hash);
+            }
         }
     }
 
@@ -169,5 +176,34 @@ impl fmt::Debug for Topics {
 impl Registered {
     fn is(&self, topic: &str) -> bool {
         self.topic.as_str() == topic
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::protocol::peer_info::PeerInfo;
+
+    #[test]
+    fn table_of_what_was_registered_once_becomes_small_again() {
+        let body = testkit::wire::peer_info("host", "node");
+        let info = PeerInfo::decode(body.as_bytes()).expect("a sample");
+        let producer = Producer::new(([127, 0, 0, 1], 1).into(), info, Timestamp::default());
+        let mut client = Client::new(producer);
+        let name = |number: usize| TopicName::new(&format!("t{number}")).expect("valid");
+        let room = |client: &Client| match &client.topics {
+            Topics::Registered(topics) => topics.capacity(),
+            Topics::Leaving(_) => 0,
+        };
+        (0..10_000).for_each(|number| client.add(&name(number), None, 1));
+        assert!(room(&client) >= 10_000);
+        for number in 0..9_990 {
+            client.begin_to_remove(name(number).as_str());
+            assert!(client.remove_some().is_some(), "{number}");
+        }
+        assert!(room(&client) < 200, "{}", room(&client));
+        assert_eq!(client.registrations(), 10);
+        (9_990..10_000).for_each(|number| assert!(client.find(name(number).as_str()).is_some()));
     }
 }
