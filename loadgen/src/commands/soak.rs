@@ -21,7 +21,7 @@ use crate::measure::ops::Count;
 use crate::measure::results::Results;
 
 /// How long the target may take to release all resources after the load.
-const REST: Duration = Duration::from_secs(15);
+const REST: Duration = Duration::from_secs(60);
 /// The time between the end of the load and a sample, and between two samples.
 const PAUSE: Duration = Duration::from_millis(300);
 /// The allowed growth of resident memory at rest: this share of it, and at least so many bytes.
@@ -286,10 +286,11 @@ impl SoakRun<'_> {
     /// not respond.
     fn rest(&mut self, when: &str) -> Option<FootprintSample> {
         let limit = self.monitor.clock.now() + REST;
-        std::thread::sleep(PAUSE);
-        // A target that does not respond is found below.
-        let _ = request(self.monitor.http, "POST", "/topic/delete?topic=*");
         loop {
+            std::thread::sleep(PAUSE);
+            // Each time: a REGISTER that was still on its way brings its names back. A target that
+            // does not respond is found below.
+            let _ = request(self.monitor.http, "POST", "/topic/delete?topic=*");
             std::thread::sleep(PAUSE);
             let sample = self.monitor.sample();
             let mut left = sample.as_ref().map_or_else(
