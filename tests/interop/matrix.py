@@ -149,7 +149,7 @@ def main():
 
     clients = [client for client in ALL if client.needs in ready]
     for name in options.only or SCENARIOS:
-        if name in OWN and not version.startswith("musterd"):
+        if name in OWN and "musterd" not in version:
             print(f"      {name}: only musterd has its flags", flush=True)
             continue
         scenario(name, tools, report, clients)
