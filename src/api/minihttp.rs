@@ -216,8 +216,9 @@ mod tests {
     use std::time::Duration;
 
     fn serve() -> SocketAddr {
-        // The engine does not return the port it got: it is given one that was free.
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        // The engine does not return the port it got: it is given one that was free, of an address that
+        // no other test uses.
+        let free = TcpListener::bind("127.0.0.9:0").and_then(|listener| listener.local_addr());
         let address = free.expect("a free port");
         let clock = Clock::system();
         let service =
@@ -230,7 +231,7 @@ mod tests {
     /// Sends `request` and reads to the end of the connection, which it must bring about.
     fn check(address: SocketAddr, request: &str, want: &[&str]) {
         let mut stream = TcpStream::connect(address).expect("it accepts");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
         stream.write_all(request.as_bytes()).expect("it reads");
         let mut got = String::new();
         stream.read_to_string(&mut got).expect("it closes");

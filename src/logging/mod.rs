@@ -249,7 +249,7 @@ mod tests {
             tracing::dispatcher::with_default(&to, log_lines);
             done.send(())
         });
-        is_done.recv_timeout(Duration::from_secs(20)).expect("the caller is not blocked");
+        is_done.recv_timeout(Duration::from_secs(60)).expect("the caller is not blocked");
         // A pipe holds 64 KiB: most of these lines found the queue full, and were counted.
         let refused = dropped.count();
         assert!(refused > 0);

@@ -1,7 +1,7 @@
 //! Faults from outside: the daemon is stopped and continued, its peers reset.
 
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -13,17 +13,19 @@ use crate::support::{Daemon, HttpClient, Nsqd, eventually};
 #[test]
 fn daemon_serves_after_sigstop_and_sigcont_at_any_moment() {
     let daemon = Daemon::start(&["--shards=2"]);
-    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for number in 0..8 {
-            let (tcp, http, over, answered) = (daemon.tcp, daemon.http, &over, &answered);
+            let (tcp, http, over) = (daemon.tcp, daemon.http, &over);
             scope.spawn(move || {
                 let mut nsqd = Nsqd::identified(tcp, &number.to_string());
                 let mut http = HttpClient::connect(http);
-                while !over.load(Ordering::Relaxed) {
+                // Once more when it is over.
+                let mut is_last = false;
+                while !is_last {
+                    is_last = over.load(Ordering::Relaxed);
                     nsqd.command("PING");
                     http.get("/ping");
-                    answered.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
@@ -35,7 +37,6 @@ fn daemon_serves_after_sigstop_and_sigcont_at_any_moment() {
         }
         over.store(true, Ordering::Relaxed);
     });
-    assert!(answered.load(Ordering::Relaxed) > 0);
 }
 
 /// Closes with a reset instead of an end.

@@ -13,6 +13,9 @@ const THREADS: usize = 20;
 /// Topics that they share.
 const TOPICS: usize = 10;
 
+/// No other test uses it, and could take a port of it before the daemon is back.
+const OWN_ADDRESS: [&str; 2] = ["--tcp-address=127.0.0.9:0", "--http-address=127.0.0.9:0"];
+
 /// Connects, identifies and registers the nsqd of that number.
 fn join(tcp: SocketAddr, number: usize) -> Nsqd {
     let mut nsqd = Nsqd::identified(tcp, &number.to_string());
@@ -42,7 +45,7 @@ fn thousand_nsqds_register_again_after_kill_and_restart() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).expect("the hard limit is allowed");
-    let mut daemon = Daemon::start(&[]);
+    let mut daemon = Daemon::start(&OWN_ADDRESS);
     let (tcp, http) = (daemon.tcp, daemon.http);
     let mut nsqds: Vec<_> = (0..NSQDS).map(|number| join(tcp, number)).collect();
     assert_eq!(shown(&mut HttpClient::connect(http), 0), all_of(0));

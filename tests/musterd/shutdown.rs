@@ -7,6 +7,10 @@ use rustix::process::Signal;
 
 use crate::support::{Daemon, HttpClient, Nsqd, eventually};
 
+/// One worker for each port: what a connection sent has been read once another connection, made
+/// later, is served.
+const ONE_WORKER: [&str; 2] = ["--shards=1", "--http-workers=1"];
+
 /// Peers that say nothing, half of something, or read nothing.
 fn difficult_peers(daemon: &Daemon) -> (Vec<Nsqd>, Vec<HttpClient>) {
     let mut nsqds: Vec<_> = (0..4).map(|_| Nsqd::connect(daemon.tcp)).collect();
@@ -50,11 +54,10 @@ fn sighup_does_not_end_the_daemon() {
 
 #[test]
 fn second_signal_ends_the_daemon_at_once() {
-    let mut daemon = Daemon::start(&[]);
+    let mut daemon = Daemon::start(&ONE_WORKER);
     // Half a request keeps the first signal waiting.
     let mut client = HttpClient::connect(daemon.http);
     client.send(b"GET /ping HTTP/1.1\r\nHos");
-    // It is accepted once another connection, made later, is served.
     HttpClient::connect(daemon.http).get("/ping");
     daemon.signal(Signal::TERM);
     daemon.line_with("TCP: closing");
@@ -68,13 +71,12 @@ fn second_signal_ends_the_daemon_at_once() {
 
 #[test]
 fn requests_in_flight_are_finished_at_shutdown() {
-    let mut daemon = Daemon::start(&[]);
+    let mut daemon = Daemon::start(&ONE_WORKER);
     let mut nsqd = Nsqd::identified(daemon.tcp, "a");
     let mut client = HttpClient::connect(daemon.http);
     client.send(b"GET /ping HTTP/1.1\r\nHos");
     nsqd.send(b"REGISTER ");
-    // Both halves have arrived once another connection, made later, is served.
-    eventually("both are here", || Some(HttpClient::connect(daemon.http).get("/ping")));
+    HttpClient::connect(daemon.http).get("/ping");
     Nsqd::identified(daemon.tcp, "b").command("PING");
     daemon.signal(Signal::TERM);
     daemon.line_with("TCP: closing");
@@ -89,12 +91,12 @@ fn requests_in_flight_are_finished_at_shutdown() {
 /// A connection that the kernel took for a daemon that accepts no more would hang until its end.
 #[test]
 fn ports_are_closed_while_requests_in_flight_are_finished() {
-    let mut daemon = Daemon::start(&[]);
+    let mut daemon = Daemon::start(&ONE_WORKER);
     let (mut nsqd, mut client) =
         (Nsqd::identified(daemon.tcp, "a"), HttpClient::connect(daemon.http));
     client.send(b"GET /ping HTTP/1.1\r\nHos");
     nsqd.send(b"REGISTER ");
-    eventually("both are here", || Some(HttpClient::connect(daemon.http).get("/ping")));
+    HttpClient::connect(daemon.http).get("/ping");
     Nsqd::identified(daemon.tcp, "b").command("PING");
     daemon.signal(Signal::TERM);
     for port in [daemon.tcp, daemon.http] {

@@ -19,4 +19,4 @@ use std::time::Duration;
 
 /// How long any one read or write of a test may take before the test fails. No test passes because
 /// of it.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -42,11 +42,16 @@ impl Nsqd {
 
     /// Identifies as `host-NAME`, `nsqd-NAME.example`.
     pub fn identify(&mut self, name: &str) {
+        assert!(self.try_identify(name), "it is not identified");
+    }
+
+    /// [`Nsqd::identify`]; false if the daemon closes or refuses it.
+    #[must_use]
+    pub fn try_identify(&mut self, name: &str) -> bool {
         let mut bytes = wire::MAGIC.to_vec();
         wire::identify(&peer_info(name), &mut bytes);
-        self.send(&bytes);
-        let reply = self.reply();
-        assert!(reply.starts_with("{\"broadcast_address\":"), "{reply}");
+        let reply = self.stream.write_all(&bytes).and_then(|()| self.try_reply());
+        reply.is_ok_and(|reply| reply.starts_with("{\"broadcast_address\":"))
     }
 
     /// Sends bytes as they are.
@@ -57,11 +62,15 @@ impl Nsqd {
     /// The next reply's payload.
     #[must_use]
     pub fn reply(&mut self) -> String {
+        self.try_reply().expect("a reply")
+    }
+
+    fn try_reply(&mut self) -> std::io::Result<String> {
         let mut length = [0; 4];
-        self.stream.read_exact(&mut length).expect("a reply's length");
+        self.stream.read_exact(&mut length)?;
         let mut payload = vec![0; u32::from_be_bytes(length) as usize];
-        self.stream.read_exact(&mut payload).expect("a reply");
-        String::from_utf8_lossy(&payload).into_owned()
+        self.stream.read_exact(&mut payload)?;
+        Ok(String::from_utf8_lossy(&payload).into_owned())
     }
 
     /// Sends one command line and expects `OK`.

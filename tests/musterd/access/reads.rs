@@ -73,29 +73,16 @@ fn rules_of_reads_and_of_writes_are_apart() {
 /// nsqd asks for the channels of a new topic without a token, and loses messages if it may not.
 #[test]
 fn connected_nsqds_may_ask_for_the_channels_of_a_topic() {
-    let flags = ["--http-read-allow=10.0.0.0/8", "--handshake-timeout=1s", "--shards=2"];
-    let daemon = Daemon::start(&flags);
+    let daemon = Daemon::start(&["--http-read-allow=10.0.0.0/8", "--shards=2"]);
     let mut client = http(TWO, &daemon);
     let may_ask = |client: &mut HttpClient| get(client, "/channels?topic=t", "") == "200";
     let connected = nsqd(TWO, &daemon);
     assert!(!may_ask(&mut client), "it has not identified");
     drop(connected);
-    let endings: [fn(Nsqd); 4] = [
-        |nsqd| drop(nsqd),
-        |nsqd| {
-            let linger = rustix::net::sockopt::set_socket_linger;
-            linger(&nsqd.stream, Some(Duration::ZERO)).expect("an option");
-        },
-        |mut nsqd| {
-            nsqd.send(b"nonsense");
-            nsqd.rest();
-        },
-        |mut nsqd| {
-            // More than is left in one call.
-            (0..200).for_each(|n| nsqd.command(&format!("REGISTER t c{n}")));
-        },
-    ];
-    for end in endings {
+    // Its registrations are more than are left in one call.
+    let after_registering: fn(Nsqd) =
+        |mut nsqd| (0..200).for_each(|n| nsqd.command(&format!("REGISTER t c{n}")));
+    for end in ENDINGS.into_iter().chain([after_registering]) {
         let (mut nsqd, mut second) = (nsqd(TWO, &daemon), nsqd(TWO, &daemon));
         nsqd.identify("a");
         assert!(may_ask(&mut client), "as soon as its IDENTIFY was answered");
