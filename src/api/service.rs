@@ -149,7 +149,7 @@ impl Service for ApiService {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let (method, target) = (text(request.head.method), text(request.head.target.raw));
         let (method, target, peer) = (Escaped(&method), Escaped(&target), request.peer);
-        let line = format!("{status} {method} {target} ({peer})");
+        let line = format!("{status} {method} {target} ({peer}) {span:?}");
         match kind {
             _ if is_quiet => tracing::debug!("{line}"),
             Kind::Write => tracing::info!(target: CHANGE, "{line}"),

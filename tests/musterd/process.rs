@@ -185,11 +185,18 @@ fn http_writes_are_logged_and_successful_reads_are_not() {
     assert!(http.request("GET", "/lookup?topic=t").status.contains(" 200 "));
     assert!(http.request("POST", "/topic/delete?topic=t").status.contains(" 200 "));
     let log = daemon.stop();
-    let logged = |words: &str| log.iter().any(|line| line.contains(words));
-    assert!(logged("INFO: 404 GET /lookup?topic=t (127.0.0.1:"), "{log:?}");
-    assert!(logged("INFO: 200 POST /topic/create?topic=t (127.0.0.1:"), "{log:?}");
-    assert!(logged("INFO: 200 POST /topic/delete?topic=t (127.0.0.1:"), "{log:?}");
-    assert!(!logged("200 GET"), "{log:?}");
+    for words in [
+        "INFO: 404 GET /lookup?topic=t (127.0.0.1:",
+        "INFO: 200 POST /topic/create?topic=t (127.0.0.1:",
+        "INFO: 200 POST /topic/delete?topic=t (127.0.0.1:",
+    ] {
+        let line = log.iter().find(|line| line.contains(words)).expect(words);
+        // How long it took ends the line.
+        let (_, duration) = line.rsplit_once(") ").expect("behind the address");
+        let (number, unit) = duration.split_at(duration.find(char::is_alphabetic).expect("a unit"));
+        assert!(number.parse::<f64>().is_ok() && ["µs", "ms", "s"].contains(&unit), "{line}");
+    }
+    assert!(!log.iter().any(|line| line.contains("200 GET")), "{log:?}");
 }
 
 #[test]
