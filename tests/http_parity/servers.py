@@ -69,7 +69,7 @@ class Server:
         self.log = tempfile.TemporaryFile()
         flags = ["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0", "--broadcast-address=x"]
         self.child = subprocess.Popen([program, *flags], stderr=self.log)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not (port := self.listens()) and time.monotonic() < deadline:
             time.sleep(0.02)
         self.port = int(port[1])

@@ -111,7 +111,7 @@ def version_of(lookupd):
     """What `lookupd --version` prints; None, with the remedy printed, when it cannot run."""
     try:
         asked = subprocess.run([lookupd, "--version"], stdout=subprocess.PIPE, text=True,
-                               timeout=10, check=True)
+                               timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         print(f"cannot run {lookupd}: {error}\n"
               f"Build it first (cargo build --release in {ROOT}) or name another with --lookupd.")
