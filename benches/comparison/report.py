@@ -150,6 +150,9 @@ range of the rounds in parentheses. CPU is the server's user and system time per
 without parsing the request, `tcp-epoll` and `tcp-glommio` answer `OK` to every line. A herd that is
 not cleaned up before the timeout shows the timeout.
 
+The figures are those of the commit below. The daemon has changed since: `benches/compare` measures
+today's tree.
+
 {about}
 
 ## Targets
