@@ -159,6 +159,9 @@ pub(crate) struct Hostile {
     /// No request of a bystander may take longer
     #[arg(long, value_parser = parse, default_value = "250ms")]
     pub(crate) bystander_max: Duration,
+    /// From one request of a bystander to its next
+    #[arg(long, value_parser = parse, default_value = "10ms")]
+    pub(crate) bystander_every: Duration,
     #[command(flatten)]
     pub(crate) target: TargetOptions,
     /// `--duration` is that of the attack [20s]

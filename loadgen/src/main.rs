@@ -156,6 +156,7 @@ fn run_hostile(hostile: &cli::Hostile) -> Result<u8, Error> {
         length,
         p99: hostile.bystander_p99,
         max: hostile.bystander_max,
+        every: hostile.bystander_every,
     };
     let mut spec = spec("bystanders", commands::hostile::scenario(length)?, flags, &options)?;
     let mut view = Live::new("loadgen hostile".to_owned());

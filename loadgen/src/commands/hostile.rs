@@ -47,6 +47,8 @@ pub(crate) struct Hostile {
     /// The bounds of the bystanders' latencies: the 99th percentile and the longest.
     pub(crate) p99: Duration,
     pub(crate) max: Duration,
+    /// From one request of a bystander to its next.
+    pub(crate) every: Duration,
 }
 
 /// What an attack did.
@@ -188,7 +190,7 @@ pub(crate) fn hostile(
 ) -> Result<HostileResult, Error> {
     check_loopback(spec.target)?;
     environment::descriptors(SOCKETS)?;
-    let attack = Attack::new(spec.target, Clock::system(), parameters.names);
+    let attack = Attack::new(spec.target, Clock::system(), parameters.names, parameters.every);
     let (began, stop) = (AtomicBool::new(false), Arc::clone(&spec.stop));
     let pid = spec.process.as_ref().map_or(spec.pid, Process::pid);
     let (fleet, conducted) = std::thread::scope(|scope| {

@@ -38,14 +38,16 @@ pub(crate) struct Attack {
     pub(crate) names: usize,
     /// The next of the names that POSTs make.
     pub(crate) next_name: AtomicUsize,
+    /// From one request of a bystander to its next.
+    pub(crate) every: Duration,
     stopped: AtomicBool,
 }
 
 impl Attack {
     /// An attack that goes on until [`Attack::stop`].
-    pub(crate) fn new(target: Target, clock: Clock, names: usize) -> Self {
+    pub(crate) fn new(target: Target, clock: Clock, names: usize, every: Duration) -> Self {
         let (next_name, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { target, clock, names, next_name, stopped }
+        Self { target, clock, names, next_name, every, stopped }
     }
 
     /// Ends it; every thread sees that within a fifth of a second.

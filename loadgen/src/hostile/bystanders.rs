@@ -18,8 +18,6 @@ use crate::clock::Timestamp;
 use crate::measure::interval::{Micros, histogram};
 use crate::num::micros;
 
-/// Between two requests of one bystander.
-const EVERY: Duration = Duration::from_millis(10);
 /// How long it waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The topic that one bystander registers and another looks up, and the nsqd's names.
@@ -104,7 +102,7 @@ pub(crate) fn watch(kind: Kind, attack: &Attack, attacked: &AtomicBool) -> Seen 
     let _ = bystander.ask();
     let mut due = attack.clock.now();
     loop {
-        due = due + EVERY;
+        due = due + attack.every;
         let wait = due.since(attack.clock.now());
         if !wait.is_zero() {
             std::thread::sleep(wait);

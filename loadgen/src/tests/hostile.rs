@@ -13,7 +13,8 @@ fn attack(names: &[&str]) -> HostileResult {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let actors = choose(&names).expect("they exist");
     let (p99, max) = (Duration::from_secs(60), Duration::from_secs(60));
-    let parameters = Hostile { actors, names: 20, length, p99, max };
+    let every = Duration::from_millis(10);
+    let parameters = Hostile { actors, names: 20, length, p99, max, every };
     let mut scenario = scenario(length).expect("short");
     scenario.error_budget = 0.5;
     let mut spec = RunSpec::new("bystanders", scenario, start(Fault::None), 1);
