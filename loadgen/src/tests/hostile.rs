@@ -7,9 +7,9 @@ use super::oracle::NoView;
 use crate::commands::hostile::{Hostile, HostileResult, choose, hostile, scenario};
 use crate::commands::run::RunSpec;
 
-/// The result of a second of these actors.
+/// The result of three seconds of these actors.
 fn attack(names: &[&str]) -> HostileResult {
-    let length = Duration::from_secs(1);
+    let length = Duration::from_secs(3);
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let actors = choose(&names).expect("they exist");
     let (p99, max) = (Duration::from_secs(60), Duration::from_secs(60));

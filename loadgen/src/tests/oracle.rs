@@ -23,7 +23,7 @@ impl ProgressView for NoView {
 pub(super) const FLEET: &str = r#"
 about = "a test"
 duration = "2500ms"
-staleness = "400ms"
+staleness = "2s"
 max_lag = "60s"
 error_budget = 0.5
 [topics]
@@ -55,7 +55,12 @@ pub(super) fn run_against(fault: Fault, scenario: &str) -> Results {
 
 /// Runs the fleet; the oracle must find exactly the kinds in `found`.
 fn check(fault: Fault, found: &[Count]) {
-    let results = run_against(fault, FLEET);
+    check_in(FLEET, fault, found);
+}
+
+/// [`check`], in another scenario.
+fn check_in(scenario: &str, fault: Fault, found: &[Count]) {
+    let results = run_against(fault, scenario);
     assert!(results.total.counted(Count::Checked) > 50, "{fault:?}: too few responses");
     for kind in Count::FINDINGS {
         let count = results.total.counted(kind);
@@ -86,7 +91,10 @@ fn registration_that_is_listed_late_is_missing() {
 
 #[test]
 fn producer_that_is_listed_too_long_is_stale() {
-    check(Fault::ForgetsLate(Duration::from_secs(60)), &[Count::Stale, Count::Extra]);
+    // Less than a correct lookupd may need on a busy machine: probes come back soon.
+    let scenario = FLEET.replace("staleness = \"2s\"", "staleness = \"400ms\"");
+    let fault = Fault::ForgetsLate(Duration::from_secs(60));
+    check_in(&scenario, fault, &[Count::Stale, Count::Extra]);
 }
 
 #[test]
@@ -160,11 +168,12 @@ rate = [["0s", 200.0]]
 
 #[test]
 fn unanswered_request_fails_with_the_time_it_waited() {
-    let never = "about = 'a test'\nduration = '1s'\ndrain = '100ms'\n[topics]\ncount = 1\n[[arrivals]]\nconnections = 2\nrate = [['0s', 50.0]]\n";
+    let never = "about = 'a test'\nduration = '3s'\ndrain = '100ms'\n[topics]\ncount = 1\n[[arrivals]]\nconnections = 2\nrate = [['0s', 50.0]]\n";
     let results = run_against(Fault::Pauses(10, Duration::from_secs(30)), never);
     assert_eq!(results.total.counted(Count::Unanswered), 2);
     let failed = &results.total.failures[&(Op::Lookup, Count::Unanswered)];
     assert!(slow(failed, 500) >= 2, "the wait is in the latencies of failures");
-    assert_eq!(slow(&results.total.latencies[&Op::Lookup].corrected, 500), 0);
+    let answered = results.total.latencies[&Op::Lookup].corrected.len();
+    assert_eq!(answered, results.total.counted(Count::Answered), "it is not among the answers");
     assert_eq!((results.wrong_answers(), results.exit()), (0, 4));
 }
