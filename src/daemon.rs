@@ -3,21 +3,23 @@
 //! Must not: serve anything itself. Runs on the main thread; workers are told to stop through their
 //! event loops' queues, and their end, asked for or not, comes back by a channel.
 
+mod stop;
+
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crossbeam::channel::{Receiver, after, select, tick, unbounded};
+use crossbeam::channel::{Receiver, select, tick, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::access::{
-    AcceptPolicy, Denials, DenyReason, NsqdAddresses, ReadPolicy, Rejection, Token, TokenError,
-    TokenFile, WritePolicy,
+    AcceptPolicy, BUFFERS, Denials, DenyReason, NsqdAddresses, Pool, ReadPolicy, Rejection, Token,
+    TokenError, TokenFile, WritePolicy,
 };
 use crate::api::{
     Api, ApiService, CACHE_FROM, RequestDurations, Sites, TOO_MANY_CONNECTIONS,
@@ -80,7 +82,9 @@ pub fn run(
     tokens.warn(config);
     check_broadcast_address(config.broadcast_address.clone());
     let ended = wait(&servers, &shared, &signals);
-    stop(servers, clock, &signals);
+    stop::stop(servers, clock, &signals);
+    // The process ends: what it holds is not freed one by one.
+    mem::forget(shared);
     ended
 }
 
@@ -157,18 +161,13 @@ fn log_fallback(reason: &dyn fmt::Display) {
     tracing::info!("TCP: {} instead of glommio: {reason}", Runtime::Thread.as_str());
 }
 
-/// Responses that HTTP clients have not read take at most this part of memory, in per cent; half as
-/// much again for those that read.
-const MEMORY_OF_UNREAD: usize = 25;
-
-/// Cached responses take at most this part of memory, in per cent.
-const MEMORY_OF_CACHE: usize = 10;
-
 /// What both servers share.
 struct Shared<'a> {
     config: &'a Config,
     clock: &'a Clock,
     memory: Arc<Memory>,
+    /// What the buffers of each address and each nsqd take.
+    buffers: Arc<Pool>,
     registry: Arc<Registry>,
     sessions: Arc<SessionCounters>,
     denials: Arc<Denials>,
@@ -201,19 +200,38 @@ impl<'a> Shared<'a> {
                 .max_http_names
                 .map_or_else(|| Capacity::http_names_among(config.max_registrations), usize::from),
         };
-        let max_cached = limits::RESPONSE_CACHE.min(memory.part(MEMORY_OF_CACHE));
+        let max_cached = limits::RESPONSE_CACHE.min(memory.part(limits::MEMORY_OF_CACHE));
         memory.add(Use::Listings, max_cached);
         let snapshots = Snapshots::default().caching(max_cached);
         let registry = Registry::new(Arc::new(snapshots), capacity);
         let registry = Arc::new(registry.within(Arc::clone(&memory)));
         let (sessions, denials) = (Arc::default(), Arc::default());
         let (nsqds, spans) = (NsqdAddresses::default(), IterationSpans::default());
-        let lines = Arc::default();
-        Self { config, clock, memory, registry, sessions, denials, nsqds, spans, lines, dropped }
+        let (lines, buffers) = (Arc::default(), Pool::new(memory.part(100) / BUFFERS));
+        Self {
+            config,
+            clock,
+            memory,
+            buffers,
+            registry,
+            sessions,
+            denials,
+            nsqds,
+            spans,
+            lines,
+            dropped,
+        }
     }
 
     fn counters(&self, port: ListenerPort) -> ConnectionCounters {
-        ConnectionCounters::new(port, self.spans.clone()).within(Arc::clone(&self.memory))
+        ConnectionCounters::new(port, self.spans.clone())
+            .within(Arc::clone(&self.memory))
+            .sharing(Arc::clone(&self.buffers))
+    }
+
+    /// How much output the peers of a port may leave unread: `limit`, or what memory allows.
+    fn most_unread(&self, limit: usize) -> usize {
+        limit.min(self.memory.part(limits::MEMORY_OF_UNREAD))
     }
 
     /// The families of `/metrics`, but for those of the listeners.
@@ -249,7 +267,8 @@ impl<'a> Shared<'a> {
         let (workers, counters) = started.map_err(|error| not_started("TCP", &error))?;
         let (help, labels) = ("The host of the TCP workers.", [("runtime", runtime.as_str())]);
         families.gauge("musterd_tcp_runtime", help, &labels, || 1_u64);
-        counters.register_metrics(families, port.max_connections as u64);
+        let most_unread = self.most_unread(limits::TCP_QUEUED_OUTPUT);
+        counters.register_metrics(families, port.max_connections as u64, most_unread);
         Ok(Server { name: "TCP", address: port.address, workers, counters })
     }
 
@@ -288,7 +307,7 @@ impl<'a> Shared<'a> {
             options: Options {
                 max_connections: port.max_connections as u64,
                 refusal: b"",
-                max_queued_output: limits::TCP_QUEUED_OUTPUT,
+                max_queued_output: self.most_unread(limits::TCP_QUEUED_OUTPUT),
                 keepalive: Some(limits::KEEPALIVE),
             },
             clock: self.clock.clone(),
@@ -332,12 +351,11 @@ impl<'a> Shared<'a> {
         let (config, address, workers) = (self.config, port.address, port.workers.count);
         let (counters, durations) =
             (Arc::new(self.counters(ListenerPort::Http)), RequestDurations::default());
-        counters.register_metrics(&mut families, port.max_connections as u64);
+        let most_unread = self.most_unread(limits::HTTP_QUEUED_OUTPUT);
+        counters.register_metrics(&mut families, port.max_connections as u64, most_unread);
         durations.register_metrics(&mut families);
         let queued = Arc::clone(&counters);
-        let most_unread = limits::HTTP_QUEUED_OUTPUT.min(self.memory.part(MEMORY_OF_UNREAD));
         let unread = Unread::new(most_unread, move || queued.queued_output());
-        unread.register_metrics(&mut families);
         let max_queued_output = unread.at_last();
         let walks = Arc::new(Walks::default().within(Arc::clone(&self.memory)));
         walks.register_metrics(&mut families);
@@ -431,62 +449,5 @@ fn exited(server: &str, exit: Option<WorkerExit>) -> Failure {
         }
         Some(WorkerExit { name, .. }) => format!("{server} {name} ended unasked").into(),
         None => format!("a {server} worker ended unasked").into(),
-    }
-}
-
-/// A signal so soon after the one that stops is the same one.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
-
-/// Stops both servers: no more accepts, what is in flight is finished, the rest ends. Waits for that,
-/// but no longer than [`limits::SHUTDOWN`], nor past a second signal.
-fn stop(servers: [Server; 2], clock: &Clock, signals: &Receiver<i32>) {
-    let began = clock.now();
-    let deadline = began + limits::DRAIN;
-    for server in &servers {
-        tracing::info!("{}: closing {}", server.name, server.address);
-        server.workers.stop(deadline);
-    }
-    let late = after(limits::SHUTDOWN);
-    for server in servers {
-        let mut running = server.workers.handles.len();
-        while running > 0 {
-            select! {
-                recv(server.workers.exits) -> exit => {
-                    running -= 1;
-                    if let Ok(WorkerExit { name, result: Err(error) }) = exit {
-                        tracing::error!("{} {name}: {error}", server.name);
-                    }
-                },
-                recv(late) -> _ => return tracing::warn!("{} did not stop in time", server.name),
-                // Some supervisors send one to the group and one to the process.
-                recv(signals) -> _ => if clock.now().since(began) >= SAME_SIGNAL {
-                    return tracing::warn!("a second signal: not waiting");
-                },
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::connections::LoopFds;
-
-    #[test]
-    fn shutdown_does_not_wait_for_a_worker_that_never_ends() {
-        let fds = LoopFds::new(String::new(), Clock::system().now()).expect("descriptors");
-        let server = |name, handles| {
-            let mut workers = Workers::none();
-            workers.handles = handles;
-            let address = ([127, 0, 0, 1], 0).into();
-            Server { name, address, workers, counters: Arc::default() }
-        };
-        let servers = [server("TCP", vec![fds.handle.clone()]), server("HTTP", Vec::new())];
-        let (stopped, has_stopped) = unbounded();
-        std::thread::spawn(move || {
-            stop(servers, &Clock::system(), &crossbeam::channel::never());
-            stopped.send(())
-        });
-        has_stopped.recv_timeout(4 * limits::SHUTDOWN).expect("it gives up");
     }
 }

@@ -176,7 +176,9 @@ impl EventLog {
         if reason == CloseReason::Shutdown {
             return tracing::debug!("client({peer}) - closed by the shutdown");
         }
-        if !self.may_log(peer, Kind::Connection) {
+        // What is refused to a peer is said, however many connections it opens.
+        let is_refused = reason == CloseReason::NoRoom;
+        if !self.may_log(peer, if is_refused { Kind::Refusal } else { Kind::Connection }) {
             return;
         }
         let reason = match reason {

@@ -51,8 +51,9 @@ pub const CALL: usize = 1024;
 /// they go on in the next iteration, behind everything that is ready by then.
 pub const SLICES: Duration = Duration::from_millis(1);
 
-/// How full a pool of connections or long requests is, in per cent, when shares begin to count. Past
-/// it: what is new of the address that has most is refused.
+/// How full a pool is (connections, buffers, unread output, long requests, registrations), in per
+/// cent, when shares begin to count. Past it: what is new of the address that has most is refused,
+/// and of an nsqd that has identified what is new of that nsqd.
 pub const SHARED_FROM: usize = 80;
 
 /// Output that a peer has not read yet, in bytes. Past it the event loop stops reading from that
@@ -141,10 +142,20 @@ pub const MEMORY_RESERVE: usize = 32 * 1024 * 1024;
 /// The registry's part of the rest, in per cent, so that there is room to serve it. Past it: as past
 /// [`REGISTRATIONS`].
 pub const MEMORY_OF_REGISTRY: usize = 75;
+/// The part of the rest that HTTP clients may leave unread, in per cent, and nsqds as much. Past it:
+/// as past [`HTTP_QUEUED_OUTPUT`] and [`TCP_QUEUED_OUTPUT`].
+pub const MEMORY_OF_UNREAD: usize = 25;
+/// The part of the rest that cached responses may take, in per cent. Past it: as past
+/// [`RESPONSE_CACHE`].
+pub const MEMORY_OF_CACHE: usize = 10;
+/// Buffers of a connection, in bytes, that may be filled with the last of the memory, for what is
+/// usual: commands, heads and replies that come in two pieces. Past it, and past 90 % of the memory:
+/// close.
+pub const SMALL_BUFFERS: usize = 2 * 1024;
 /// The least `--max-memory`, in bytes. Below it: the daemon does not start.
 pub const MEMORY_LEAST: usize = 64 * 1024 * 1024;
-/// Replies that nsqds have not read yet, in bytes, all nsqds together. Past it: the connection that
-/// would have more to read closes.
+/// Replies that nsqds have not read yet, in bytes, all nsqds together. From [`SHARED_FROM`] on: the
+/// connection closes that would have more to read, if none has left more; past it: whoever's.
 pub const TCP_QUEUED_OUTPUT: usize = 64 * 1024 * 1024;
 
 /// From SIGTERM to the end of the process, whatever the peers do. Past it: exit.
@@ -161,6 +172,9 @@ pub const LOG_PEERS: usize = 4096;
 /// Log lines queued for stderr, of each class: changes, warnings, refusals, all others. Past it: new
 /// lines of that class are dropped, counted, and reported once a minute.
 pub const LOG_LINES: usize = 8 * 1024;
+/// Bytes of the lines queued for stderr, of each class: together they are in the reserve of
+/// `--max-memory`. Past it: as past [`LOG_LINES`].
+pub const LOG_BYTES: usize = 2 * 1024 * 1024;
 /// The text of one log line, in bytes before control characters are escaped (up to six bytes for two).
 /// Past it: cut.
 pub const LOG_LINE: usize = 1024;

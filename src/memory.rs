@@ -2,7 +2,8 @@
 //!
 //! A ledger, in bytes. Whoever stores something for peers adds its bytes and removes them again;
 //! whoever is about to store more asks first whether there is room. What comes first to its limit is
-//! what is easiest to do without: long listings, then new connections, then everything that is new.
+//! what is easiest to do without: long listings and large buffers, then new connections, then what is
+//! new in the registry; small buffers have the rest, so that what is there goes on.
 //! The registry has a part at most, so that there is always room to serve what it holds.
 //!
 //! It gives out the number less a reserve, for what it does not see: the program itself, the buffers
@@ -37,13 +38,16 @@ pub enum Use {
     Connections,
     /// Input that is not complete, and output that peers have not read.
     Buffers,
+    /// Registrations that were refused and are to be tried again.
+    Refused,
     /// What long listings collect, and what cached responses may take.
     Listings,
 }
 
 impl Use {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Registry, Self::Connections, Self::Buffers, Self::Listings];
+    pub const ALL: [Self; 5] =
+        [Self::Registry, Self::Connections, Self::Buffers, Self::Refused, Self::Listings];
 
     /// Its label in `/metrics`.
     #[must_use]
@@ -52,19 +56,34 @@ impl Use {
             Self::Registry => "registry",
             Self::Connections => "connections",
             Self::Buffers => "buffers",
+            Self::Refused => "refused_registrations",
             Self::Listings => "listings",
         }
     }
 
-    /// Up to how much in use, in per cent, it is given more: of all, and of its own.
+    /// Up to how much in use, in per cent, it is given more: of all, and of its own. A full registry
+    /// and the cached responses are less than what listings and buffers may fill, so that there is
+    /// always room for some of those.
     fn most(self) -> (usize, usize) {
         match self {
-            Self::Registry => (100, limits::MEMORY_OF_REGISTRY),
+            Self::Registry => (97, limits::MEMORY_OF_REGISTRY),
             Self::Connections => (95, 100),
-            Self::Buffers => (100, 100),
-            Self::Listings => (85, 100),
+            Self::Buffers | Self::Refused | Self::Listings => (90, 100),
         }
     }
+}
+
+const _: () = assert!(limits::MEMORY_OF_REGISTRY + limits::MEMORY_OF_CACHE < 90);
+
+/// How much room there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Enough for everybody.
+    Enough,
+    /// So little, from [`limits::SHARED_FROM`] on, that shares count.
+    Little,
+    /// None; that is counted.
+    None,
 }
 
 /// What is used of it, and how much may be.
@@ -117,20 +136,69 @@ impl Memory {
     /// Bytes in use.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.used.iter().map(|pool| pool.load(Ordering::Relaxed)).sum()
+        self.used.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Bytes in use for that.
+    #[must_use]
+    pub fn used_for(&self, what: Use) -> usize {
+        self.used[what as usize].load(Ordering::Relaxed)
     }
 
     /// Whether so many bytes more may be used for that; if not, that is counted.
     #[must_use]
     pub fn has_room(&self, what: Use, bytes: usize) -> bool {
-        let (of_all, of_own) = self.most[what as usize];
-        let own = self.used[what as usize].load(Ordering::Relaxed);
-        let has_room =
-            self.used().saturating_add(bytes) <= of_all && own.saturating_add(bytes) <= of_own;
-        if !has_room {
-            self.refused[what as usize].inc();
+        self.room(what, bytes) != Room::None
+    }
+
+    /// What room there is to use so many bytes more for that.
+    #[must_use]
+    pub fn room(&self, what: Use, bytes: usize) -> Room {
+        let (most, then) = self.most_and_then(what, bytes);
+        if then > most {
+            self.refuse(what);
+            Room::None
+        } else if then > most / 100 * limits::SHARED_FROM {
+            Room::Little
+        } else {
+            Room::Enough
         }
-        has_room
+    }
+
+    /// The same for `more` bytes of the buffers of one connection, which take `all` then. Small ones
+    /// have what is left of all memory.
+    #[must_use]
+    pub fn room_for_buffers(&self, all: usize, more: usize) -> Room {
+        if all > limits::SMALL_BUFFERS {
+            return self.room(Use::Buffers, more);
+        }
+        if self.used().saturating_add(more) <= self.part(100) {
+            return Room::Enough;
+        }
+        self.refuse(Use::Buffers);
+        Room::None
+    }
+
+    /// How full it is for that, from 0 to 1.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a share, not a count")]
+    pub fn fill_ratio(&self, what: Use) -> f64 {
+        let (most, then) = self.most_and_then(what, 0);
+        then as f64 / most.max(1) as f64
+    }
+
+    /// How many bytes may be used for that, beside what else is in use, and how many are then with so
+    /// many more.
+    fn most_and_then(&self, what: Use, bytes: usize) -> (usize, usize) {
+        let (of_all, of_own) = self.most[what as usize];
+        let own = self.used_for(what);
+        let others = self.used().saturating_sub(own);
+        (of_all.saturating_sub(others).min(of_own), own.saturating_add(bytes))
+    }
+
+    /// Counts that something was refused.
+    pub fn refuse(&self, what: Use) {
+        self.refused[what as usize].inc();
     }
 
     /// So many bytes are used.
@@ -148,7 +216,7 @@ impl Memory {
         for what in Use::ALL {
             let labels = [("use", what.label())];
             let (memory, help) = (Arc::clone(self), "Memory that is used for peers, as counted.");
-            let used = move || memory.used[what as usize].load(Ordering::Relaxed);
+            let used = move || memory.used_for(what);
             families.gauge("musterd_memory_used_bytes", help, &labels, used);
             let (memory, help) = (Arc::clone(self), "What was refused for want of memory.");
             let refused = move || memory.refused[what as usize].get();
@@ -177,22 +245,42 @@ mod tests {
     fn what_is_easiest_to_do_without_is_refused_first() {
         let memory = Memory::new(Some(200 * MIB));
         let all = memory.part(100);
-        let open = |memory: &Memory| Use::ALL.map(|what| memory.has_room(what, 0));
+        let open = |memory: &Memory| Use::ALL.map(|what| memory.has_room(what, 1));
+        let small = |memory: &Memory| memory.room_for_buffers(limits::SMALL_BUFFERS, 1);
         let steps = [
-            (0, [true, true, true, true]),
-            (84, [true, true, true, true]),
-            (86, [true, true, true, false]),
-            (96, [true, false, true, false]),
-            (101, [false, false, false, false]),
+            (0, [true, true, true, true, true], Room::Enough),
+            (89, [true, true, true, true, true], Room::Enough),
+            (91, [true, true, false, false, false], Room::Enough),
+            (96, [true, false, false, false, false], Room::Enough),
+            (98, [false, false, false, false, false], Room::Enough),
+            (101, [false, false, false, false, false], Room::None),
         ];
-        for (per_cent, want) in steps {
+        for (per_cent, want, want_small) in steps {
             let bytes = all / 100 * per_cent;
             memory.add(Use::Buffers, bytes);
-            assert_eq!(open(&memory), want, "{per_cent} %");
+            assert_eq!((open(&memory), small(&memory)), (want, want_small), "{per_cent} %");
             memory.remove(Use::Buffers, bytes);
         }
         memory.add(Use::Registry, all / 100 * 76);
-        assert_eq!(open(&memory), [false, true, true, true], "the registry has its part");
+        assert_eq!(
+            open(&memory),
+            [false, true, true, true, true],
+            "the registry has its part, and leaves the others theirs"
+        );
         assert!(Memory::default().has_room(Use::Buffers, usize::MAX), "without a limit");
+    }
+
+    #[test]
+    fn shares_count_when_little_is_left_beside_what_else_is_in_use() {
+        let memory = Memory::new(Some(200 * MIB));
+        let per_cent = memory.part(1);
+        memory.add(Use::Registry, 70 * per_cent);
+        let buffers = [(15, Room::Enough), (17, Room::Little), (21, Room::None)];
+        for (bytes, want) in buffers {
+            assert_eq!(memory.room(Use::Buffers, bytes * per_cent), want, "of 20 %: {bytes}");
+        }
+        assert_eq!(memory.room(Use::Registry, 1), Room::Little, "70 of 75 %");
+        memory.remove(Use::Registry, 70 * per_cent);
+        assert_eq!(memory.room(Use::Buffers, 21 * per_cent), Room::Enough);
     }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{AllowList, Denials, DenyReason, PerIpLimiter, PerIpPermit, Place, Pool};
+use super::{AllowList, Denials, DenyReason, Holding, PerIpLimiter, PerIpPermit, Place, Pool};
+use crate::limits;
 
 /// What happens to a peer that an access rule denies.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,12 @@ pub struct Permit {
     /// Boxed, since few daemons have that limit.
     pub(crate) per_ip: Option<Box<PerIpPermit>>,
     pub(crate) place: Option<Place>,
+    /// What its buffers take, if that is more than [`limits::SMALL_BUFFERS`]; boxed, as few have that.
+    buffers: Option<Box<Holding>>,
 }
+
+/// Bytes of buffers that count as one place of their pool.
+pub(crate) const BUFFERS: usize = 16 * 1024;
 
 impl AcceptPolicy {
     /// A policy without rules, which admits every peer. Denials are counted in `denials`.
@@ -129,13 +135,18 @@ impl AcceptPolicy {
     }
 
     /// Adds a place in the share of a peer to the permit of its connection, which is counted under
-    /// the cap already.
+    /// the cap already. `is_short` says that there is little memory for more.
     ///
     /// # Errors
     /// As [`AcceptPolicy::check`].
-    pub(crate) fn place(&self, peer: IpAddr, permit: &mut Permit) -> Result<(), &'static [u8]> {
+    pub(crate) fn place(
+        &self,
+        peer: IpAddr,
+        permit: &mut Permit,
+        is_short: bool,
+    ) -> Result<(), &'static [u8]> {
         let Some((pool, rejection)) = &self.pool else { return Ok(()) };
-        permit.place = pool.acquire(peer);
+        permit.place = pool.acquire_of(peer, is_short);
         if permit.place.is_some() { Ok(()) } else { Err(self.deny(peer, rejection)) }
     }
 
@@ -167,7 +178,25 @@ impl Permit {
     pub(crate) fn move_to(&mut self, owner: impl Hash) {
         if let Some(place) = &mut self.place {
             place.move_to(owner);
+            if let Some(buffers) = &mut self.buffers {
+                buffers.move_to(place);
+            }
         }
+    }
+
+    /// The buffers of the connection take so many bytes now, which count in its share of `pool`.
+    pub(crate) fn hold_buffers(&mut self, pool: &Arc<Pool>, bytes: usize) {
+        if bytes <= limits::SMALL_BUFFERS {
+            self.buffers = None;
+        } else if let Some(place) = &self.place {
+            let buffers = self.buffers.get_or_insert_with(|| Box::new(place.hold(pool)));
+            buffers.set(bytes.div_ceil(BUFFERS));
+        }
+    }
+
+    /// Whether its share has less of `pool` than another, or nothing.
+    pub(crate) fn is_behind_in(&self, pool: &Arc<Pool>) -> bool {
+        self.place.as_ref().is_none_or(|place| place.hold(pool).is_behind())
     }
 }
 
@@ -205,7 +234,7 @@ mod tests {
         let policy = policy.limit_per_ip(None, TOO_MANY);
         let peer = IpAddr::from([10, 1, 1, 1]);
         let mut permit = policy.check(peer).unwrap();
-        policy.place(peer, &mut permit).unwrap();
+        policy.place(peer, &mut permit, true).unwrap();
         assert!(permit.is_empty(), "it costs nothing");
     }
 }

@@ -1,8 +1,8 @@
 //! Access rules: address lists and a per-IP limit at accept, address lists and bearer tokens for
 //! requests that read and for those that change something.
 //!
-//! A listener has an [`AcceptPolicy`], the HTTP API a [`ReadPolicy`] and a [`WritePolicy`]; each is
-//! absent unless a flag asks for a rule. Must not: know a protocol or a socket, or log: denials are counted in
+//! A listener has an [`AcceptPolicy`]; the HTTP API has a [`ReadPolicy`] and a [`WritePolicy`] where a
+//! flag asks for a rule. Must not: know a protocol or a socket, or log: denials are counted in
 //! [`Denials`]. Every thread shares them.
 
 mod accept_policy;
@@ -16,7 +16,7 @@ mod write_policy;
 
 #[cfg(test)]
 pub(crate) use accept_policy::REJECTED;
-pub(crate) use accept_policy::{AcceptPolicy, Permit, Rejection};
+pub(crate) use accept_policy::{AcceptPolicy, BUFFERS, Permit, Rejection};
 pub(crate) use allow_list::{AllowList, Network};
 pub(crate) use denials::{DenialCount, Denials, DenyReason, register_rejections};
 pub(crate) use per_ip::{PerIpLimiter, PerIpPermit};

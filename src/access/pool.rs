@@ -10,11 +10,15 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 
 use crate::limits;
+
+/// Gives a share its number, the same in all pools. Seeded anew in every process, so that nobody can
+/// choose the share of another.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// So many places at most, in shares.
 #[derive(Debug)]
@@ -22,8 +26,6 @@ pub(crate) struct Pool {
     size: usize,
     /// From so many places taken on, shares count.
     shared_from: usize,
-    /// Seeded anew in every process, so that nobody can choose the share of another.
-    hasher: RandomState,
     taken: Mutex<Taken>,
 }
 
@@ -60,21 +62,33 @@ fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
+/// The number of the share of `owner`.
+fn share_of(owner: impl Hash) -> u64 {
+    HASHER.hash_one(owner)
+}
+
 impl Pool {
     /// A pool of `size` places.
     #[must_use]
     pub(crate) fn new(size: usize) -> Arc<Self> {
         let shared_from = size.saturating_mul(limits::SHARED_FROM).div_ceil(100);
-        Arc::new(Self { size, shared_from, hasher: RandomState::new(), taken: Mutex::default() })
+        Arc::new(Self { size, shared_from, taken: Mutex::default() })
     }
 
     /// A place for `peer`, which is canonical; `None` when the pool is full, or when it is
     /// nearly full and nobody has more places than `peer`.
     #[must_use]
     pub(crate) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        let share = self.share(peer);
+        self.acquire_of(peer, false)
+    }
+
+    /// The same; `is_short` says that little is left of something else that places take.
+    #[must_use]
+    pub(crate) fn acquire_of(self: &Arc<Self>, peer: IpAddr, is_short: bool) -> Option<Place> {
+        let share = share_of(network(peer));
         let mut taken = self.taken();
-        let may_have_more = taken.count < self.shared_from || taken.is_behind(share);
+        let is_shared = is_short || taken.count >= self.shared_from;
+        let may_have_more = !is_shared || taken.is_behind(share);
         let has_room = taken.count < self.size && may_have_more;
         has_room.then(|| {
             taken.add(share);
@@ -85,23 +99,19 @@ impl Pool {
     /// Whether `peer` has fewer places than somebody else, or none.
     #[must_use]
     pub(crate) fn is_behind(&self, peer: IpAddr) -> bool {
-        self.taken().is_behind(self.share(peer))
+        self.taken().is_behind(share_of(network(peer)))
     }
 
     /// Whether `peer` has a place.
     #[must_use]
     pub(crate) fn has_any(&self, peer: IpAddr) -> bool {
-        self.taken().shares.contains_key(&self.share(peer))
+        self.taken().shares.contains_key(&share_of(network(peer)))
     }
 
     /// Places of `peer` that are counted in its share whether or not there is room; none yet.
     #[must_use]
     pub(crate) fn hold(self: &Arc<Self>, peer: IpAddr) -> Holding {
-        Holding { pool: Arc::clone(self), share: self.share(peer), count: 0 }
-    }
-
-    fn share(&self, peer: IpAddr) -> u64 {
-        self.hasher.hash_one(network(peer))
+        Holding { pool: Arc::clone(self), share: share_of(network(peer)), count: 0 }
     }
 
     /// How many places are taken.
@@ -154,12 +164,18 @@ impl Taken {
 impl Place {
     /// Counts it in the share of `owner` from now on, and no longer in that of an address.
     pub(crate) fn move_to(&mut self, owner: impl Hash) {
-        let share = self.pool.hasher.hash_one(owner);
+        let share = share_of(owner);
         let mut taken = self.pool.taken();
         taken.remove(self.share);
         taken.add(share);
         drop(taken);
         self.share = share;
+    }
+
+    /// Places of `pool`, another one, that are counted in the share that this one counts in; none yet.
+    #[must_use]
+    pub(crate) fn hold(&self, pool: &Arc<Pool>) -> Holding {
+        Holding { pool: Arc::clone(pool), share: self.share, count: 0 }
     }
 }
 
@@ -170,6 +186,20 @@ impl Holding {
         (self.count..count).for_each(|_| taken.add(self.share));
         (count..self.count).for_each(|_| taken.remove(self.share));
         self.count = count;
+    }
+
+    /// Counts them in the share of `place` from now on.
+    pub(crate) fn move_to(&mut self, place: &Place) {
+        let count = self.count;
+        self.set(0);
+        self.share = place.share;
+        self.set(count);
+    }
+
+    /// Whether its share has fewer places than another, or none.
+    #[must_use]
+    pub(crate) fn is_behind(&self) -> bool {
+        self.pool.taken().is_behind(self.share)
     }
 }
 
@@ -255,6 +285,32 @@ mod tests {
         second.move_to(("nsqd", 0));
         first.move_to(("nsqd", 0));
         assert!(pool.acquire(address(1)).is_some(), "one nsqd has two");
+    }
+
+    #[test]
+    fn shares_count_in_a_pool_that_is_short_of_something_else() {
+        let pool = Pool::new(100);
+        let _first = pool.acquire_of(address(1), true).expect("it has none");
+        assert!(pool.acquire_of(address(1), true).is_none());
+        let _second = pool.acquire(address(1)).expect("there is room");
+        let _other = pool.acquire_of(address(2), true).expect("it has none");
+        assert!(pool.acquire_of(address(2), true).is_some(), "it has less");
+    }
+
+    #[test]
+    fn what_a_connection_holds_in_another_pool_moves_with_its_place() {
+        let (connections, buffers) = (Pool::new(10), Pool::new(10));
+        let mut places = [1, 1, 2].map(|last| connections.acquire(address(last)).expect("room"));
+        let mut held = places.each_ref().map(|place| place.hold(&buffers));
+        for (holding, count) in held.iter_mut().zip([2, 2, 3]) {
+            holding.set(count);
+        }
+        assert!(!held[0].is_behind() && !held[1].is_behind() && held[2].is_behind());
+        places[0].move_to("an nsqd");
+        held[0].move_to(&places[0]);
+        assert!(held[0].is_behind() && held[1].is_behind() && !held[2].is_behind());
+        drop(held);
+        assert!(buffers.taken().shares.is_empty() && buffers.taken().sizes.is_empty());
     }
 
     proptest! {

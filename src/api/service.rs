@@ -224,6 +224,9 @@ impl ConnectionHandler for ApiService {
         if reason == CloseReason::Panicked {
             tracing::error!("HTTP: client({peer}) - internal error (panic), connection closed");
         }
+        if reason == CloseReason::NoRoom && self.lines.may_log(peer.ip(), Kind::Refusal) {
+            tracing::error!(target: REFUSAL, "HTTP: client({peer}) - too much waits for all peers together");
+        }
         tracing::debug!("HTTP: client({peer}) closed: {reason:?}");
         true
     }

@@ -12,7 +12,6 @@ use super::service::{is_all, topic};
 use crate::access::{Holding, Pool};
 use crate::http1::Request;
 use crate::limits;
-use crate::metrics::Families;
 
 /// Bytes that count as one place of the pool.
 const PLACE: usize = 64 * 1024;
@@ -62,14 +61,6 @@ impl Unread {
     pub fn at_last(&self) -> usize {
         let most = usize::try_from(self.most).unwrap_or(usize::MAX);
         most + 2 * reserve(most)
-    }
-
-    /// Registers the family of the limit.
-    pub fn register_metrics(&self, families: &mut Families) {
-        let (name, help) =
-            ("musterd_output_queued_max_bytes", "The most output that may be queued.");
-        let most = self.most;
-        families.gauge(name, help, &[("port", "http")], move || most);
     }
 
     /// The part of a connection of `peer`.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::access::register_rejections;
+use crate::access::{Permit, Pool, register_rejections};
 use crate::handler::CloseReason;
-use crate::memory::{self, Memory, Use};
+use crate::limits;
+use crate::memory::{self, Memory, Room, Use};
 use crate::metrics::{Families, Histograms, StripedCounter};
 
 /// Numbers shared by all event loops of one listener.
@@ -36,6 +37,8 @@ pub struct ConnectionCounters {
     spans: IterationSpans,
     port: Port,
     memory: Arc<Memory>,
+    /// What the buffers of each address take, or of each nsqd, on both ports.
+    buffers: Option<Arc<Pool>>,
 }
 
 /// The two listeners.
@@ -104,6 +107,12 @@ impl ConnectionCounters {
         Self { memory, ..self }
     }
 
+    /// The same, whose buffers have shares in `buffers`.
+    #[must_use]
+    pub(crate) fn sharing(self, buffers: Arc<Pool>) -> Self {
+        Self { buffers: Some(buffers), ..self }
+    }
+
     /// An iteration took this much CPU time.
     pub(super) fn iterated(&self, span: Duration) {
         let port = self.port;
@@ -128,8 +137,14 @@ impl ConnectionCounters {
         self.closed[reason as usize].get()
     }
 
-    /// Registers the families of the listener, which has at most `max` connections.
-    pub fn register_metrics(self: &Arc<Self>, families: &mut Families, max: u64) {
+    /// Registers the families of the listener, which has at most `max` connections, whose peers may
+    /// leave `most_unread` bytes.
+    pub fn register_metrics(
+        self: &Arc<Self>,
+        families: &mut Families,
+        max: u64,
+        most_unread: usize,
+    ) {
         let port = self.port.label();
         let label = ("port", port);
         let mut counter = |name, help, labels: &[_], read: fn(&Self) -> &StripedCounter| {
@@ -160,6 +175,8 @@ impl ConnectionCounters {
         let (help, counters) = ("Output that peers have not taken.", Arc::clone(self));
         let queued = move || counters.queued_output();
         families.gauge("musterd_output_queued_bytes", help, &[label], queued);
+        let help = "The most output that may be queued.";
+        families.gauge("musterd_output_queued_max_bytes", help, &[label], move || most_unread);
     }
 
     /// Counts one more open connection, or rejects it because `most` are open or there is too little
@@ -178,6 +195,11 @@ impl ConnectionCounters {
             self.refused.inc();
         }
         enters
+    }
+
+    /// Whether there is so little memory for more connections that shares count.
+    pub(super) fn is_short(&self) -> bool {
+        self.memory.room(Use::Connections, 0) != Room::Enough
     }
 
     /// A connection that entered is closed.
@@ -208,22 +230,58 @@ impl ConnectionCounters {
         self.queued_output.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
-    /// The buffers of a connection took `before` bytes and take `now`. Returns whether they may.
+    /// The buffers of a connection, which has this permit, took `before` bytes and take `now`. Returns
+    /// whether they may.
     #[inline]
-    pub(super) fn resized(&self, before: usize, now: usize) -> bool {
-        before == now || self.resize(before, now)
+    pub(super) fn resized<'a>(
+        &self,
+        before: usize,
+        now: usize,
+        permit: impl FnOnce() -> Option<&'a mut Permit>,
+    ) -> bool {
+        before == now || self.resize(before, now, permit())
     }
 
     #[inline(never)]
-    fn resize(&self, before: usize, now: usize) -> bool {
-        if now > before {
-            let more = now - before;
-            let has_room = self.memory.has_room(Use::Buffers, more);
-            self.memory.add(Use::Buffers, more);
-            return has_room;
+    fn resize(&self, before: usize, now: usize, permit: Option<&mut Permit>) -> bool {
+        let fits = if now > before {
+            let room = self.memory.room_for_buffers(now, now - before);
+            self.memory.add(Use::Buffers, now - before);
+            match room {
+                Room::Enough => true,
+                Room::Little => self.has_share(permit.as_deref()),
+                Room::None => false,
+            }
+        } else {
+            self.memory.remove(Use::Buffers, before - now);
+            true
+        };
+        if let (Some(permit), Some(buffers)) = (permit, &self.buffers) {
+            permit.hold_buffers(buffers, now);
         }
-        self.memory.remove(Use::Buffers, before - now);
-        true
+        fits
+    }
+
+    /// Whether a connection may have more of buffers that are nearly full; if not, that is counted.
+    fn has_share(&self, permit: Option<&Permit>) -> bool {
+        let (Some(permit), Some(buffers)) = (permit, &self.buffers) else { return true };
+        let is_behind = permit.is_behind_in(buffers);
+        if !is_behind {
+            self.memory.refuse(Use::Buffers);
+        }
+        is_behind
+    }
+
+    /// Whether a connection with this permit may have as much output queued as it has, where `most`
+    /// may be queued in all.
+    pub(super) fn may_queue<'a>(
+        &self,
+        most: usize,
+        permit: impl FnOnce() -> Option<&'a Permit>,
+    ) -> bool {
+        let queued = self.queued_output();
+        let shared_from = most / 100 * limits::SHARED_FROM;
+        queued <= most as u64 && (queued <= shared_from as u64 || self.has_share(permit()))
     }
 }
 

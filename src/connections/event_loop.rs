@@ -385,7 +385,8 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if let Some(handled) = handled {
             slot.consume(handled.consumed, fresh);
         }
-        let fits = self.counters.resized(buffered, slot.buffered());
+        let (now_buffered, permits) = (slot.buffered(), &mut self.permits);
+        let fits = self.counters.resized(buffered, now_buffered, || permits.get_mut(&token));
         let Some(handled) = handled.filter(|_| fits) else {
             // What belongs to no reply could end up in that of another connection.
             self.output.bytes.truncate(start);

@@ -42,7 +42,7 @@ use writer::{LineWriter, Shared};
 pub const DEFAULT_PREFIX: &str = "[nsqlookupd] ";
 
 /// How long the end of the process waits until all queued lines are written.
-const DRAIN_TIMEOUT: Duration = Duration::from_millis(900);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// Logs a FATAL line: the reason why the process ends. It does not end the process.
 #[macro_export]
@@ -297,6 +297,25 @@ mod tests {
             "FATAL: gone",
         ];
         assert_eq!(found, want, "in the order in which they were logged");
+    }
+
+    #[test]
+    fn queued_lines_take_only_so_many_bytes() {
+        let (dispatch, log, reader) = piped(Level::Info, limits::LOG_LINES);
+        let dropped = log.dropped_lines();
+        // Escaped, so that each takes three times as much.
+        let line = "\x01\x02".repeat(limits::LOG_LINE / 2);
+        tracing::dispatcher::with_default(&dispatch, || {
+            (0..limits::LOG_LINES).for_each(|_| tracing::info!("{line}"));
+        });
+        let written = limits::LOG_LINES - usize::try_from(dropped.count()).expect("few");
+        let most = limits::LOG_BYTES + (128 << 10); // a pipe, and what the log's thread has
+        assert!(written * 3 * limits::LOG_LINE < most, "{written}");
+        tracing::dispatcher::with_default(&dispatch, || tracing::warn!("another queue"));
+        let lines = BufReader::new(reader).lines().map(Result::unwrap);
+        let lines = lines.filter(|line| !line.contains("LOG: dropped"));
+        assert!(lines.take(written + 1).any(|line| line.ends_with("another queue")));
+        drop(log);
     }
 
     #[test]

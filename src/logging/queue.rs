@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::channel::{Receiver, Select, Sender, bounded};
 use tracing::Metadata;
@@ -14,6 +14,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::level::Level;
 use super::writer::Shared;
+use crate::limits;
 
 /// The target of an event about a request that has changed something.
 pub const CHANGE: &str = "change";
@@ -53,10 +54,14 @@ struct Line {
     text: Box<[u8]>,
 }
 
+/// Bytes of text in each queue.
+type Bytes = Arc<[AtomicUsize; CLASSES]>;
+
 /// The ends of the queues where lines come in; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Queues {
     queues: [Sender<Line>; CLASSES],
+    bytes: Bytes,
     next: Arc<AtomicU64>,
     shared: Arc<Shared>,
 }
@@ -65,6 +70,7 @@ pub(super) struct Queues {
 #[derive(Debug)]
 pub(super) struct Lines {
     queues: [Receiver<Line>; CLASSES],
+    bytes: Bytes,
     /// The first line of each queue, once it was looked at.
     first: [Option<Line>; CLASSES],
 }
@@ -74,16 +80,20 @@ pub(super) fn queues(capacity: usize, shared: &Arc<Shared>) -> (Queues, Lines) {
     let both: [_; CLASSES] = std::array::from_fn(|_| bounded(capacity));
     let senders = both.each_ref().map(|(sender, _)| sender.clone());
     let receivers = both.map(|(_, receiver)| receiver);
-    let (next, shared) = (Arc::default(), Arc::clone(shared));
-    let lines = Lines { queues: receivers, first: [const { None }; CLASSES] };
-    (Queues { queues: senders, next, shared }, lines)
+    let (bytes, next, shared) = (Bytes::default(), Arc::default(), Arc::clone(shared));
+    let first = [const { None }; CLASSES];
+    let lines = Lines { queues: receivers, bytes: Arc::clone(&bytes), first };
+    (Queues { queues: senders, bytes, next, shared }, lines)
 }
 
 impl Queues {
     fn push(&self, class: Class, text: &[u8]) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let line = Line { number, text: text.into() };
-        if self.queues[class as usize].try_send(line).is_err() {
+        let (bytes, size) = (&self.bytes[class as usize], text.len());
+        let fits = bytes.fetch_add(size, Ordering::Relaxed) + size <= limits::LOG_BYTES;
+        let queue = &self.queues[class as usize];
+        if !fits || queue.try_send(Line { number, text: text.into() }).is_err() {
+            bytes.fetch_sub(size, Ordering::Relaxed);
             self.shared.drop_lines(1);
         }
     }
@@ -128,9 +138,12 @@ impl io::Write for QueueWriter<'_> {
 impl Lines {
     /// The oldest line of all queues; none when they are empty.
     pub(super) fn next(&mut self) -> Option<Box<[u8]>> {
-        for (first, queue) in self.first.iter_mut().zip(&self.queues) {
-            if first.is_none() {
-                *first = queue.try_recv().ok();
+        for (class, (first, queue)) in self.first.iter_mut().zip(&self.queues).enumerate() {
+            if first.is_none()
+                && let Ok(line) = queue.try_recv()
+            {
+                self.bytes[class].fetch_sub(line.text.len(), Ordering::Relaxed);
+                *first = Some(line);
             }
         }
         let waiting = self.first.iter_mut().filter(|first| first.is_some());

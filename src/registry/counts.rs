@@ -118,18 +118,18 @@ impl Counts {
     /// Whether one more refused name may be remembered. Threads that ask at the same time may add
     /// one each.
     pub(super) fn may_remember(&self) -> bool {
-        self.refused() < limits::REFUSED && self.memory.has_room(Use::Buffers, memory::REFUSED)
+        self.refused() < limits::REFUSED && self.memory.has_room(Use::Refused, memory::REFUSED)
     }
 
     pub(super) fn add_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.memory.add(Use::Buffers, memory::REFUSED);
+        self.memory.add(Use::Refused, memory::REFUSED);
     }
 
     pub(super) fn remove_refused(&self, count: usize) {
         if count > 0 {
             self.refused.fetch_sub(count, Ordering::Relaxed);
-            self.memory.remove(Use::Buffers, count * memory::REFUSED);
+            self.memory.remove(Use::Refused, count * memory::REFUSED);
         }
     }
 

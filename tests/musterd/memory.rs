@@ -11,7 +11,7 @@ use musterd::clock::Clock;
 use testkit::rng::Rng;
 use testkit::wire;
 
-use crate::support::{Daemon, HttpClient, Nsqd};
+use crate::support::{Daemon, HttpClient, Nsqd, connect_from, eventually};
 
 /// Peers that take memory, each on a thread.
 const PEERS: u64 = 4;
@@ -159,6 +159,60 @@ fn was_full(http: &mut HttpClient) -> bool {
     let page = http.try_request("GET", "/metrics");
     let never = "\nmusterd_memory_refused_total{use=\"registry\"} 0\n";
     page.is_ok_and(|page| page.status.contains(" 200 ") && !page.body.contains(never))
+}
+
+#[test]
+fn buffers_and_caches_have_parts_of_the_memory() {
+    let daemon = Daemon::start(&["--max-memory=128M"]);
+    let mut http = HttpClient::connect(daemon.http);
+    let given_out: u64 = (128 - 32) << 20;
+    let part = |per_cent| given_out / 100 * per_cent;
+    for port in ["tcp", "http"] {
+        let name = format!("musterd_output_queued_max_bytes{{port=\"{port}\"}}");
+        assert_eq!(http.metric(&name), part(25), "{port}");
+    }
+    assert_eq!(http.metric("musterd_memory_used_bytes{use=\"listings\"}"), part(10));
+}
+
+/// A body of 65,000 bytes, of which all but the last byte is sent.
+fn half_an_identify() -> Vec<u8> {
+    let body = wire::peer_info("half", "half");
+    let padding = " ".repeat(65_000 - body.len());
+    let length = 65_000_u32.to_be_bytes();
+    [b"  V1IDENTIFY\n", &length[..], padding.as_bytes(), &body.as_bytes()[..body.len() - 1]]
+        .concat()
+}
+
+#[test]
+fn one_address_cannot_take_the_buffers_of_all() {
+    let daemon = Daemon::start(&["--max-memory=64M", "--handshake-timeout=60s"]);
+    let half = half_an_identify();
+    // Twice as many as fit. A connection that is refused may be reset.
+    let greedy: Vec<_> = (0..1000)
+        .map(|_| {
+            let mut stream = connect_from([127, 0, 0, 2].into(), daemon.tcp);
+            let _ = stream.write_all(&half);
+            stream
+        })
+        .collect();
+    let mut http = HttpClient::connect(daemon.http);
+    let refused = "musterd_connections_closed_total{port=\"tcp\",reason=\"no_room\"}";
+    eventually("it is refused", || (http.metric(refused) > 400).then_some(()));
+    daemon.line_with("too much waits for all peers together");
+    let before = http.metric(refused);
+    // Others get what they ask for: new connections, and an IDENTIFY and a head in two pieces.
+    let mut nsqd = Nsqd::connect(daemon.tcp);
+    nsqd.send(&half);
+    assert_eq!(HttpClient::connect(daemon.http).get("/ping"), "OK");
+    nsqd.send(b"}");
+    assert!(nsqd.reply().contains("broadcast_address"));
+    let mut client = HttpClient::connect(daemon.http);
+    client.send(format!("GET /ping HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(10_000)).as_bytes());
+    nsqd.command("PING");
+    client.send(b"\r\n\r\n");
+    assert_eq!(client.response(false).status, "HTTP/1.1 200 OK");
+    assert_eq!(http.metric(refused), before);
+    drop(greedy);
 }
 
 #[test]

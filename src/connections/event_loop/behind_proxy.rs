@@ -38,7 +38,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
                 self.local.received += fresh.len() as u64;
                 let buffered = slot.buffered();
                 slot.buffers.get_or_insert_default().input.extend_from_slice(fresh);
-                if !self.counters.resized(buffered, slot.buffered()) {
+                if !self.counters.resized(buffered, slot.buffered(), || None) {
                     self.counters.ended(CloseReason::NoRoom);
                     return self.remove(token);
                 }
@@ -80,12 +80,12 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let Some(slot) = self.slots.get_mut(token) else { return };
         let buffered = slot.buffered();
         slot.consume(header.length, &[]);
-        self.counters.resized(buffered, slot.buffered());
+        self.counters.resized(buffered, slot.buffered(), || None);
         let Some(peer) = header.source.or_else(|| peer_of(&slot.socket)) else {
             return self.remove(token);
         };
         let admitted = self.policy.check(peer.ip()).and_then(|mut permit| {
-            self.policy.place(peer.ip(), &mut permit)?;
+            self.policy.place(peer.ip(), &mut permit, self.counters.is_short())?;
             Ok(permit)
         });
         let permit = match admitted {

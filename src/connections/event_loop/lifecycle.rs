@@ -92,7 +92,8 @@ impl<H: ConnectionHandler> EventLoop<H> {
             return Err(self.options.refusal); // the permit is given back
         }
         let Some(mut permit) = permit else { return Ok(None) };
-        self.policy.place(peer, &mut permit).inspect_err(|_| self.counters.leave())?;
+        let is_short = self.counters.is_short();
+        self.policy.place(peer, &mut permit, is_short).inspect_err(|_| self.counters.leave())?;
         Ok(Some(permit))
     }
 
@@ -251,7 +252,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             self.permits.remove(&token);
         }
         self.counters.unqueued(slot.queued());
-        self.counters.resized(slot.buffered(), 0);
+        self.counters.resized(slot.buffered(), 0, || None);
         if let State::Rejected = slot.state {
             self.policy.rejected_is_gone();
         } else {

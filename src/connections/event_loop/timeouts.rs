@@ -48,7 +48,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             let Some(token) = token else { continue };
             if is_over {
                 self.end(token, CloseReason::Shutdown);
-                self.finish_leaving(token);
+                self.give_up(token);
             } else if let Some(deadline) = self.check_deadline(token, now) {
                 sweep.earliest = sweep.earliest.min(deadline);
             }
@@ -56,10 +56,13 @@ impl<H: ConnectionHandler> EventLoop<H> {
         self.deadlines.end_sweep(if is_over { CoarseTime::NEVER } else { sweep.earliest });
     }
 
-    /// Tells the handler the rest, now that nothing may be left for later.
-    fn finish_leaving(&mut self, token: Token) {
-        while let Some(leaving) = self.leaving.remove(&token) {
-            self.leave(token, leaving);
+    /// Tells the handler no more of an end that takes slices: the process ends as well.
+    fn give_up(&mut self, token: Token) {
+        let Some(leaving) = self.leaving.remove(&token) else { return };
+        self.counters.ended(leaving.reason);
+        if let Some(slot) = self.slots.get_mut(token) {
+            slot.state = State::Closed;
+            self.closing.push(token);
         }
     }
 

@@ -13,7 +13,8 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let (was_queued, buffered) = (slot.queued() > 0, slot.buffered());
         let sent = slot.send(bytes, reply.range.clone(), reply.last);
         // Also when it fails: what the slot has is given back when it is removed.
-        let fits = self.counters.resized(buffered, slot.buffered());
+        let (now_buffered, permits) = (slot.buffered(), &mut self.permits);
+        let fits = self.counters.resized(buffered, now_buffered, || permits.get_mut(&reply.token));
         let Ok(sent) = sent else { return self.end(reply.token, CloseReason::Broken) };
         self.local.sent += sent as u64;
         let left = reply.range.len() - sent;
@@ -26,7 +27,8 @@ impl<H: ConnectionHandler> EventLoop<H> {
         }
         slot.tell_queued(&mut self.handler);
         self.counters.queued(left);
-        if !fits || self.counters.queued_output() > self.options.max_queued_output as u64 {
+        let (most, permits) = (self.options.max_queued_output, &self.permits);
+        if !fits || !self.counters.may_queue(most, || permits.get(&reply.token)) {
             self.end(reply.token, CloseReason::NoRoom);
         }
     }
@@ -39,7 +41,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         }
         let buffered = slot.buffered();
         let Ok(sent) = slot.send_queued() else { return self.end(token, CloseReason::Broken) };
-        self.counters.resized(buffered, slot.buffered());
+        self.counters.resized(buffered, slot.buffered(), || self.permits.get_mut(&token));
         self.counters.unqueued(sent);
         self.local.sent += sent as u64;
         slot.tell_queued(&mut self.handler);

@@ -87,7 +87,9 @@ fn full_limiter() -> (Arc<PerIpLimiter>, Permit) {
     let limiter = PerIpLimiter::new(NonZeroUsize::MIN);
     let permit = limiter.acquire(IpAddr::from([127, 0, 0, 1])).unwrap();
     assert!(is_full(&limiter));
-    (limiter, Permit { per_ip: Some(Box::new(permit)), place: None })
+    let mut all = Permit::default();
+    all.per_ip = Some(Box::new(permit));
+    (limiter, all)
 }
 
 fn is_full(limiter: &Arc<PerIpLimiter>) -> bool {

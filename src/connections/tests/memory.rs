@@ -1,6 +1,7 @@
 //! The limits of all connections together: memory, and unread output.
 
 use super::*;
+use crate::access::{BUFFERS, DenyReason, Pool, Rejection};
 use crate::handler::CloseReason;
 use crate::limits;
 use crate::memory::{Memory, Use};
@@ -19,6 +20,16 @@ fn fill(memory: &Memory, left: usize) -> usize {
     let bytes = memory.part(100 - left) - memory.used();
     memory.add(Use::Listings, bytes);
     bytes
+}
+
+/// A loop whose buffers have shares, of connections that have some too.
+fn with_shares(options: Options, memory: &Arc<Memory>) -> TestLoop {
+    let shares = Rejection { reason: DenyReason::TcpShare, message: b"share\n" };
+    let policy = AcceptPolicy::new(Arc::default()).share(1000, shares);
+    let counters = ConnectionCounters::default()
+        .within(Arc::clone(memory))
+        .sharing(Pool::new(memory.part(100) / BUFFERS));
+    TestLoop::build(options, policy, counters)
 }
 
 #[test]
@@ -86,6 +97,79 @@ fn no_connection_enters_when_there_is_little_memory() {
     let mut third = test.peer();
     test.send(&mut third, b"echo in\n");
     test.expect(&mut third, b"in\n");
+}
+
+#[test]
+fn large_buffers_leave_room_for_small_ones() {
+    let memory = limited();
+    let mut test = with_memory(&memory);
+    let [mut large, mut small] = [(); 2].map(|()| test.peer());
+    test.send(&mut large, b"echo la");
+    fill(&memory, 9);
+    test.send(&mut small, b"echo sm");
+    test.send(&mut large, &[b'x'; limits::SMALL_BUFFERS]);
+    test.until("the large one is gone", |test| test.counters.open() == 1);
+    assert_eq!(test.counters.closed(CloseReason::NoRoom), 1);
+    test.send(&mut small, b"all\n");
+    test.expect(&mut small, b"small\n");
+    let mut new = test.peer();
+    test.send(&mut new, b"echo in\n");
+    test.expect(&mut new, b"in\n");
+}
+
+#[test]
+fn address_that_has_most_in_buffers_is_refused_first() {
+    let memory = limited();
+    let mut test = with_shares(OPTIONS, &memory);
+    let half = [&b"echo "[..], &[b'h'; 60_000]].concat();
+    // Four fifths of what buffers may have are for anybody.
+    fill(&memory, 11);
+    let mut greedy: Vec<_> = (0..50).map(|_| test.peer_from([127, 0, 0, 2])).collect();
+    greedy.iter_mut().for_each(|peer| test.send(peer, &half));
+    let refused = test.counters.closed(CloseReason::NoRoom);
+    assert!(refused > 0 && refused < 50, "{refused}");
+    // What it has stays, and another address gets as much as it asks for.
+    let mut other = test.peer();
+    test.send(&mut other, &half);
+    test.send(&mut other, b"\n");
+    test.expect(&mut other, &[&[b'h'; 60_000][..], b"\n"].concat());
+    test.send(&mut greedy[0], b"\n");
+    test.expect(&mut greedy[0], &[&[b'h'; 60_000][..], b"\n"].concat());
+    assert_eq!(test.counters.closed(CloseReason::NoRoom), refused);
+    drop((greedy, other));
+    test.until("gone", |test| test.event_loop.is_empty());
+    assert_eq!(memory.used(), memory.used_for(Use::Listings));
+}
+
+#[test]
+fn address_that_leaves_most_unread_is_closed_first() {
+    let bound = 2 * limits::QUEUED_OUTPUT;
+    let mut test = with_shares(Options { max_queued_output: bound, ..OPTIONS }, &Arc::default());
+    let mut small = test.peer();
+    let size = test.shrink_buffers(&small) / 8;
+    test.send(&mut small, format!("big {size}\n").as_bytes());
+    let mut greedy: Vec<_> = (0..3).map(|_| test.peer_from([127, 0, 0, 2])).collect();
+    greedy.iter_mut().for_each(|peer| test.send(peer, LARGE));
+    test.until("they are gone", |test| test.counters.open() == 1);
+    assert_eq!(test.counters.closed(CloseReason::NoRoom), 3);
+    test.expect(&mut small, &vec![b'x'; size]);
+}
+
+#[test]
+fn address_that_has_most_connections_is_refused_when_little_memory_is_left() {
+    let memory = limited();
+    let mut test = with_shares(OPTIONS, &memory);
+    // Room for 64 connections.
+    let bytes = fill(&memory, 0) - memory.part(5) - 64 * crate::memory::NSQD;
+    memory.remove(Use::Listings, memory.used() - bytes);
+    let mut greedy: Vec<_> = (0..64).map(|_| test.peer_from([127, 0, 0, 2])).collect();
+    let open = test.counters.open();
+    assert!((40..60).contains(&open), "{open}");
+    let mut other = test.peer();
+    test.send(&mut other, b"echo in\n");
+    test.expect(&mut other, b"in\n");
+    test.send(&mut greedy[0], b"echo here\n");
+    test.expect(&mut greedy[0], b"here\n");
 }
 
 /// However a connection ends, what it used is given back.

@@ -131,6 +131,18 @@ impl TestLoop {
         peer
     }
 
+    /// The same, of a peer at this address.
+    fn peer_from(&mut self, address: [u8; 4]) -> TcpStream {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let accepted = self.counters.accepted.get();
+        let peer = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&peer, &SocketAddr::from((address, 0))).unwrap();
+        connect(&peer, &self.address).unwrap();
+        self.until("accepted", |test| test.counters.accepted.get() > accepted);
+        self.settle();
+        peer.into()
+    }
+
     /// Makes the kernel buffer little between the first connection and its `peer`; how much output
     /// is then queued in part, and yet less than the budget of one call.
     fn shrink_buffers(&mut self, peer: &TcpStream) -> usize {
