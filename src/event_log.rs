@@ -32,6 +32,8 @@ pub(crate) struct SessionCounters {
     registry_limit: StripedCounter,
     /// REGISTERs rejected for want of memory.
     memory_limit: StripedCounter,
+    /// REGISTERs rejected because the nsqd has most, and little room is left.
+    share_limit: StripedCounter,
 }
 
 impl SessionCounters {
@@ -51,6 +53,7 @@ impl SessionCounters {
         counter(name, help, ("limit", "nsqd"), |all| &all.nsqd_limit);
         counter(name, help, ("limit", "registry"), |all| &all.registry_limit);
         counter(name, help, ("limit", "memory"), |all| &all.memory_limit);
+        counter(name, help, ("limit", "share"), |all| &all.share_limit);
         let name = "musterd_commands_rejected_total";
         let help = "Commands answered with an error, which ends the connection.";
         counter(name, help, ("code", "E_BAD_PROTOCOL"), |all| &all.bad_magics);
@@ -115,6 +118,11 @@ impl EventLog {
             LimitReached::Memory => (
                 &self.counters.memory_limit,
                 "there is no memory for more registrations (--max-memory)",
+            ),
+            LimitReached::Share => (
+                &self.counters.share_limit,
+                "no nsqd has more registrations than this one, and there is room for few \
+                 (--max-registrations and --max-memory)",
             ),
         };
         rejected.inc();

@@ -82,6 +82,10 @@ pub const REGISTRATIONS_PER_NSQD: usize = 100_000;
 /// Registrations of all nsqds together; also topics and channels together, so that those created
 /// over HTTP are bounded. Past it: `E_INVALID` as above, or 503 `REGISTRY_FULL`.
 pub const REGISTRATIONS: usize = 5_000_000;
+/// Registrations that one nsqd may have whatever the others have. Past it, and once [`SHARED_FROM`] of
+/// all registrations, of all names, or of the registry's memory are in use: `E_INVALID` as above for
+/// an nsqd of which no other has more.
+pub const REGISTRATIONS_UNSHARED: usize = 1_000;
 /// One in this many topics and channels may be known to HTTP clients only (`--max-http-names`). Past
 /// it: 503 `REGISTRY_FULL`; nsqds go on.
 pub const HTTP_NAMES_SHARE: usize = 10;

@@ -155,13 +155,13 @@ impl Memory {
     #[must_use]
     pub fn room(&self, what: Use, bytes: usize) -> Room {
         let (most, then) = self.most_and_then(what, bytes);
-        if then > most {
-            self.refuse(what);
-            Room::None
-        } else if then > most / 100 * limits::SHARED_FROM {
-            Room::Little
-        } else {
-            Room::Enough
+        match most.filter(|&most| then <= most) {
+            Some(most) if then <= most / 100 * limits::SHARED_FROM => Room::Enough,
+            Some(_) => Room::Little,
+            None => {
+                self.refuse(what);
+                Room::None
+            }
         }
     }
 
@@ -184,16 +184,16 @@ impl Memory {
     #[expect(clippy::cast_precision_loss, reason = "a share, not a count")]
     pub fn fill_ratio(&self, what: Use) -> f64 {
         let (most, then) = self.most_and_then(what, 0);
-        then as f64 / most.max(1) as f64
+        then as f64 / most.unwrap_or(0).max(1) as f64
     }
 
-    /// How many bytes may be used for that, beside what else is in use, and how many are then with so
-    /// many more.
-    fn most_and_then(&self, what: Use, bytes: usize) -> (usize, usize) {
+    /// How many bytes may be used for that, beside what else is in use, if any may; and how many are
+    /// with so many more.
+    fn most_and_then(&self, what: Use, bytes: usize) -> (Option<usize>, usize) {
         let (of_all, of_own) = self.most[what as usize];
         let own = self.used_for(what);
         let others = self.used().saturating_sub(own);
-        (of_all.saturating_sub(others).min(of_own), own.saturating_add(bytes))
+        (of_all.checked_sub(others).map(|most| most.min(of_own)), own.saturating_add(bytes))
     }
 
     /// Counts that something was refused.

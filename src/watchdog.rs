@@ -150,13 +150,13 @@ impl RegistryWarning {
     pub fn check(&mut self, registry: &Registry, now: Timestamp) {
         if let Some(more) = self.removed.grown(registry.removed() as u64, now) {
             tracing::warn!(
-                "DB: {more} topics and channels without producers were removed to make room (--max-registrations)"
+                "DB: {more} topics and channels without producers were removed to make room (--max-registrations, --max-memory)"
             );
         }
         let ratio = registry.fill_ratio();
         if self.is_due(ratio, now) {
             tracing::warn!(
-                "DB: {:.0} % of --max-registrations are in use: past it REGISTERs and POSTs of new names are refused",
+                "DB: the registry is {:.0} % full (--max-registrations, --max-memory): then REGISTERs and POSTs of new names are refused",
                 ratio * 100.0
             );
         }

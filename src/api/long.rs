@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(walks.enter(peer, memory.part(50)).err(), Some(ApiError::BUSY));
         drop(place);
         assert_eq!(memory.used(), 0);
-        memory.add(Use::Buffers, memory.part(86));
+        memory.add(Use::Buffers, memory.part(91));
         assert_eq!(
             walks.enter(peer, 0).err(),
             Some(ApiError::BUSY),

@@ -4,9 +4,7 @@
 //! must not see an older one afterwards. Must not: be called from a session, whose changes are
 //! published by a commit. Source: nsq `nsqlookupd/http.go`.
 
-use dashmap::mapref::one::RefMut;
-
-use super::{LimitReached, Registry, TopicEntry};
+use super::{LimitReached, Registry, Room, TopicEntry};
 use crate::clock::Timestamp;
 use crate::protocol::host::Node;
 use crate::protocol::names::{ChannelName, TopicName};
@@ -36,39 +34,38 @@ impl Registry {
 
     fn create(&self, topic: &TopicName, channel: Option<&ChannelName>) -> Result<(), LimitReached> {
         let topic = topic.as_str();
-        let mut entry = match self.created_entry(topic, channel) {
+        match self.create_if_it_fits(topic, channel, Room::Left) {
             Err(limit) if limit.is_of_all() => {
-                self.with_room(limit, topic, || self.created_entry(topic, channel))?
+                let names = (topic, channel.map(ChannelName::as_str));
+                self.with_room(limit, names, 0, |room| self.create_if_it_fits(topic, channel, room))
             }
-            created => created?,
-        };
-        self.left_behind.update(&mut entry);
-        entry.publish(&self.snapshots);
-        Ok(())
+            created => created,
+        }
     }
 
-    /// The locked entry of a topic, with the channel; what is new is counted in the HTTP clients' part.
-    fn created_entry(
+    /// What is new is counted in the HTTP clients' part.
+    fn create_if_it_fits(
         &self,
         topic: &str,
         channel: Option<&ChannelName>,
-    ) -> Result<RefMut<'_, TopicName, Box<TopicEntry>>, LimitReached> {
-        // No name makes room if the one that it is for is refused.
-        let is_full = self.counts.http_names() >= self.counts.capacity.http_names;
-        let refusal = |limit| if is_full { LimitReached::HttpNames } else { limit };
-        let mut entry = self.entry(topic).map_err(refusal)?;
-        if let Err(limit) = self.create_in(&mut entry, channel) {
+        room: Room,
+    ) -> Result<(), LimitReached> {
+        let mut entry = self.entry(topic, room)?;
+        if let Err(limit) = self.create_in(&mut entry, channel, room) {
             drop(entry);
             self.remove_if(topic, |entry| entry.is_new());
             return Err(limit);
         }
-        Ok(entry)
+        self.left_behind.update(&mut entry);
+        entry.publish(&self.snapshots);
+        Ok(())
     }
 
     fn create_in(
         &self,
         entry: &mut TopicEntry,
         channel: Option<&ChannelName>,
+        room: Room,
     ) -> Result<(), LimitReached> {
         if entry.is_new() {
             self.counts.add_http_name()?;
@@ -78,7 +75,7 @@ impl Registry {
             && entry.topic.channel(channel.as_str()).is_none()
         {
             self.counts.add_http_name()?;
-            self.counts.add_channel().inspect_err(|_| self.counts.remove_http_names(1))?;
+            self.counts.add_channel(room).inspect_err(|_| self.counts.remove_http_names(1))?;
             entry.create(Some(channel));
         }
         Ok(())

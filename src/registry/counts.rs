@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::sizes::Sizes;
 use crate::limits;
 use crate::memory::{self, Memory, Use};
 
@@ -48,6 +49,9 @@ pub enum LimitReached {
     Registry,
     /// There is no memory for more.
     Memory,
+    /// There is little room for more, and no nsqd has more registrations than this one, which has more
+    /// than [`limits::REGISTRATIONS_UNSHARED`].
+    Share,
     /// There are [`Capacity::http_names`] that only HTTP clients know.
     HttpNames,
 }
@@ -55,8 +59,17 @@ pub enum LimitReached {
 impl LimitReached {
     /// Whether it is one that all nsqds and HTTP clients have together.
     pub(super) fn is_of_all(self) -> bool {
-        matches!(self, Self::Registry | Self::Memory)
+        matches!(self, Self::Registry | Self::Memory | Self::Share)
     }
+}
+
+/// Where the room for something new is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Within the limits.
+    Left,
+    /// Names that nsqds left behind are removed for it.
+    Made,
 }
 
 /// The registry's counters, checked against its capacity.
@@ -69,6 +82,8 @@ pub(super) struct Counts {
     /// The channels among them.
     channels: AtomicUsize,
     registrations: AtomicUsize,
+    /// How many registrations the nsqds have.
+    sizes: Sizes,
     /// Names that HTTP clients created and no nsqd has registered.
     http_names: AtomicUsize,
     /// Names that nsqds left behind and that were removed to make room, in all.
@@ -92,6 +107,7 @@ impl Counts {
             names,
             channels,
             registrations,
+            sizes: Sizes::default(),
             http_names,
             removed,
             refused,
@@ -136,7 +152,8 @@ impl Counts {
     #[expect(clippy::cast_precision_loss, reason = "a share, not a count")]
     pub(super) fn fill_ratio(&self) -> f64 {
         let used = self.registrations().max(self.names.load(Ordering::Relaxed));
-        used as f64 / self.capacity.registrations.max(1) as f64
+        let ratio = used as f64 / self.capacity.registrations.max(1) as f64;
+        ratio.max(self.memory.fill_ratio(Use::Registry))
     }
 
     /// Whether there is so little of everything that a listing of all of it is short.
@@ -154,32 +171,29 @@ impl Counts {
         self.nsqds.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether there may be so many names and registrations, of everybody, and so many bytes more.
-    /// Nothing else decides that.
-    fn fits(&self, names: usize, registrations: usize, bytes: usize) -> Result<(), LimitReached> {
-        if names.max(registrations) > self.capacity.registrations {
-            return Err(LimitReached::Registry);
-        }
-        if self.memory.has_room(Use::Registry, bytes) { Ok(()) } else { Err(LimitReached::Memory) }
+    /// Counts one more topic, if there is room.
+    pub(super) fn add_topic(&self, room: Room) -> Result<(), LimitReached> {
+        self.add_name(memory::TOPIC, room)
     }
 
-    /// Counts one more topic, if it fits.
-    pub(super) fn add_topic(&self) -> Result<(), LimitReached> {
-        self.add_name(memory::TOPIC)
-    }
-
-    /// Counts one more channel, if it fits.
-    pub(super) fn add_channel(&self) -> Result<(), LimitReached> {
-        self.add_name(memory::CHANNEL)?;
+    /// Counts one more channel, if there is room.
+    pub(super) fn add_channel(&self, room: Room) -> Result<(), LimitReached> {
+        self.add_name(memory::CHANNEL, room)?;
         self.channels.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn add_name(&self, bytes: usize) -> Result<(), LimitReached> {
+    fn add_name(&self, bytes: usize, room: Room) -> Result<(), LimitReached> {
         let before = self.names.fetch_add(1, Ordering::Relaxed);
-        self.fits(before + 1, 0, bytes).inspect_err(|_| {
+        let limit = match room {
+            Room::Left if before >= self.capacity.registrations => Some(LimitReached::Registry),
+            Room::Left if !self.memory.has_room(Use::Registry, bytes) => Some(LimitReached::Memory),
+            Room::Left | Room::Made => None,
+        };
+        if let Some(limit) = limit {
             self.names.fetch_sub(1, Ordering::Relaxed);
-        })?;
+            return Err(limit);
+        }
         self.memory.add(Use::Registry, bytes);
         Ok(())
     }
@@ -229,23 +243,50 @@ impl Counts {
         self.memory.remove(Use::Registry, channels * memory::CHANNEL);
     }
 
-    /// Whether an nsqd with `has` registrations may have `new` more.
-    pub(super) fn check_registrations(&self, has: usize, new: usize) -> Result<(), LimitReached> {
+    /// Whether an nsqd with `has` registrations may have `new` more. Names that are removed make room
+    /// in memory, but none for more registrations than there may be.
+    pub(super) fn check_registrations(
+        &self,
+        has: usize,
+        new: usize,
+        room: Room,
+    ) -> Result<(), LimitReached> {
         if new == 0 {
             return Ok(());
         }
         if has + new > self.capacity.per_nsqd {
             return Err(LimitReached::Nsqd);
         }
-        self.fits(0, self.registrations() + new, new * memory::REGISTRATION)
+        let all = self.registrations() + new;
+        if all > self.capacity.registrations {
+            return Err(LimitReached::Registry);
+        }
+        if room == Room::Made {
+            return Ok(());
+        }
+        let in_memory = self.memory.room(Use::Registry, new * memory::REGISTRATION);
+        if in_memory == memory::Room::None {
+            return Err(LimitReached::Memory);
+        }
+        let shared_from = self.capacity.registrations / 100 * limits::SHARED_FROM;
+        let is_short = in_memory == memory::Room::Little
+            || all.max(self.names.load(Ordering::Relaxed)) > shared_from;
+        if is_short && has > limits::REGISTRATIONS_UNSHARED && self.sizes.is_most(has) {
+            return Err(LimitReached::Share);
+        }
+        Ok(())
     }
 
-    pub(super) fn add_registrations(&self, count: usize) {
+    /// An nsqd has `count` registrations more: `has` now.
+    pub(super) fn add_registrations(&self, has: usize, count: usize) {
+        self.sizes.resized(has - count, has);
         self.registrations.fetch_add(count, Ordering::Relaxed);
         self.memory.add(Use::Registry, count * memory::REGISTRATION);
     }
 
-    pub(super) fn remove_registrations(&self, count: usize) {
+    /// An nsqd has `count` registrations less: `has` now.
+    pub(super) fn remove_registrations(&self, has: usize, count: usize) {
+        self.sizes.resized(has + count, has);
         self.registrations.fetch_sub(count, Ordering::Relaxed);
         self.memory.remove(Use::Registry, count * memory::REGISTRATION);
     }

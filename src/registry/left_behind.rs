@@ -1,6 +1,7 @@
 //! The topics of which nsqds that went have left something behind: the topic itself, or channels.
 //!
-//! NSQ keeps such names. When the registry is full they make room for new ones, the oldest first.
+//! NSQ keeps such names. When the registry is full they make room for new ones, the oldest first, and
+//! no more of them than what is new needs, once it is in.
 //! The queue locks no topic, since its callers have one
 //! locked. Must not: walk; remove a name that has producers, or that an HTTP client created. Any
 //! thread.
@@ -9,12 +10,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::entry::TopicEntry;
-use super::{Client, LimitReached, PendingChanges, RegistrationChange, Registry};
+use super::{Client, LimitReached, PendingChanges, RegistrationChange, Registry, Room};
+use crate::memory;
 use crate::protocol::names::TopicName;
 
-/// Names that one REGISTER or one POST removes to make room: it needs two, and others may take what
-/// it has made room for.
-const REMOVED_AT_ONCE: usize = 4;
+/// How often one REGISTER or one POST removes something to make room: a topic and a channel with their
+/// registrations take as much memory as five channels.
+const REMOVED_AT_ONCE: usize = 8;
 /// Topics in the order in which the first of their names was left behind.
 #[derive(Debug, Default)]
 pub(super) struct LeftBehind(Mutex<Topics>);
@@ -24,6 +26,24 @@ struct Topics {
     /// The number that was given last.
     last: u64,
     by_number: BTreeMap<u64, TopicName>,
+}
+
+/// What names take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    names: usize,
+    bytes: usize,
+}
+
+impl Size {
+    /// That of a topic, or none, and so many channels.
+    fn of(topic: bool, channels: usize) -> Self {
+        let topics = usize::from(topic);
+        Self {
+            names: topics + channels,
+            bytes: topics * memory::TOPIC + channels * memory::CHANNEL,
+        }
+    }
 }
 
 impl LeftBehind {
@@ -59,6 +79,11 @@ impl LeftBehind {
     pub(super) fn oldest_but(&self, topic: &str) -> Option<TopicName> {
         self.topics().by_number.values().find(|name| name.as_str() != topic).cloned()
     }
+
+    /// Whether there is any.
+    pub(super) fn is_any(&self) -> bool {
+        !self.topics().by_number.is_empty()
+    }
 }
 
 impl Registry {
@@ -74,57 +99,72 @@ impl Registry {
         channel: Option<&str>,
     ) -> Result<RegistrationChange, LimitReached> {
         let new = client.count_new(topic, channel);
-        match self.counts.check_registrations(client.registrations(), new) {
-            // Names take memory as well.
-            Ok(()) | Err(LimitReached::Memory) => {}
-            Err(limit) => return Err(limit),
-        }
-        self.with_room(limit, topic, || self.register_if_it_fits(changes, client, topic, channel))
+        self.counts.check_registrations(client.registrations(), new, Room::Made)?;
+        self.with_room(limit, (topic, channel), new, |room| {
+            self.register_if_it_fits(changes, client, topic, channel, room)
+        })
     }
 
-    /// Calls `make`, which was refused for `limit` and needs room for names of `topic`, after names
-    /// that nsqds left behind were removed, and again as long as it finds no room and there are more.
+    /// Calls `make`, which was refused for `limit` and makes a topic, a channel and so many
+    /// registrations, if there are names that nsqds left behind; then those are removed, until there
+    /// is as much room as before. `make` must hold no lock when it returns.
     pub(super) fn with_room<T>(
         &self,
         limit: LimitReached,
-        topic: &str,
-        mut make: impl FnMut() -> Result<T, LimitReached>,
+        (topic, channel): (&str, Option<&str>),
+        registrations: usize,
+        make: impl FnOnce(Room) -> Result<T, LimitReached>,
     ) -> Result<T, LimitReached> {
-        let mut made = Err(limit);
-        for _ in 0..REMOVED_AT_ONCE {
-            if !self.make_room(topic) {
-                break;
-            }
-            made = make();
-            if !matches!(made, Err(limit) if limit.is_of_all()) {
-                break;
-            }
+        if self.left_behind.oldest_but(topic).is_none() {
+            return Err(limit);
         }
-        made
+        let mut needed = self.size_of_new(topic, channel);
+        needed.bytes += registrations * memory::REGISTRATION;
+        needed.names = needed.names.max(1);
+        let made = make(Room::Made)?;
+        for _ in 0..REMOVED_AT_ONCE {
+            let of_memory = limit == LimitReached::Memory;
+            let is_made = if of_memory { needed.bytes == 0 } else { needed.names == 0 };
+            let Some(removed) = (!is_made).then(|| self.make_room(topic)).flatten() else { break };
+            needed.names = needed.names.saturating_sub(removed.names);
+            needed.bytes = needed.bytes.saturating_sub(removed.bytes);
+        }
+        Ok(made)
+    }
+
+    /// What a topic and a channel would add that are not there yet.
+    fn size_of_new(&self, topic: &str, channel: Option<&str>) -> Size {
+        let entry = self.topics.get(topic);
+        let is_new =
+            |channel| entry.as_ref().is_none_or(|entry| entry.topic.channel(channel).is_none());
+        Size::of(entry.is_none(), usize::from(channel.is_some_and(is_new)))
     }
 
     /// Removes the topic that nsqds left behind first, or a channel of it if only channels were left
-    /// behind; never of `topic`, which is to be registered. Returns whether there is such a name.
-    fn make_room(&self, topic: &str) -> bool {
-        let Some(oldest) = self.left_behind.oldest_but(topic) else { return false };
+    /// behind; never of `topic`, which is registered. Returns what was removed; none if there is
+    /// no such name.
+    fn make_room(&self, topic: &str) -> Option<Size> {
+        let oldest = self.left_behind.oldest_but(topic)?;
+        let mut removed = Size::default();
         self.remove_if(oldest.as_str(), |entry| {
             // An nsqd may have registered it meanwhile.
             if entry.left_behind == 0 {
                 return false;
             }
             if entry.is_left_behind() {
-                self.counts.count_removed(1 + entry.channels);
+                removed = Size::of(true, entry.channels);
                 return true;
             }
             if let Some(channel) = entry.first_left_behind() {
-                self.counts.count_removed(1);
+                removed = Size::of(false, 1);
                 self.remove_channel(entry, channel.as_str(), false);
                 entry.publish(&self.snapshots);
                 self.left_behind.update(entry);
             }
             false
         });
-        true
+        self.counts.count_removed(removed.names);
+        Some(removed)
     }
 }
 
@@ -134,7 +174,7 @@ mod tests {
 
     use crate::clock::Timestamp;
     use crate::limits;
-    use crate::memory::Memory;
+    use crate::memory::{Memory, Use};
     use crate::protocol::names::{ChannelName, TopicName};
     use crate::protocol::peer_info::PeerInfo;
     use crate::registry::{Capacity, Client, LimitReached, PendingChanges, Registry};
@@ -236,7 +276,7 @@ mod tests {
         let all = Fixture(Fixture::new(Capacity::default()).0.within(memory));
         let mut first = all.identify();
         let mut names = (0..).map(|number| format!("first{number}"));
-        assert!(names.any(|name| all.register(&mut first, &name) == Err(LimitReached::Memory)));
+        assert!(names.any(|name| all.register(&mut first, &name).is_err()));
         all.leave(first);
         let mut second = all.identify();
         for number in 0..10_000 {
@@ -245,6 +285,48 @@ mod tests {
         assert!(all.0.removed() > 0);
         // What HTTP clients may create is a part of what fits.
         assert!(all.0.counts.capacity.http_names < 10_000);
+    }
+
+    #[test]
+    fn no_name_is_lost_for_one_that_is_refused() {
+        // Registrations are full, and no name makes room for one.
+        let all = Fixture::new(CAPACITY);
+        all.leave(all.nsqd(&["left a"]));
+        let _others = [(); 2].map(|()| all.nsqd(&["t a", "t b"]));
+        let mut stays = all.nsqd(&["t"]);
+        all.register(&mut stays, "t a").expect("the eighth");
+        assert_eq!(all.register(&mut stays, "t b"), Err(LimitReached::Registry));
+        all.check(&["left", "left a", "t", "t a", "t b"], 0);
+        // The part of HTTP clients is full, and the names too.
+        let all = Fixture::new(Capacity { http_names: 1, ..CAPACITY });
+        all.leave(all.nsqd(&["left a", "left b"]));
+        let _stays = all.nsqd(&["u", "v", "w", "x"]);
+        all.create("made").expect("the eighth");
+        assert_eq!(all.create("more"), Err(LimitReached::HttpNames));
+        all.check(&["left", "left a", "left b", "made", "u", "v", "w", "x"], 1);
+    }
+
+    #[test]
+    fn as_many_names_are_lost_as_the_new_one_needs() {
+        let memory = Arc::new(Memory::new(Some(2 * limits::MEMORY_RESERVE)));
+        let all = Fixture(Fixture::new(Capacity::default()).0.within(Arc::clone(&memory)));
+        let mut stays = all.nsqd(&["t a"]);
+        let channels: Vec<_> = (0..20).map(|number| format!("t x{number}")).collect();
+        all.leave(all.nsqd(&channels.iter().map(String::as_str).collect::<Vec<_>>()));
+        // Whatever takes the memory: what is left behind makes as much room as what is new takes.
+        memory.add(Use::Listings, memory.part(100) - memory.used());
+        let used = memory.used();
+        all.register(&mut stays, "u b").expect("five channels make room");
+        assert_eq!((all.0.removed(), all.0.channels()), (5, 17));
+        assert!(memory.used() <= used, "{} of {used}", memory.used());
+        all.register(&mut stays, "u c").expect("two channels make room");
+        assert_eq!(all.0.removed(), 7);
+        for number in 0.. {
+            if all.register(&mut stays, &format!("u d{number}")).is_err() {
+                break;
+            }
+        }
+        assert_eq!(all.0.removed(), 20, "nothing is left to be lost");
     }
 
     #[test]

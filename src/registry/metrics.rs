@@ -45,8 +45,7 @@ impl Registry {
             "Topics and channels that nsqds had left behind and that made room for new ones.";
         families.counter("musterd_names_removed_total", help, &[], move || registry.removed());
         let registry = Arc::clone(self);
-        let help =
-            "How full the registry is, from 0 to 1: registrations or names, whichever are more.";
+        let help = "How full the registry is, from 0 to 1: registrations, names or its memory, whichever is most.";
         families.gauge("musterd_registry_fill_ratio", help, &[], move || registry.fill_ratio());
         let help = "Snapshots that were replaced and are not freed yet.";
         families.gauge("musterd_snapshots_retired", help, &[], published::retired);

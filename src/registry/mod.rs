@@ -15,6 +15,7 @@ mod left_behind;
 mod metrics;
 mod pending_changes;
 mod refused;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +36,7 @@ use crate::protocol::names::{ChannelName, EPHEMERAL, TopicName};
 use crate::protocol::peer_info::PeerInfo;
 use crate::snapshots::{Producer, Snapshots};
 use crate::work::Work;
-use counts::Counts;
+use counts::{Counts, Room};
 use entry::TopicEntry;
 use left_behind::LeftBehind;
 
@@ -135,7 +136,7 @@ impl Registry {
         self.counts.removed()
     }
 
-    /// How full it is, from 0 to 1: registrations or names, whichever are more.
+    /// How full it is, from 0 to 1: registrations, names or its part of the memory, whichever is most.
     #[must_use]
     pub fn fill_ratio(&self) -> f64 {
         self.counts.fill_ratio()
@@ -171,7 +172,7 @@ impl Registry {
         topic: &str,
         channel: Option<&str>,
     ) -> Result<RegistrationChange, LimitReached> {
-        let mut done = self.register_if_it_fits(changes, client, topic, channel);
+        let mut done = self.register_if_it_fits(changes, client, topic, channel, Room::Left);
         if let Err(limit) = done
             && limit.is_of_all()
         {
@@ -197,7 +198,9 @@ impl Registry {
         mut registered: impl FnMut(&str, Option<&str>, RegistrationChange),
     ) {
         for _ in 0..AT_ONCE {
-            let has_room = self.counts.check_registrations(client.registrations(), 1).is_ok();
+            let fits = self.counts.check_registrations(client.registrations(), 1, Room::Left);
+            let may_be_made = |limit: LimitReached| limit.is_of_all() && self.left_behind.is_any();
+            let has_room = fits.map_or_else(may_be_made, |()| true);
             let Some((topic, channel)) = has_room.then(|| client.refused.next()).flatten() else {
                 return;
             };
@@ -214,11 +217,12 @@ impl Registry {
         client: &mut Client,
         topic: &str,
         channel: Option<&str>,
+        room: Room,
     ) -> Result<RegistrationChange, LimitReached> {
-        let mut guard = self.entry(topic)?;
+        let mut guard = self.entry(topic, room)?;
         let entry = &mut **guard;
         let new = client.count_new(topic, channel);
-        let channel = match self.check_and_count(entry, client, channel, new) {
+        let channel = match self.check_and_count(entry, client, channel, new, room) {
             Ok(channel) => channel,
             Err(limit) => {
                 drop(guard);
@@ -237,7 +241,7 @@ impl Registry {
         };
         if new > 0 {
             client.add(&entry.name, channel.as_ref(), new);
-            self.counts.add_registrations(new);
+            self.counts.add_registrations(client.registrations(), new);
         }
         if !is_used {
             self.left_behind.update(entry);
@@ -258,7 +262,8 @@ impl Registry {
         channel: &str,
     ) -> bool {
         // Also what an admin has deleted: otherwise the nsqd's own list would only grow.
-        self.counts.remove_registrations(client.remove(topic, channel));
+        let count = client.remove(topic, channel);
+        self.counts.remove_registrations(client.registrations(), count);
         self.counts.remove_refused(client.refused.remove(topic, Some(channel)));
         let Some(mut guard) = self.topics.get_mut(topic) else { return false };
         let entry = &mut **guard;
@@ -337,7 +342,7 @@ impl Registry {
         let before = client.registrations();
         let Some((mut channels, is_last)) = client.remove_some() else { return true };
         let removed = before - client.registrations();
-        self.counts.remove_registrations(removed);
+        self.counts.remove_registrations(client.registrations(), removed);
         work.spend(UNREGISTER * u32::try_from(removed).unwrap_or(u32::MAX));
         let Some(mut guard) = self.topics.get_mut(topic) else { return is_last };
         let (entry, producer) = (&mut **guard, client.producer());
@@ -395,7 +400,11 @@ impl Registry {
     }
 
     /// The locked entry of a topic, made if there is none.
-    fn entry(&self, topic: &str) -> Result<RefMut<'_, TopicName, Box<TopicEntry>>, LimitReached> {
+    fn entry(
+        &self,
+        topic: &str,
+        room: Room,
+    ) -> Result<RefMut<'_, TopicName, Box<TopicEntry>>, LimitReached> {
         if let Some(entry) = self.topics.get_mut(topic) {
             return Ok(entry);
         }
@@ -403,7 +412,7 @@ impl Registry {
         match self.topics.entry(name.clone()) {
             dashmap::Entry::Occupied(entry) => Ok(entry.into_ref()),
             dashmap::Entry::Vacant(entry) => {
-                self.counts.add_topic()?;
+                self.counts.add_topic(room)?;
                 Ok(entry.insert(Box::new(TopicEntry::new(name))))
             }
         }
@@ -417,13 +426,14 @@ impl Registry {
         client: &Client,
         channel: Option<&str>,
         new: usize,
+        room: Room,
     ) -> Result<Option<ChannelName>, LimitReached> {
-        self.counts.check_registrations(client.registrations(), new)?;
+        self.counts.check_registrations(client.registrations(), new, room)?;
         let Some(name) = channel else { return Ok(None) };
         if let Some(known) = entry.topic.channel(name) {
             return Ok(Some(known.name().clone()));
         }
-        self.counts.add_channel()?;
+        self.counts.add_channel(room)?;
         entry.channels += 1;
         Ok(Some(ChannelName::new(name).expect("the decoder gives valid names")))
     }

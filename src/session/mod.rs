@@ -332,9 +332,10 @@ impl<O: Observer> Sessions<O> {
         self.observer.observe(address, SessionEvent::LimitReached(limit, log));
         let reply: &[u8] = match limit {
             LimitReached::Nsqd => b"E_INVALID REGISTER too many registrations of this nsqd",
-            LimitReached::Registry | LimitReached::Memory | LimitReached::HttpNames => {
-                b"E_INVALID REGISTER too many registrations in all"
-            }
+            LimitReached::Registry
+            | LimitReached::Memory
+            | LimitReached::Share
+            | LimitReached::HttpNames => b"E_INVALID REGISTER too many registrations in all",
         };
         encode::frame(reply, output);
     }

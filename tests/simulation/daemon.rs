@@ -239,9 +239,7 @@ impl Daemon {
                     Err(LimitReached::Nsqd) => {
                         "E_INVALID REGISTER too many registrations of this nsqd"
                     }
-                    Err(
-                        LimitReached::Registry | LimitReached::Memory | LimitReached::HttpNames,
-                    ) => "E_INVALID REGISTER too many registrations in all",
+                    Err(_) => "E_INVALID REGISTER too many registrations in all",
                 }
             }
             Outcome::Unregister(topic, channel) => {
