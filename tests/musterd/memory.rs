@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -11,12 +11,14 @@ use musterd::clock::Clock;
 use testkit::rng::Rng;
 use testkit::wire;
 
-use crate::support::{Daemon, HttpClient, Nsqd, connect_from, eventually};
+use crate::support::{Daemon, HttpClient, Nsqd, connect_from, eventually, try_connect_from};
 
 /// Peers that take memory, each on a thread.
 const PEERS: u64 = 4;
 /// Connections that each of them holds open.
 const HELD: usize = 400;
+/// Topics that all their nsqds register, so that the responses about them are cached.
+const CACHED: usize = 20;
 
 /// What is tried: `MEMORY_TEST=LIMIT,NSQDS,SECONDS` is another measure.
 struct Measure {
@@ -42,9 +44,11 @@ impl Measure {
     }
 }
 
-/// One that takes memory: what it has open, and reads of which it does not read.
+/// One that takes memory, from an address of its own: what it has open, and reads of which it does not
+/// read.
 struct Peer {
     rng: Rng,
+    source: IpAddr,
     tcp: SocketAddr,
     http: SocketAddr,
     held: VecDeque<TcpStream>,
@@ -53,15 +57,19 @@ struct Peer {
 impl Peer {
     /// Does something that takes memory, or gives some back. Whatever the daemon refuses is all right.
     fn act(&mut self) {
-        match self.rng.below(10) {
-            0 => self.pipeline("/topic/create?topic="),
-            1 => self.pipeline("/channel/create?topic=wide&channel="),
-            2 => self.pipeline("/topic/delete?topic="),
-            3 | 4 => self.register(),
-            5 => self.half_an_identify(),
-            6 => self.ask_and_not_read(),
-            7 => self.ping_and_not_read(),
-            8 => (0..50).for_each(|_| self.hold(self.tcp, b"  V1")),
+        match self.rng.below(16) {
+            0 => self.post("/topic/create?topic="),
+            1 => self.post("/channel/create?topic=wide&channel="),
+            2 => self.post("/topic/delete?topic="),
+            3..6 => self.register(),
+            6 => self.register_once(),
+            7 => self.hold_many(20, self.tcp, &half_an_identify()),
+            8 => self.hold_many(20, self.http, &half_a_head()),
+            9 => self.hold_many(20, self.http, &half_a_body()),
+            10 | 11 => self.ask_and_not_read(),
+            12 => self.ping_and_not_read(),
+            13 => self.hold_many(50, self.tcp, b"  V1"),
+            14 => self.be_logged(),
             _ => self.held.truncate(self.rng.below(HELD)),
         }
     }
@@ -71,8 +79,8 @@ impl Peer {
         format!("{:x<64}", format!("n{}-", self.rng.below(10_000_000)))
     }
 
-    fn open(address: SocketAddr) -> Option<TcpStream> {
-        let stream = TcpStream::connect(address).ok()?;
+    fn open(&self, address: SocketAddr) -> Option<TcpStream> {
+        let stream = try_connect_from(self.source, address).ok()?;
         stream.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
         stream.set_write_timeout(Some(Duration::from_millis(500))).ok()?;
         Some(stream)
@@ -80,85 +88,136 @@ impl Peer {
 
     /// Opens a connection, sends what it takes of `bytes`, and reads nothing.
     fn hold(&mut self, address: SocketAddr, bytes: &[u8]) {
-        let Some(mut stream) = Self::open(address) else { return };
+        let Some(mut stream) = self.open(address) else { return };
         // The daemon may stop to read, or close.
         let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(bytes));
+        self.keep(stream);
+    }
+
+    fn hold_many(&mut self, count: usize, address: SocketAddr, bytes: &[u8]) {
+        (0..count).for_each(|_| self.hold(address, bytes));
+    }
+
+    fn keep(&mut self, stream: TcpStream) {
         self.held.push_front(stream);
         self.held.truncate(HELD);
     }
 
-    /// 2,000 POSTs, whose answers it reads.
-    fn pipeline(&mut self, target: &str) {
-        let Some(mut stream) = Self::open(self.http) else { return };
-        let requests: String = (0..2000)
-            .map(|_| {
-                format!(
-                    "POST {target}{} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
-                    self.name()
-                )
-            })
-            .collect();
-        for part in requests.as_bytes().chunks(16 * 1024) {
-            let mut answers = [0; 64 * 1024];
-            if stream.write_all(part).is_err()
-                || !stream.read(&mut answers).is_ok_and(|read| read > 0)
-            {
-                return;
-            }
+    /// Sends all of it and reads something for each part, as long as the daemon goes on.
+    fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Option<()> {
+        for part in bytes.chunks(16 * 1024) {
+            let mut replies = [0; 64 * 1024];
+            stream.write_all(part).ok()?;
+            stream.read(&mut replies).ok().filter(|&read| read > 0)?;
         }
+        Some(())
     }
 
-    /// An nsqd that registers up to 20,000 names and stays.
-    fn register(&mut self) {
-        let Some(mut stream) = Self::open(self.tcp) else { return };
+    /// 2,000 POSTs, whose answers it reads.
+    fn post(&mut self, target: &str) {
+        let Some(mut stream) = self.open(self.http) else { return };
+        let mut request = || {
+            let name = self.name();
+            format!("POST {target}{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        };
+        let requests: String = (0..2000).map(|_| request()).collect();
+        let _ = Self::exchange(&mut stream, requests.as_bytes());
+    }
+
+    /// An nsqd with the longest identity, whose topics are asked for often.
+    fn nsqd(&mut self) -> Vec<u8> {
         let mut bytes = wire::MAGIC.to_vec();
-        wire::identify(&wire::peer_info(&"<".repeat(40), &"h".repeat(255)), &mut bytes);
+        let address = format!("{}{}", self.rng.below(10_000), "<".repeat(38));
+        wire::identify(&wire::peer_info(&address, &"h".repeat(255)), &mut bytes);
+        for number in 0..CACHED {
+            bytes.extend_from_slice(format!("REGISTER cached-{number}\n").as_bytes());
+        }
+        bytes
+    }
+
+    /// An nsqd that registers up to 20,000 names and stays. Those for which there is no room are
+    /// remembered.
+    fn register(&mut self) {
+        let Some(mut stream) = self.open(self.tcp) else { return };
+        let mut bytes = self.nsqd();
         for _ in 0..self.rng.below(20_000) {
             let (topic, channel) = (self.name(), self.name());
             bytes.extend_from_slice(format!("REGISTER {topic} {channel}\n").as_bytes());
         }
-        for part in bytes.chunks(16 * 1024) {
-            let mut replies = [0; 64 * 1024];
-            if stream.write_all(part).is_err()
-                || !stream.read(&mut replies).is_ok_and(|read| read > 0)
-            {
-                return;
-            }
+        if Self::exchange(&mut stream, &bytes).is_some() {
+            self.keep(stream);
         }
-        self.held.push_front(stream);
-        self.held.truncate(HELD);
     }
 
-    fn half_an_identify(&mut self) {
-        let bytes = [b"  V1IDENTIFY\n\0\x01\0\0", &[b'{'; 65_000][..]].concat();
-        (0..20).for_each(|_| self.hold(self.tcp, &bytes));
+    /// An nsqd that registers many ephemeral topics, unregisters them, and stays.
+    fn register_once(&mut self) {
+        let Some(mut stream) = self.open(self.tcp) else { return };
+        let mut bytes = self.nsqd();
+        let count = self.rng.below(80_000);
+        for verb in ["REGISTER", "UNREGISTER"] {
+            for number in 0..count {
+                bytes.extend_from_slice(format!("{verb} e{number}#ephemeral\n").as_bytes());
+            }
+        }
+        if Self::exchange(&mut stream, &bytes).is_some() {
+            self.keep(stream);
+        }
     }
 
     fn ask_and_not_read(&mut self) {
+        let cached = format!("/lookup?topic=cached-{}", self.rng.below(CACHED));
         let target = self.rng.pick(&[
             "/debug",
             "/nodes",
             "/topics",
             "/channels?topic=*",
-            "/lookup?topic=wide",
+            "/lookup?topic=*",
+            "/channels?topic=wide",
+            &cached,
+            &cached,
         ]);
         let requests = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(500);
-        (0..5).for_each(|_| self.hold(self.http, requests.as_bytes()));
+        self.hold_many(5, self.http, requests.as_bytes());
     }
 
     fn ping_and_not_read(&mut self) {
-        let mut bytes = wire::MAGIC.to_vec();
-        wire::identify(&wire::peer_info("a", "b"), &mut bytes);
+        let mut bytes = self.nsqd();
         bytes.extend(b"PING\n".repeat(200_000));
         self.hold(self.tcp, &bytes);
     }
+
+    /// Long lines, of an address that has caused none yet.
+    fn be_logged(&mut self) {
+        let source = std::mem::replace(&mut self.source, [127, 1, 0, 0].into());
+        let number = u8::try_from(self.rng.below(256)).expect("a byte");
+        self.source = [127, 1, number, u8::try_from(self.rng.below(256)).expect("a byte")].into();
+        let target = "n".repeat(1000);
+        let requests = format!("GET /{target} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(100);
+        self.hold(self.http, requests.as_bytes());
+        self.source = source;
+    }
 }
 
-/// Whether the registry has refused something for want of memory.
-fn was_full(http: &mut HttpClient) -> bool {
-    let page = http.try_request("GET", "/metrics");
-    let never = "\nmusterd_memory_refused_total{use=\"registry\"} 0\n";
-    page.is_ok_and(|page| page.status.contains(" 200 ") && !page.body.contains(never))
+/// All but the end of a head of 16 KiB.
+fn half_a_head() -> Vec<u8> {
+    let mut bytes = b"GET /ping HTTP/1.1\r\nHost: x\r\nX: ".to_vec();
+    bytes.resize(16_000, b'x');
+    bytes
+}
+
+/// A part of the body of a POST.
+fn half_a_body() -> Vec<u8> {
+    let head =
+        "POST /topic/create?topic=body HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n";
+    [head.as_bytes(), &[b'b'; 60_000]].concat()
+}
+
+/// How many REGISTERs were refused because the registry was full, or nearly.
+fn rejected(metrics: &mut HttpClient) -> u64 {
+    let mut count = |limit| {
+        metrics.metric(&format!("musterd_registrations_rejected_total{{limit=\"{limit}\"}}"))
+    };
+    count("memory") + count("share")
 }
 
 #[test]
@@ -196,8 +255,8 @@ fn one_address_cannot_take_the_buffers_of_all() {
         })
         .collect();
     let mut http = HttpClient::connect(daemon.http);
-    let refused = "musterd_connections_closed_total{port=\"tcp\",reason=\"no_room\"}";
-    eventually("it is refused", || (http.metric(refused) > 400).then_some(()));
+    let closed = "musterd_connections_closed_total{port=\"tcp\",reason=\"no_room\"}";
+    eventually("it is refused", || (http.metric(closed) > 400).then_some(()));
     daemon.line_with("too much waits for all peers together");
     // Others get what they ask for: new connections, and an IDENTIFY and a head in two pieces.
     let mut nsqd = Nsqd::connect(daemon.tcp);
@@ -226,12 +285,14 @@ fn memory_stays_within_its_limit_and_the_fleet_stays_listed() {
             nsqd
         })
         .collect();
+    let unread = daemon.leave_stderr_unread();
     let stop = AtomicBool::new(false);
     let (clock, mut most, mut looks) = (Clock::system(), 0, 0);
     thread::scope(|scope| {
         for seed in 0..PEERS {
             let (stop, rng, held) = (&stop, Rng::new(seed), VecDeque::new());
-            let mut peer = Peer { rng, tcp: daemon.tcp, http: daemon.http, held };
+            let source = [127, 0, 0, 2 + u8::try_from(seed).expect("few")].into();
+            let mut peer = Peer { rng, source, tcp: daemon.tcp, http: daemon.http, held };
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     peer.act();
@@ -254,17 +315,22 @@ fn memory_stays_within_its_limit_and_the_fleet_stays_listed() {
         };
         // A slow machine takes longer to fill the registry.
         let latest = end + 10 * measure.span;
+        let mut metrics = HttpClient::connect(daemon.http);
+        let mut is_full = || rejected(&mut metrics) > 0;
         let mut all_is_well = true;
-        while all_is_well && (clock.now() < end || clock.now() < latest && !was_full(&mut consumer))
-        {
+        while all_is_well && (clock.now() < end || clock.now() < latest && !is_full()) {
             all_is_well = look(&mut consumer);
         }
         stop.store(true, Ordering::Relaxed);
         assert!(all_is_well, "look {looks}: not listed, or {most} KiB in use");
     });
+    drop(unread);
     let mut metrics = HttpClient::connect(daemon.http);
-    let refused = |what: &str| format!("musterd_memory_refused_total{{use=\"{what}\"}}");
-    let counts = ["registry", "buffers"].map(|what| metrics.metric(&refused(what)));
-    eprintln!("{looks} looks; {most} KiB of {}; refused {counts:?}", measure.kib());
-    assert!(counts[0] > 0, "the registry was never full");
+    let rejected = rejected(&mut metrics);
+    let buffers = metrics.metric("musterd_memory_refused_total{use=\"buffers\"}");
+    let kib = measure.kib();
+    eprintln!(
+        "{looks} looks; {most} KiB of {kib}; refused: {rejected} REGISTERs, {buffers} buffers"
+    );
+    assert!(rejected > 0, "the registry was never full");
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(crate) struct Daemon {
     /// Where consumers ask.
     pub(crate) http: SocketAddr,
     lines: Receiver<String>,
+    /// Taken for each line that is read.
+    reading: Arc<Mutex<()>>,
     /// What it logged before the last line that was waited for, and nobody has asked for.
     skipped: RefCell<Vec<String>>,
 }
@@ -88,15 +91,24 @@ impl Daemon {
     pub(crate) fn attach(mut child: Child) -> Self {
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (send, lines) = channel();
+        let reading = Arc::new(Mutex::new(()));
+        let may_read = Arc::clone(&reading);
         thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
+                drop(may_read.lock());
                 // Nobody may be listening any more; the pipe is drained all the same.
                 let _ = send.send(line);
             }
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut daemon =
-            Self { child, tcp: unknown, http: unknown, lines, skipped: RefCell::default() };
+        let mut daemon = Self {
+            child,
+            tcp: unknown,
+            http: unknown,
+            lines,
+            reading,
+            skipped: RefCell::default(),
+        };
         daemon.tcp = daemon.listening("TCP: listening on ");
         daemon.http = daemon.listening("HTTP: listening on ");
         daemon
@@ -106,6 +118,11 @@ impl Daemon {
         let line = self.line_with(mark);
         let (_, address) = line.split_once(mark).expect("line_with found it");
         address.parse().expect("an address is logged")
+    }
+
+    /// Nobody reads the daemon's stderr as long as the guard is there.
+    pub(crate) fn leave_stderr_unread(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock().expect("nobody panics there")
     }
 
     /// The log lines that [`Daemon::line_with`] has skipped, those of the start included.
