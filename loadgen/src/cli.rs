@@ -10,6 +10,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::input::human_duration::parse;
 use crate::input::scenario::{ClosedOp, Overrides};
 
+/// The most threads of the generator.
+pub(crate) const MAX_THREADS: usize = 64;
+/// The most connections of a closed loop, and the most requests in flight on each.
+const MAX_CONNECTIONS: usize = 10_000;
+const MAX_DEPTH: usize = 10_000;
+
 /// A load generator for NSQ lookupds that verifies every response
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
@@ -48,7 +54,7 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) overrides: Overrides,
     /// Threads of the generator [default: one per core]
-    #[arg(long)]
+    #[arg(long, value_parser = count::<MAX_THREADS>)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -113,10 +119,10 @@ pub(crate) struct Peak {
     #[arg(long, value_delimiter = ',', default_value = "ping,register,lookup")]
     pub(crate) op: Vec<ClosedOp>,
     /// Number of connections
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = count::<MAX_CONNECTIONS>)]
     pub(crate) connections: usize,
     /// Requests in flight on each connection; one measurement for each depth
-    #[arg(long, value_delimiter = ',', default_value = "1,8,32")]
+    #[arg(long, value_delimiter = ',', default_value = "1,8,32", value_parser = count::<MAX_DEPTH>)]
     pub(crate) depth: Vec<usize>,
     #[command(flatten)]
     pub(crate) target: TargetOptions,
@@ -133,7 +139,7 @@ pub(crate) struct Soak {
     #[arg(long, default_value = "churn,hostile")]
     pub(crate) scenarios: String,
     /// Interval of the samples of the target's resources
-    #[arg(long, value_parser = parse, default_value = "5s")]
+    #[arg(long, value_parser = interval, default_value = "5s")]
     pub(crate) every: Duration,
     #[command(flatten)]
     pub(crate) target: TargetOptions,
@@ -172,12 +178,32 @@ pub(crate) struct Hostile {
     pub(crate) out: PathBuf,
 }
 
+/// A count from 1 to `MAX`.
+fn count<const MAX: usize>(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=MAX).contains(count));
+    count.ok_or_else(|| format!("write a number from 1 to {MAX}"))
+}
+
+/// An interval of samples.
+fn interval(text: &str) -> Result<Duration, String> {
+    let every = parse(text)?;
+    let enough = every >= Duration::from_millis(100);
+    enough.then_some(every).ok_or_else(|| "write at least 100ms".to_owned())
+}
+
+/// The duration of a measurement: rates are counted by whole seconds.
+fn step(text: &str) -> Result<Duration, String> {
+    let step = parse(text)?;
+    let fits = (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&step);
+    fits.then_some(step).ok_or_else(|| "write at least 1s, at most 1h".to_owned())
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Calibrate {
     /// Duration of the measurement at each rate
-    #[arg(long, value_parser = parse, default_value = "3s")]
+    #[arg(long, value_parser = step, default_value = "3s")]
     pub(crate) step: Duration,
     /// Threads of the generator [default: one per core]
-    #[arg(long)]
+    #[arg(long, value_parser = count::<MAX_THREADS>)]
     pub(crate) threads: Option<usize>,
 }

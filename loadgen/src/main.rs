@@ -27,9 +27,11 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Parser as _;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use cli::{Cli, Command};
 use commands::compare::{Comparison, Side};
@@ -37,28 +39,11 @@ use commands::process::{Process, free_ports};
 use commands::run::{RunSpec, run};
 use input::scenario::Scenario;
 use input::{Error, builtin, fail, target::Target};
+use report::files::OutputDirectory;
 use report::live::Live;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Run(run) => run_scenario(&run),
-        Command::Compare(compare) => run_compare(&compare),
-        Command::Peak(peak) => run_peak(&peak),
-        Command::Soak(soak) => run_soak(&soak),
-        Command::Hostile(hostile) => run_hostile(&hostile),
-        Command::Calibrate(calibrate) => {
-            let mut view = Live::new("loadgen calibrate".to_owned()).quiet();
-            commands::calibrate::calibrate(
-                threads(calibrate.threads),
-                calibrate.step,
-                &mut view,
-                say,
-            )
-        }
-        Command::List => list(),
-        Command::Static { http } => commands::static_server::serve(&http),
-    };
-    match result {
+    match execute(&Cli::parse().command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // When stderr is closed, the error cannot be reported.
@@ -68,13 +53,62 @@ fn main() -> ExitCode {
     }
 }
 
+fn execute(command: &Command) -> Result<u8, Error> {
+    match command {
+        Command::List => return list(),
+        Command::Static { http } => return commands::static_server::serve(http),
+        _ => {}
+    }
+    let stop = stopped_by_signals()?;
+    match command {
+        Command::Run(run) => run_scenario(run, &stop),
+        Command::Compare(compare) => run_compare(compare, &stop),
+        Command::Peak(peak) => run_peak(peak, &stop),
+        Command::Soak(soak) => run_soak(soak, &stop),
+        Command::Hostile(hostile) => run_hostile(hostile, &stop),
+        Command::Calibrate(calibrate) => {
+            let mut view = Live::new("loadgen calibrate".to_owned()).quiet();
+            let threads = threads(calibrate.threads);
+            commands::calibrate::calibrate(threads, calibrate.step, &stop, &mut view, say)
+        }
+        Command::List | Command::Static { .. } => unreachable!("they returned above"),
+    }
+}
+
+/// Set by Ctrl-C, SIGTERM and SIGHUP: the command ends its run, reports and then ends the target.
+fn stopped_by_signals() -> Result<Arc<AtomicBool>, Error> {
+    let stop = Arc::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| {
+            Error(format!("signal {signal}: {error}; run it without a debugger"))
+        })?;
+    }
+    Ok(stop)
+}
+
+/// Prints a line.
+///
+/// # Errors
+/// When stdout is closed or full.
 fn say(text: &str) -> Result<(), Error> {
     writeln!(std::io::stdout(), "{text}").map_err(|error| Error(format!("stdout: {error}")))
 }
 
+/// Prints a line of a command whose results are in files: a closed stdout does not end it.
+fn show(text: &str) -> Result<(), Error> {
+    let _ = say(text);
+    Ok(())
+}
+
+/// Shows the results, after their files were written or could not be.
+fn finish(written: Result<String, Error>, text: &str) -> Result<(), Error> {
+    show(text)?;
+    show(&written?)
+}
+
 fn threads(asked: Option<usize>) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    asked.unwrap_or(cores).clamp(1, 64)
+    asked.unwrap_or(cores.min(cli::MAX_THREADS))
 }
 
 fn list() -> Result<u8, Error> {
@@ -90,6 +124,7 @@ fn spec(
     scenario: Scenario,
     flags: &cli::TargetOptions,
     options: &cli::RunOptions,
+    stop: &Arc<AtomicBool>,
 ) -> Result<RunSpec, Error> {
     let scenario = scenario.with_overrides(name, &options.overrides)?;
     let defaults = match flags.server_cmd {
@@ -104,46 +139,48 @@ fn spec(
     let (tcp, http) = (or(&flags.tcp, defaults.0), or(&flags.http, defaults.1));
     let target = Target::new(&tcp, &http, flags.i_own_this_target)?;
     let mut spec = RunSpec::new(name, scenario, target, threads(options.threads));
-    spec.process =
-        flags.server_cmd.as_ref().map(|command| Process::start(command, target)).transpose()?;
+    spec.process = flags
+        .server_cmd
+        .as_ref()
+        .map(|command| Process::start(command, target, stop))
+        .transpose()?;
     spec.pid = flags.server_pid;
     spec.command.clone_from(&flags.server_cmd);
-    let stop = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&spec.stop));
-    stop.map_err(|error| Error(format!("SIGINT: {error}; run it without a debugger")))?;
+    spec.stop = Arc::clone(stop);
     Ok(spec)
 }
 
-fn run_scenario(command: &cli::Run) -> Result<u8, Error> {
+fn run_scenario(command: &cli::Run, stop: &Arc<AtomicBool>) -> Result<u8, Error> {
     let scenario = builtin::load(&command.scenario)?;
+    let out = OutputDirectory::prepare(&command.out)?;
     let mut view = Live::new(format!("loadgen run {}: {}", command.scenario, scenario.about));
-    let mut spec = spec(&command.scenario, scenario, &command.target, &command.options)?;
+    let mut spec = spec(&command.scenario, scenario, &command.target, &command.options, stop)?;
     let results = run(&mut spec, &mut view)?;
-    say(&report::table::table(&results))?;
-    say(&report::files::write(&results, &command.out)?)?;
+    finish(report::files::write(&results, &out), &report::table::table(&results))?;
     Ok(results.exit())
 }
 
-fn run_peak(peak: &cli::Peak) -> Result<u8, Error> {
-    let mut spec = spec("peak", commands::peak::scenario()?, &peak.target, &peak.options)?;
+fn run_peak(peak: &cli::Peak, stop: &Arc<AtomicBool>) -> Result<u8, Error> {
+    let mut spec = spec("peak", commands::peak::scenario()?, &peak.target, &peak.options, stop)?;
     let mut view = Live::new("loadgen peak".to_owned()).quiet();
     commands::peak::peak(&mut spec, &peak.op, peak.connections, &peak.depth, &mut view, say)
 }
 
-fn run_soak(soak: &cli::Soak) -> Result<u8, Error> {
+fn run_soak(soak: &cli::Soak, stop: &Arc<AtomicBool>) -> Result<u8, Error> {
     let scenarios = commands::compare::scenarios(&soak.scenarios, &soak.options.overrides)?;
     let Some((name, _)) = scenarios.first() else {
         return fail("--scenarios: name at least one, as churn,hostile");
     };
-    let mut spec = spec(name, builtin::load(name)?, &soak.target, &soak.options)?;
+    let out = OutputDirectory::prepare(&soak.out)?;
+    let mut spec = spec(name, builtin::load(name)?, &soak.target, &soak.options, stop)?;
     let mut view = Live::new("loadgen soak".to_owned()).quiet();
     let parameters = commands::soak::Soak { scenarios, length: soak.length, every: soak.every };
-    let result = commands::soak::soak(&mut spec, &parameters, &mut view, say)?;
-    say(&report::soak::summary(&result))?;
-    say(&report::soak::write(&result, &soak.out)?)?;
+    let result = commands::soak::soak(&mut spec, &parameters, &mut view, show)?;
+    finish(report::soak::write(&result, &out), &report::soak::summary(&result))?;
     Ok(result.exit())
 }
 
-fn run_hostile(hostile: &cli::Hostile) -> Result<u8, Error> {
+fn run_hostile(hostile: &cli::Hostile, stop: &Arc<AtomicBool>) -> Result<u8, Error> {
     let flags = &hostile.target;
     let given = |address: &Option<String>| address.clone().unwrap_or("127.0.0.1:1".to_owned());
     let target = Target::new(&given(&flags.tcp), &given(&flags.http), true)?;
@@ -158,16 +195,19 @@ fn run_hostile(hostile: &cli::Hostile) -> Result<u8, Error> {
         max: hostile.bystander_max,
         every: hostile.bystander_every,
     };
-    let mut spec = spec("bystanders", commands::hostile::scenario(length)?, flags, &options)?;
+    let out = OutputDirectory::prepare(&hostile.out)?;
+    let mut spec = spec("bystanders", commands::hostile::scenario(length)?, flags, &options, stop)?;
     let mut view = Live::new("loadgen hostile".to_owned());
     let result = commands::hostile::hostile(&mut spec, &parameters, &mut view)?;
-    say(&report::hostile::text(&result))?;
-    say(&report::hostile::write(&result, &hostile.out)?)?;
+    finish(report::hostile::write(&result, &out), &report::hostile::text(&result))?;
     Ok(result.exit())
 }
 
-fn run_compare(compare: &cli::Compare) -> Result<u8, Error> {
-    let (a, b) = compare.names.split_once(',').unwrap_or((&compare.names, "B"));
+fn run_compare(compare: &cli::Compare, stop: &Arc<AtomicBool>) -> Result<u8, Error> {
+    let (a, b) = match compare.names.split(',').collect::<Vec<_>>()[..] {
+        [a, b] if a != b && !a.is_empty() && !b.is_empty() => (a, b),
+        _ => return fail("--names: give two different names, as nsqlookupd,musterd"),
+    };
     let side =
         |name: &str, command: &str| Side { name: name.to_owned(), command: command.to_owned() };
     let comparison = Comparison {
@@ -175,15 +215,20 @@ fn run_compare(compare: &cli::Compare) -> Result<u8, Error> {
         scenarios: commands::compare::scenarios(&compare.scenarios, &compare.options.overrides)?,
         rounds: compare.rounds.into(),
         threads: threads(compare.options.threads),
+        stop: Arc::clone(stop),
     };
+    if comparison.scenarios.is_empty() {
+        return fail("--scenarios: name at least one, as steady,herd");
+    }
+    let out = OutputDirectory::prepare(&compare.out)?;
+    let files = out.files("compare", report::comparison::ENDINGS)?;
     let mut view = Live::new(format!("loadgen compare {a} and {b}")).quiet();
     let write = |all: &[_]| {
-        report::comparison::write(&comparison, all, &compare.out)?;
+        report::comparison::write(&comparison, all, &files)?;
         let last = all.last().map(|last| report::comparison::table(&comparison.sides, last));
         Ok(last.unwrap_or_default())
     };
-    let exit = commands::compare::compare(&comparison, &mut view, say, write)?;
-    let html = compare.out.join("compare.html");
-    say(&format!("report: {} (and .json beside it)", html.display()))?;
+    let exit = commands::compare::compare(&comparison, &mut view, show, write)?;
+    show(&files.line())?;
     Ok(exit)
 }

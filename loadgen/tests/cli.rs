@@ -44,6 +44,29 @@ fn invalid_input_is_one_line_that_says_what_to_do() {
 }
 
 #[test]
+fn values_out_of_range_are_refused_with_the_range() {
+    for (arguments, range) in [
+        (&["calibrate", "--step", "0s"][..], "at least 1s"),
+        (&["calibrate", "--step", "2h"], "at most 1h"),
+        (&["run", "steady", "--threads", "0"], "from 1 to 64"),
+        (&["peak", "--depth", "1,0"], "from 1 to 10000"),
+        (&["peak", "--connections", "0"], "from 1 to 10000"),
+        (&["soak", "--every", "0s"], "at least 100ms"),
+        (&["soak", "--for", "soon"], "write 250ms"),
+        (&["compare", "a", "b", "--rounds", "0"], "1..=50"),
+    ] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_loadgen")).args(arguments).output().expect("starts");
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(range) && said.contains(arguments[arguments.len() - 2]), "{said}");
+    }
+    check(&["run", "steady", "--duration", "0s"], 1, &["duration", "at least 100ms"]);
+    check(&["compare", "a", "b", "--names", "A,A"], 1, &["--names", "two different names"]);
+    check(&["compare", "a", "b", "--scenarios", ","], 1, &["--scenarios", "steady,herd"]);
+}
+
+#[test]
 fn invalid_scenario_file_gives_the_line() {
     let path = std::env::temp_dir().join(format!("loadgen-broken-{}.toml", std::process::id()));
     std::fs::write(&path, "about = 'x'\nduration = 'soon'\n").expect("a temporary file");

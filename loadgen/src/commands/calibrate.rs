@@ -4,6 +4,8 @@
 //!
 //! Must not: be run beside other load.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::process::{Process, free_ports};
@@ -31,6 +33,7 @@ const MIN_ANSWERED: f64 = 0.97;
 pub(crate) fn calibrate(
     threads: usize,
     step: Duration,
+    stop: &Arc<AtomicBool>,
     view: &mut dyn ProgressView,
     mut say: impl FnMut(&str) -> Result<(), Error>,
 ) -> Result<u8, Error> {
@@ -40,9 +43,10 @@ pub(crate) fn calibrate(
     let command = format!("'{}' {} --http {http}", program.display(), static_server::COMMAND);
     // It has one port, which serves as both.
     let target = Target { tcp: http, http };
-    let process = Process::start(&command, target)?;
+    let process = Process::start(&command, target, stop)?;
     let mut spec = RunSpec::new("calibrate", scenario(step)?, target, threads);
     spec.process = Some(process);
+    spec.stop = Arc::clone(stop);
     say(&format!(
         "{:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12}",
         "offered/s", "answered/s", "p50", "p99", "own lag", "own cores", "server cores"
@@ -52,7 +56,14 @@ pub(crate) fn calibrate(
         for group in &mut spec.scenario.arrivals {
             group.rate = vec![(HumanDuration(Duration::ZERO), rate)];
         }
-        let results = run(&mut spec, view)?;
+        let results = match run(&mut spec, view) {
+            // An interrupted step says nothing about its rate.
+            _ if stop.load(Relaxed) => {
+                say("interrupted")?;
+                break;
+            }
+            results => results?,
+        };
         say(&line(rate, &results))?;
         let kept_up = results.lookup_rate() >= rate * MIN_ANSWERED
             && results.total.counted(Count::Dropped) == 0;
@@ -73,7 +84,7 @@ pub(crate) fn calibrate(
         ))
         .map(|()| 0),
         None => fail(
-            "not even 1,000 lookups/s: the machine is busy with other work; stop it and try again",
+            "interrupted, or not even 1,000 lookups/s: the machine is busy with other work; stop it and try again",
         ),
     }
 }

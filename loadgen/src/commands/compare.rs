@@ -3,6 +3,9 @@
 //!
 //! Must not: run both at once, since they would share the machine; or write files (the caller does).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use super::process::{Process, free_ports};
 use super::run::{ProgressView, RunSpec, run};
 use crate::input::Error;
@@ -25,6 +28,8 @@ pub(crate) struct Comparison {
     pub(crate) scenarios: Vec<(String, Scenario)>,
     pub(crate) rounds: usize,
     pub(crate) threads: usize,
+    /// Set by a signal handler to end the comparison early.
+    pub(crate) stop: Arc<AtomicBool>,
 }
 
 /// One figure of one scenario, for both sides and all rounds.
@@ -60,8 +65,8 @@ pub(crate) fn scenarios(
 }
 
 /// Runs all rounds; `say` gets a line for each. After each scenario, `report` gets all results so far
-/// and returns a table of the last one, so that an interrupted comparison leaves a report too.
-/// Returns the highest exit code of the runs.
+/// and returns a table of the last one. An interrupted comparison reports the rounds that are
+/// complete. Returns the highest exit code of the runs.
 ///
 /// # Errors
 /// When a side does not start, a run fails, or `say` or `report` does.
@@ -75,10 +80,15 @@ pub(crate) fn compare(
     let mut worst = 0;
     for (name, scenario) in &comparison.scenarios {
         let mut results = [Vec::new(), Vec::new()];
-        for round in 0..comparison.rounds {
+        let stopped = || comparison.stop.load(Relaxed);
+        'rounds: for round in 0..comparison.rounds {
             let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
             for side in order {
-                let one = run_side(comparison, name, scenario, side, view)?;
+                let one = match run_side(comparison, name, scenario, side, view) {
+                    // An interrupted run is shorter than the others.
+                    _ if stopped() => break 'rounds,
+                    one => one?,
+                };
                 say(&format!(
                     "{name} round {} {}: {}",
                     round + 1,
@@ -89,10 +99,21 @@ pub(crate) fn compare(
                 results[side].push(one);
             }
         }
+        let complete = results[0].len().min(results[1].len());
+        results.iter_mut().for_each(|side| side.truncate(complete));
+        if stopped() {
+            say("interrupted; only complete rounds are reported")?;
+        }
+        if complete == 0 {
+            break;
+        }
         let figures = figures(&results);
         let (scenario, about) = (name.clone(), scenario.about.clone());
         all.push(ScenarioComparison { scenario, about, results, figures });
         say(&report(&all)?)?;
+        if stopped() {
+            break;
+        }
     }
     Ok(worst)
 }
@@ -108,8 +129,9 @@ fn run_side(
     let (tcp, http) = free_ports()?;
     let target = Target { tcp, http };
     let mut spec = RunSpec::new(name, scenario.clone(), target, comparison.threads);
-    spec.process = Some(Process::start(command, target)?);
+    spec.process = Some(Process::start(command, target, &comparison.stop)?);
     spec.command = Some(command.clone());
+    spec.stop = Arc::clone(&comparison.stop);
     run(&mut spec, view)
 }
 

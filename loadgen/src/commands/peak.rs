@@ -3,6 +3,8 @@
 //!
 //! Must not: print.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::run::{ProgressView, RunSpec, run};
 use crate::input::Error;
 use crate::input::human_duration::show_micros;
@@ -31,7 +33,12 @@ pub(crate) fn peak(
     let mut worst = 0;
     for op in ops {
         for depth in depths {
+            if spec.stop.load(Relaxed) {
+                say("interrupted")?;
+                return Ok(worst);
+            }
             spec.scenario.closed = Some(Closed { connections, depth: *depth, op: *op });
+            spec.scenario.check("peak")?;
             let results = run(spec, view)?;
             let op = match op {
                 ClosedOp::Ping => Op::Ping,

@@ -5,8 +5,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::clock::Clock;
 
@@ -30,17 +34,19 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `template`, in which `{tcp}` and `{http}` are replaced by the target's addresses, and
-    /// waits until it answers.
+    /// waits until it answers. Its processes have a process group of their own, so that Ctrl-C on a
+    /// terminal reaches only this program, which ends the run and then the target.
     ///
     /// # Errors
-    /// When it is no command, does not start, or does not answer within ten seconds.
-    pub(crate) fn start(template: &str, target: Target) -> Result<Self, Error> {
+    /// When it is no command, does not start, or does not answer within ten seconds; when `stop` is
+    /// set.
+    pub(crate) fn start(template: &str, target: Target, stop: &AtomicBool) -> Result<Self, Error> {
         let command = template
             .replace("{tcp}", &target.tcp.to_string())
             .replace("{http}", &target.http.to_string());
         let arguments = split_command(&command)?;
         let mut process = Self { arguments, target, child: None };
-        process.spawn()?;
+        process.spawn(stop)?;
         Ok(process)
     }
 
@@ -49,13 +55,24 @@ impl Process {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Kills it with SIGKILL, as a crash would end it.
+    /// Kills it and what it has started with SIGKILL, as a crash would end it.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // They fail if it has ended already.
+            // The group's id is the child's, which no other process gets before the wait below. They
+            // fail if it has ended already.
+            if let Some(group) = group(&child) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Whether it has ended. It is not waited for, so that its id stays its own.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let id = self.child.as_ref().and_then(group);
+        id.is_some_and(|id| matches!(waitid(WaitId::Pid(id), options), Ok(Some(_))))
     }
 
     /// Starts it again without waiting until it answers.
@@ -70,6 +87,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn();
         let child = spawned.or_else(|error| {
             fail(format!("cannot start {program}: {error}; check --server-cmd"))
@@ -78,7 +96,7 @@ impl Process {
         Ok(())
     }
 
-    fn spawn(&mut self) -> Result<(), Error> {
+    fn spawn(&mut self, stop: &AtomicBool) -> Result<(), Error> {
         if get(self.target.http, "/ping").is_some() {
             let http = self.target.http;
             return fail(format!(
@@ -92,9 +110,12 @@ impl Process {
             if get(self.target.http, "/ping").is_some() {
                 return Ok(());
             }
-            if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
+            if stop.load(Relaxed) {
+                return fail("interrupted while the target started; nothing was measured");
+            }
+            if self.has_ended() {
                 return fail(format!(
-                    "`{}` ended at once: {status}; run it by hand",
+                    "`{}` ended at once; run it by hand",
                     self.arguments.join(" ")
                 ));
             }
@@ -107,6 +128,11 @@ impl Process {
             START_TIMEOUT.as_secs()
         ))
     }
+}
+
+/// The id of the child, which is also its process group's.
+fn group(child: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child.id()).ok()?)
 }
 
 impl Drop for Process {
@@ -192,6 +218,49 @@ fn split_command(command: &str) -> Result<Vec<String>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The living processes of the group.
+    fn members(group: u32) -> usize {
+        let stats = std::fs::read_dir("/proc")
+            .expect("Linux")
+            .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
+        let member = |stat: &String| {
+            let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+            fields.get(2) == Some(&group.to_string().as_str()) && fields[0] != "Z"
+        };
+        stats.filter(member).count()
+    }
+
+    #[test]
+    fn target_has_a_group_of_its_own_which_is_killed_whole() {
+        let target = Target::new("127.0.0.77:1", "127.0.0.77:1", false).expect("loopback");
+        let arguments = ["sh", "-c", "sleep 600 & sleep 600"].map(str::to_owned).to_vec();
+        let mut process = Process { arguments, target, child: None };
+        process.spawn_again().expect("a shell");
+        let group = process.pid().expect("it runs");
+        assert_eq!(
+            super::group(process.child.as_ref().expect("it runs")),
+            rustix::process::getpgid(Pid::from_raw(i32::try_from(group).expect("an id"))).ok()
+        );
+        // It has begun when the shell has started both.
+        while members(group) < 3 {
+            std::thread::yield_now();
+        }
+        assert!(!process.has_ended());
+        process.kill();
+        while members(group) > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn interrupted_start_ends_at_once() {
+        let target = Target::new("127.0.0.77:1", "127.0.0.77:1", false).expect("loopback");
+        let error = Process::start("sleep 600", target, &AtomicBool::new(true)).expect_err("stop");
+        assert!(error.to_string().contains("interrupted"), "{error}");
+        let ended = Process::start("true", target, &AtomicBool::new(false)).expect_err("it ends");
+        assert!(ended.to_string().contains("ended at once"), "{ended}");
+    }
 
     #[test]
     fn command_is_split_at_spaces_outside_quotes() {

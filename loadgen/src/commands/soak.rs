@@ -237,7 +237,11 @@ impl SoakRun<'_> {
                 self.spec.name.clone_from(name);
                 self.spec.scenario = scenario.clone();
                 self.spec.scenario.seed += cycle as u64;
-                let results = run(self.spec, view)?;
+                let results = match run(self.spec, view) {
+                    // Interrupted before anything was measured: the cycles before are reported.
+                    Err(_) if self.spec.stop.load(Relaxed) => return Ok(()),
+                    results => results?,
+                };
                 self.count(cycle, name, &results);
                 self.monitor.set_stage(cycle, "rest");
                 rest = self.rest(&format!("cycle {cycle}, after {name}"));
@@ -300,7 +304,8 @@ impl SoakRun<'_> {
             if left.is_empty() && get(self.monitor.http, "/nodes").as_ref() != Some(&self.nodes) {
                 left.push("/nodes differs from before the load".to_owned());
             }
-            if left.is_empty() || self.monitor.clock.now() >= limit {
+            if left.is_empty() || self.monitor.clock.now() >= limit || self.spec.stop.load(Relaxed)
+            {
                 let failures = left.iter().map(|what| format!("{when}: {what}"));
                 self.result.failures.extend(failures);
                 return sample;

@@ -68,7 +68,10 @@ mod tests {
                 "line 5: unknown field `nope`",
             ),
             ("about = 'x'\nduration = 'soon'", "line 2: `soon` is not a duration; write 250ms"),
-            ("about = 'x'\nduration = '2h'\n[topics]\ncount = 1", "duration: above 0, at most 1h"),
+            (
+                "about = 'x'\nduration = '2h'\n[topics]\ncount = 1",
+                "duration: at least 100ms, at most 1h",
+            ),
             ("about = 'x'\nduration = '1s'", "at least one topic"),
             ("about = ", "line 1"),
         ];

@@ -14,6 +14,7 @@ use crate::num::whole;
 const MAX_ACTORS: usize = 200_000;
 const MAX_TOPICS: usize = 2_000_000;
 const MAX_DURATION: Duration = Duration::from_secs(3600);
+const MIN_DURATION: Duration = Duration::from_millis(100);
 
 /// One scenario. Times count from the start of the main part, unless stated otherwise.
 #[derive(Clone, Debug, Deserialize)]
@@ -295,7 +296,11 @@ impl Scenario {
             + self.probes.as_ref().map_or(0, |probes| probes.count)
     }
 
-    fn check(&self, name: &str) -> Result<(), Error> {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// One line: the limit that is exceeded.
+    pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
         let own: usize =
             self.nsqds.iter().filter(|g| g.own).map(|g| g.count.saturating_mul(g.topics)).sum();
         let http_clients: usize = self.consumers.iter().map(|group| group.count).sum::<usize>()
@@ -309,8 +314,8 @@ impl Scenario {
         });
         let wrong = [
             (
-                self.duration.0 > MAX_DURATION || self.duration.0.is_zero(),
-                "duration: above 0, at most 1h",
+                self.duration.0 > MAX_DURATION || self.duration.0 < MIN_DURATION,
+                "duration: at least 100ms, at most 1h",
             ),
             (
                 self.producers() + http_clients > MAX_ACTORS,
@@ -321,15 +326,43 @@ impl Scenario {
             (shares, "nsqds.topics is more than topics.count; raise topics.count"),
             (
                 self.closed.as_ref().is_some_and(|c| {
-                    c.depth == 0 || c.connections.saturating_mul(c.depth) > 1_000_000
+                    c.depth == 0
+                        || c.connections == 0
+                        || c.connections.saturating_mul(c.depth) > 1_000_000
                 }),
-                "closed: depth at least 1, connections × depth at most 1,000,000",
+                "closed: connections and depth at least 1, connections × depth at most 1,000,000",
             ),
-            (!(0.0..=1.0).contains(&self.error_budget), "error_budget: from 0.0 to 1.0"),
             (
                 bad_rate,
                 "arrivals: at least one connection, and rate points [\"0s\", 100.0] in order",
             ),
+        ];
+        match wrong.iter().chain(&self.ranges()).find(|(broken, _)| *broken) {
+            Some((_, remedy)) => fail(format!("scenario {name}: {remedy}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Values out of their ranges.
+    fn ranges(&self) -> [(bool, &'static str); 7] {
+        [
+            (!(0.0..=1.0).contains(&self.error_budget), "error_budget: from 0.0 to 1.0"),
+            (
+                self.admin.as_ref().is_some_and(|admin| !(0.001..=1e6).contains(&admin.rate)),
+                "admin.rate: from 0.001 to 1,000,000",
+            ),
+            (
+                self.probes.as_ref().is_some_and(|p| p.every.0.is_zero() || p.stay.0.is_zero())
+                    || self.watch.as_ref().is_some_and(|watch| watch.every.0.is_zero()),
+                "probes.every, probes.stay and watch.every: above 0",
+            ),
+            (
+                self.consumers
+                    .iter()
+                    .any(|g| !(0.0..=1.0).contains(&g.jitter) || !(0.0..=1.0).contains(&g.fresh)),
+                "consumers.jitter and consumers.fresh: from 0.0 to 1.0",
+            ),
+            (!(0.0..=10.0).contains(&self.topics.skew), "topics.skew: from 0.0 to 10.0"),
             (
                 self.nsqds.iter().any(|g| g.ping.0 < Duration::from_millis(100)),
                 "nsqds.ping: at least 100ms",
@@ -338,11 +371,7 @@ impl Scenario {
                 self.consumers.iter().any(|g| g.poll.0 < Duration::from_millis(1)),
                 "consumers.poll: at least 1ms",
             ),
-        ];
-        match wrong.iter().find(|(broken, _)| *broken) {
-            Some((_, remedy)) => fail(format!("scenario {name}: {remedy}")),
-            None => Ok(()),
-        }
+        ]
     }
 
     fn scale(&mut self, factor: f64) {

@@ -3,15 +3,15 @@
 //! Must not: measure.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::files::ResultFiles;
 use super::html::{page, spectrum};
 use super::json::json as run_json;
 use super::svg::{Chart, Line, Scale, draw, escape};
 use crate::commands::compare::{Comparison, Figure, ScenarioComparison, Side};
-use crate::input::{Error, fail};
+use crate::input::Error;
 use crate::measure::interval::{Interval, histogram};
 use crate::measure::ops::{Delay, Op};
 use crate::measure::ratio::median;
@@ -57,22 +57,20 @@ fn interval(figure: &Figure) -> String {
     }
 }
 
-/// Writes `compare.html` and `compare.json`.
+/// The names of the files that [`write`] writes.
+pub(crate) const ENDINGS: &[&str] = &["html", "json"];
+
+/// Writes the HTML report and the JSON file of what was compared so far.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub(crate) fn write(
     comparison: &Comparison,
     all: &[ScenarioComparison],
-    directory: &Path,
+    files: &ResultFiles,
 ) -> Result<(), Error> {
-    let put = |name: &str, text: String| {
-        std::fs::create_dir_all(directory)
-            .and_then(|()| std::fs::write(directory.join(name), text))
-            .or_else(|error| fail(format!("{}: {error}; name another --out", directory.display())))
-    };
-    put("compare.html", html(&comparison.sides, all))?;
-    put("compare.json", format!("{:#}", json(comparison, all)))
+    files.write("json", format!("{:#}", json(comparison, all)))?;
+    files.write("html", html(&comparison.sides, all))
 }
 
 fn json(comparison: &Comparison, all: &[ScenarioComparison]) -> Value {

@@ -3,10 +3,10 @@
 //! Must not: decide whether it passed.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::files::OutputDirectory;
 use super::table;
 use crate::commands::hostile::HostileResult;
 use crate::hostile::bystanders::Seen;
@@ -112,14 +112,10 @@ fn bystanders(result: &HostileResult, out: &mut String) {
 ///
 /// # Errors
 /// When the directory cannot be written.
-pub(crate) fn write(result: &HostileResult, directory: &Path) -> Result<String, Error> {
-    let failed = |error: std::io::Error| {
-        Error(format!("{}: {error}; name another --out", directory.display()))
-    };
-    std::fs::create_dir_all(directory).map_err(failed)?;
-    let path = directory.join("hostile.json");
-    std::fs::write(&path, format!("{:#}", json(result))).map_err(failed)?;
-    Ok(format!("report: {}", path.display()))
+pub(crate) fn write(result: &HostileResult, directory: &OutputDirectory) -> Result<String, Error> {
+    let files = directory.files("hostile", &["json"])?;
+    files.write("json", format!("{:#}", json(result)))?;
+    Ok(files.line())
 }
 
 fn json(result: &HostileResult) -> Value {

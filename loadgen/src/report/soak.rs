@@ -3,9 +3,9 @@
 //! Must not: decide whether the soak passed.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
+use super::files::OutputDirectory;
 use super::svg::{Chart, Line, Scale, draw, stack};
 use crate::commands::soak::{FootprintSample, SoakResult};
 use crate::input::Error;
@@ -32,16 +32,12 @@ const COLUMNS: [Column; 9] = [
 ///
 /// # Errors
 /// When the directory cannot be written.
-pub(crate) fn write(result: &SoakResult, directory: &Path) -> Result<String, Error> {
-    let failed = |error: std::io::Error| {
-        Error(format!("{}: {error}; name another --out", directory.display()))
-    };
-    std::fs::create_dir_all(directory).map_err(failed)?;
-    for (ending, text) in [("tsv", tsv(result)), ("svg", graph(result)), ("md", page(result))] {
-        std::fs::write(directory.join(format!("soak.{ending}")), text).map_err(failed)?;
-    }
-    let md = directory.join("soak.md");
-    Ok(format!("report: {} (and .svg, .tsv beside it)", md.display()))
+pub(crate) fn write(result: &SoakResult, directory: &OutputDirectory) -> Result<String, Error> {
+    let files = directory.files("soak", &["md", "svg", "tsv"])?;
+    files.write("tsv", tsv(result))?;
+    files.write("svg", graph(result))?;
+    files.write("md", page(result, &files.stem))?;
+    Ok(files.line())
 }
 
 fn tsv(result: &SoakResult) -> String {
@@ -102,7 +98,7 @@ fn graph(result: &SoakResult) -> String {
     }))
 }
 
-fn page(result: &SoakResult) -> String {
+fn page(result: &SoakResult, stem: &str) -> String {
     let mut out = format!(
         "# A soak of {}: {}\n\n",
         show(result.length),
@@ -147,7 +143,7 @@ fn page(result: &SoakResult) -> String {
             check.name, growth.first, growth.last, growth.trend, check.allowed
         );
     }
-    out.push_str("\n![the graph](soak.svg)\n");
+    let _ = writeln!(out, "\n![the graph]({stem}.svg)");
     out
 }
 

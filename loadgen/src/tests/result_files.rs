@@ -10,7 +10,8 @@ use crate::report::{files, table};
 fn run_writes_a_table_json_hlog_and_a_self_contained_page() {
     let results = run_against(Fault::None, FLEET);
     let directory = std::env::temp_dir().join(format!("loadgen-files-{}", std::process::id()));
-    let said = files::write(&results, &directory).expect("a temporary directory");
+    let out = files::OutputDirectory::prepare(&directory).expect("a temporary directory");
+    let said = files::write(&results, &out).expect("it can be written");
     assert!(said.contains("test.html"));
     let read =
         |ending: &str| std::fs::read(directory.join(format!("test.{ending}"))).expect(ending);
