@@ -93,18 +93,26 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
-    /// The command that starts A; {tcp} and {http} are replaced by its addresses
+    /// The command that starts A; {tcp} and {http} are replaced by its addresses. Or stored results
+    /// of runs, as steady.json,steady-2.json: nothing is run
     pub(crate) a: String,
-    /// The command that starts B
-    pub(crate) b: String,
+    /// The command that starts B, or stored results of as many runs
+    #[arg(required_unless_present = "aa", conflicts_with = "aa")]
+    pub(crate) b: Option<String>,
+    /// Compare A with itself, and report how often a figure differs though nothing does
+    #[arg(long)]
+    pub(crate) aa: bool,
+    /// How many comparisons --aa makes
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000), requires = "aa")]
+    pub(crate) times: u16,
     /// The names of A and B
     #[arg(long, default_value = "A,B")]
     pub(crate) names: String,
     /// The scenarios, separated by commas
     #[arg(long, default_value = "steady,herd,vanish,wide,many")]
     pub(crate) scenarios: String,
-    /// How many times each scenario runs against each lookupd
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+    /// How many times each scenario runs against each lookupd; fewer than 5 call no difference one
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub(crate) rounds: u8,
     #[command(flatten)]
     pub(crate) options: RunOptions,

@@ -25,6 +25,7 @@ mod tests;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -208,10 +209,14 @@ fn run_compare(compare: &cli::Compare, stop: &Arc<AtomicBool>) -> Result<u8, Err
         [a, b] if a != b && !a.is_empty() && !b.is_empty() => (a, b),
         _ => return fail("--names: give two different names, as nsqlookupd,musterd"),
     };
+    let second = compare.b.as_ref().unwrap_or(&compare.a);
+    if commands::stored::names_files(&compare.a) && commands::stored::names_files(second) {
+        return compare_stored([a, b], [&compare.a, second], &compare.out);
+    }
     let side =
         |name: &str, command: &str| Side { name: name.to_owned(), command: command.to_owned() };
     let comparison = Comparison {
-        sides: [side(a, &compare.a), side(b, &compare.b)],
+        sides: [side(a, &compare.a), side(b, second)],
         scenarios: commands::compare::scenarios(&compare.scenarios, &compare.options.overrides)?,
         rounds: compare.rounds.into(),
         threads: threads(compare.options.threads),
@@ -221,14 +226,42 @@ fn run_compare(compare: &cli::Compare, stop: &Arc<AtomicBool>) -> Result<u8, Err
         return fail("--scenarios: name at least one, as steady,herd");
     }
     let out = OutputDirectory::prepare(&compare.out)?;
-    let files = out.files("compare", report::comparison::ENDINGS)?;
     let mut view = Live::new(format!("loadgen compare {a} and {b}")).quiet();
+    if compare.aa {
+        return compare_with_itself(&comparison, compare.times, &out, &mut view);
+    }
+    let files = out.files("compare", report::comparison::ENDINGS)?;
     let write = |all: &[_]| {
-        report::comparison::write(&comparison, all, &files)?;
+        report::comparison::write(&comparison.sides, all, &files)?;
         let last = all.last().map(|last| report::comparison::table(&comparison.sides, last));
         Ok(last.unwrap_or_default())
     };
     let exit = commands::compare::compare(&comparison, &mut view, show, write)?;
     show(&files.line())?;
+    Ok(exit)
+}
+
+fn compare_stored(names: [&str; 2], files: [&str; 2], out: &Path) -> Result<u8, Error> {
+    let (sides, compared, exit) = commands::stored::compare(names, files)?;
+    let out = OutputDirectory::prepare(out)?.files("compare", report::comparison::ENDINGS)?;
+    let all = [compared];
+    report::comparison::write(&sides, &all, &out)?;
+    finish(Ok(out.line()), &report::comparison::table(&sides, &all[0]))?;
+    Ok(exit)
+}
+
+fn compare_with_itself(
+    comparison: &Comparison,
+    times: u16,
+    out: &OutputDirectory,
+    view: &mut Live,
+) -> Result<u8, Error> {
+    use commands::self_comparison::compare_with_itself;
+    if comparison.rounds < measure::ratio::MIN_ROUNDS {
+        return fail("--aa: give at least --rounds 5, below which no figure differs");
+    }
+    let (all, exit) = compare_with_itself(comparison, times, view, show)?;
+    let written = report::comparison::write_false_alarms(&all, out);
+    finish(written, &report::comparison::false_alarms(&all))?;
     Ok(exit)
 }

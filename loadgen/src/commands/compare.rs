@@ -6,13 +6,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use serde_json::Value;
+
 use super::process::{Process, free_ports};
 use super::run::{ProgressView, RunSpec, run};
 use crate::input::Error;
 use crate::input::scenario::{Overrides, Scenario};
 use crate::input::target::Target;
-use crate::measure::ops::{Count, Delay, Op};
-use crate::measure::ratio::{Ratio, ratio};
+use crate::measure::figures::{Figure, figures, left_out};
+use crate::measure::json::json;
+use crate::measure::ops::Op;
 use crate::measure::results::Results;
 
 /// One of the two lookupds.
@@ -32,21 +35,44 @@ pub(crate) struct Comparison {
     pub(crate) stop: Arc<AtomicBool>,
 }
 
-/// One figure of one scenario, for both sides and all rounds.
-pub(crate) struct Figure {
-    pub(crate) name: String,
-    pub(crate) unit: &'static str,
-    pub(crate) lower_is_better: bool,
-    pub(crate) values: [Vec<f64>; 2],
-    pub(crate) ratio: Option<Ratio>,
+impl Comparison {
+    /// Whether a signal has ended it.
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
 }
 
 /// The results of all rounds of one scenario.
+#[derive(Debug)]
 pub(crate) struct ScenarioComparison {
     pub(crate) scenario: String,
     pub(crate) about: String,
+    /// By side, in the order of the rounds: as JSON, and whole unless they were stored.
+    pub(crate) runs: [Vec<Value>; 2],
     pub(crate) results: [Vec<Results>; 2],
     pub(crate) figures: Vec<Figure>,
+    /// A line for each run whose round is left out.
+    pub(crate) left_out: Vec<String>,
+}
+
+impl ScenarioComparison {
+    /// Compares the runs of both sides round by round.
+    pub(crate) fn new(
+        sides: &[Side; 2],
+        scenario: &str,
+        about: &str,
+        runs: [Vec<Value>; 2],
+    ) -> Self {
+        let names = sides.each_ref().map(|side| side.name.as_str());
+        Self {
+            scenario: scenario.to_owned(),
+            about: about.to_owned(),
+            figures: figures(&runs),
+            left_out: left_out(names, &runs),
+            runs,
+            results: [Vec::new(), Vec::new()],
+        }
+    }
 }
 
 /// Loads the scenarios named in a comma-separated list.
@@ -80,13 +106,12 @@ pub(crate) fn compare(
     let mut worst = 0;
     for (name, scenario) in &comparison.scenarios {
         let mut results = [Vec::new(), Vec::new()];
-        let stopped = || comparison.stop.load(Relaxed);
         'rounds: for round in 0..comparison.rounds {
             let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
             for side in order {
                 let one = match run_side(comparison, name, scenario, side, view) {
                     // An interrupted run is shorter than the others.
-                    _ if stopped() => break 'rounds,
+                    _ if comparison.stopped() => break 'rounds,
                     one => one?,
                 };
                 say(&format!(
@@ -101,17 +126,17 @@ pub(crate) fn compare(
         }
         let complete = results[0].len().min(results[1].len());
         results.iter_mut().for_each(|side| side.truncate(complete));
-        if stopped() {
+        if comparison.stopped() {
             say("interrupted; only complete rounds are reported")?;
         }
         if complete == 0 {
             break;
         }
-        let figures = figures(&results);
-        let (scenario, about) = (name.clone(), scenario.about.clone());
-        all.push(ScenarioComparison { scenario, about, results, figures });
+        let runs = results.each_ref().map(|side| side.iter().map(json).collect());
+        let compared = ScenarioComparison::new(&comparison.sides, name, &scenario.about, runs);
+        all.push(ScenarioComparison { results, ..compared });
         say(&report(&all)?)?;
-        if stopped() {
+        if comparison.stopped() {
             break;
         }
     }
@@ -146,60 +171,4 @@ fn line(results: &Results) -> String {
         lookup.at("p99"),
         results.wrong_answers()
     )
-}
-
-type Extract = fn(&Results) -> Option<f64>;
-
-fn latency(results: &Results, op: Op, at: &str) -> Option<f64> {
-    let summary = results.corrected(op);
-    (summary.count > 0).then(|| summary.at(at) as f64 / 1e3)
-}
-
-fn delay(results: &Results, delay: Delay, at: &str) -> Option<f64> {
-    results.delay(delay).map(|summary| summary.at(at) as f64 / 1e3)
-}
-
-/// The compared figures: name, unit, whether lower is better, how it is taken from a run.
-const FIGURES: [(&str, &str, bool, Extract); 19] = [
-    ("lookup p50", "ms", true, |r| latency(r, Op::Lookup, "p50")),
-    ("lookup p99", "ms", true, |r| latency(r, Op::Lookup, "p99")),
-    ("lookup p99.9", "ms", true, |r| latency(r, Op::Lookup, "p99_9")),
-    ("lookup max", "ms", true, |r| latency(r, Op::Lookup, "max")),
-    ("404 lookup p99", "ms", true, |r| latency(r, Op::Miss, "p99")),
-    ("PING p99", "ms", true, |r| latency(r, Op::Ping, "p99")),
-    ("REGISTER p99", "ms", true, |r| latency(r, Op::Register, "p99")),
-    ("listing p99", "ms", true, |r| latency(r, Op::Listing, "p99")),
-    ("REGISTER → shown p50", "ms", true, |r| delay(r, Delay::Appeared, "p50")),
-    ("REGISTER → shown max", "ms", true, |r| delay(r, Delay::Appeared, "max")),
-    ("killed → gone p50", "ms", true, |r| delay(r, Delay::Vanished, "p50")),
-    ("killed → gone max", "ms", true, |r| delay(r, Delay::Vanished, "max")),
-    ("fleet complete after", "s", true, |r| r.recovery.as_ref()?.registered),
-    ("all shown after", "s", true, |r| r.recovery.as_ref()?.shown),
-    ("knee", "lookups/s", false, |r| r.knee),
-    ("lookups answered", "1/s", false, |r| Some(r.lookup_rate())),
-    ("unanswered and timeouts", "", true, |r| {
-        Some((r.total.counted(Count::Unanswered) + r.total.counted(Count::Timeouts)) as f64)
-    }),
-    ("target's CPU", "s", true, |r| r.server.map(|server| server.cpu)),
-    ("target's peak memory", "MB", true, |r| r.server.map(|s| s.peak as f64 / 1_048_576.0)),
-];
-
-fn figures(results: &[Vec<Results>; 2]) -> Vec<Figure> {
-    let one = |(name, unit, lower_is_better, extract): &(&str, &'static str, bool, Extract)| {
-        let values =
-            [0, 1].map(|side| results[side].iter().filter_map(extract).collect::<Vec<_>>());
-        let pairs: Vec<_> = values[0].iter().copied().zip(values[1].iter().copied()).collect();
-        // Rounds can be paired only when both sides have the figure in every round.
-        let paired = values.iter().all(|values| values.len() == results[0].len());
-        let ratio = if paired { ratio(&pairs, 1) } else { None };
-        let some = values.iter().flatten().any(|value| *value > 0.0);
-        some.then(|| Figure {
-            name: (*name).to_owned(),
-            unit,
-            lower_is_better: *lower_is_better,
-            values,
-            ratio,
-        })
-    };
-    FIGURES.iter().filter_map(one).collect()
 }

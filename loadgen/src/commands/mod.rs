@@ -11,5 +11,7 @@ pub(crate) mod hostile;
 pub(crate) mod peak;
 pub(crate) mod process;
 pub(crate) mod run;
+pub(crate) mod self_comparison;
 pub(crate) mod soak;
 pub(crate) mod static_server;
+pub(crate) mod stored;

@@ -3,10 +3,12 @@
 //!
 //! Must not: touch a socket.
 
+pub(crate) mod figures;
 pub(crate) mod footprint;
 pub(crate) mod generator_health;
 pub(crate) mod growth;
 pub(crate) mod interval;
+pub(crate) mod json;
 pub(crate) mod ops;
 pub(crate) mod ratio;
 pub(crate) mod recovery;

@@ -6,21 +6,22 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::files::ResultFiles;
+use super::files::{OutputDirectory, ResultFiles};
 use super::html::{page, spectrum};
-use super::json::json as run_json;
 use super::svg::{Chart, Line, Scale, draw, escape};
-use crate::commands::compare::{Comparison, Figure, ScenarioComparison, Side};
+use crate::commands::compare::{ScenarioComparison, Side};
+use crate::commands::self_comparison::FalseAlarms;
 use crate::input::Error;
+use crate::measure::figures::Figure;
 use crate::measure::interval::{Interval, histogram};
 use crate::measure::ops::{Delay, Op};
-use crate::measure::ratio::median;
+use crate::measure::ratio::{MIN_ROUNDS, Ratio, median};
 use crate::measure::results::{FORMAT_VERSION, Results};
 
 /// One scenario's figures as lines of text.
 pub(crate) fn table(sides: &[Side; 2], compared: &ScenarioComparison) -> String {
     let mut out = format!(
-        "\n{:<26}{:>14}{:>14}   {}/{} (95 % interval)\n",
+        "\n{:<26}{:>14}{:>14}   {}/{} (95 % interval; * differs)\n",
         compared.scenario, sides[0].name, sides[1].name, sides[1].name, sides[0].name
     );
     for figure in &compared.figures {
@@ -33,6 +34,12 @@ pub(crate) fn table(sides: &[Side; 2], compared: &ScenarioComparison) -> String 
             median_text(&figure.values[1]),
             interval(figure)
         );
+    }
+    for line in &compared.left_out {
+        let _ = writeln!(out, "{line}");
+    }
+    if compared.runs[0].len() < MIN_ROUNDS {
+        let _ = writeln!(out, "{}", few_rounds(compared.runs[0].len()));
     }
     out
 }
@@ -50,10 +57,22 @@ fn value(value: f64) -> String {
     }
 }
 
+fn few_rounds(rounds: usize) -> String {
+    format!(
+        "{rounds} rounds are too few to call a difference one, or to publish: --rounds {MIN_ROUNDS}"
+    )
+}
+
 fn interval(figure: &Figure) -> String {
-    match figure.ratio {
-        Some(ratio) => format!("{:.3} ({:.3} … {:.3})", ratio.mean, ratio.low, ratio.high),
-        None => "-".to_owned(),
+    let Some(ratio) = figure.ratio else { return "-".to_owned() };
+    let mark = if ratio.differs() { " *" } else { "" };
+    format!("{:.3} ({}){mark}", ratio.mean, range(&ratio))
+}
+
+fn range(ratio: &Ratio) -> String {
+    match ratio.low.zip(ratio.high) {
+        Some((low, high)) => format!("{low:.3} … {high:.3}"),
+        None => "one round".to_owned(),
     }
 }
 
@@ -65,15 +84,15 @@ pub(crate) const ENDINGS: &[&str] = &["html", "json"];
 /// # Errors
 /// When a file cannot be written.
 pub(crate) fn write(
-    comparison: &Comparison,
+    sides: &[Side; 2],
     all: &[ScenarioComparison],
     files: &ResultFiles,
 ) -> Result<(), Error> {
-    files.write("json", format!("{:#}", json(comparison, all)))?;
-    files.write("html", html(&comparison.sides, all))
+    files.write("json", format!("{:#}", json(sides, all)))?;
+    files.write("html", html(sides, all))
 }
 
-fn json(comparison: &Comparison, all: &[ScenarioComparison]) -> Value {
+fn json(sides: &[Side; 2], all: &[ScenarioComparison]) -> Value {
     let figure = |figure: &Figure| {
         json!({
             "name": figure.name, "unit": figure.unit, "less_is_better": figure.lower_is_better,
@@ -86,15 +105,16 @@ fn json(comparison: &Comparison, all: &[ScenarioComparison]) -> Value {
         json!({
             "scenario": compared.scenario,
             "figures": compared.figures.iter().map(figure).collect::<Vec<_>>(),
-            "runs": compared.results.each_ref().map(|side| side.iter().map(run_json).collect::<Vec<_>>()),
+            "left_out": compared.left_out,
+            "runs": compared.runs,
         })
     };
     let side = |side: &Side| json!({ "name": side.name, "command": side.command });
     json!({
         "form": FORMAT_VERSION,
-        "a": side(&comparison.sides[0]),
-        "b": side(&comparison.sides[1]),
-        "rounds": comparison.rounds,
+        "a": side(&sides[0]),
+        "b": side(&sides[1]),
+        "rounds": all.iter().map(|compared| compared.runs[0].len()).max(),
         "scenarios": all.iter().map(one).collect::<Vec<_>>(),
     })
 }
@@ -102,7 +122,7 @@ fn json(comparison: &Comparison, all: &[ScenarioComparison]) -> Value {
 /// The whole comparison as one self-contained page.
 pub(crate) fn html(sides: &[Side; 2], all: &[ScenarioComparison]) -> String {
     let mut body = format!(
-        "<h1>{} and {}</h1><p>In each round both were started and loaded one after the other, in alternating order. A ratio is {} divided by {}: the geometric mean over paired rounds, with a 95 % bootstrap interval. It is coloured if the interval excludes 1.</p>",
+        "<h1>{} and {}</h1><p>In each round both were started and loaded one after the other, in alternating order. A ratio is {} divided by {}: the geometric mean over paired rounds, with a 95 % interval by Student's t on the logarithms. It is coloured if the interval excludes 1, from {MIN_ROUNDS} rounds on: by chance, that happens to one in twenty figures that are equal.</p>",
         escape(&sides[0].name),
         escape(&sides[1].name),
         escape(&sides[1].name),
@@ -116,16 +136,19 @@ pub(crate) fn html(sides: &[Side; 2], all: &[ScenarioComparison]) -> String {
             escape(&side.command)
         );
     }
-    if let Some(first) = all.first().and_then(|compared| compared.results[0].first()) {
-        let environment = &first.environment;
+    if let Some(first) = all.first().and_then(|compared| compared.runs[0].first()) {
+        let value = |key: &str| match &first["environment"][key] {
+            Value::String(text) => escape(text),
+            other => other.to_string(),
+        };
         let _ = write!(
             body,
             "<p>{} · {} · {} cores · loadgen {} with {} threads on the same machine</p>",
-            escape(&environment.kernel),
-            escape(&environment.cpu),
-            environment.cores,
-            environment.loadgen,
-            environment.threads
+            value("kernel"),
+            value("cpu"),
+            value("cores"),
+            value("loadgen"),
+            value("threads")
         );
     }
     for compared in all {
@@ -134,13 +157,44 @@ pub(crate) fn html(sides: &[Side; 2], all: &[ScenarioComparison]) -> String {
     page(&format!("{} and {}", sides[0].name, sides[1].name), &body)
 }
 
+/// How often a target differed from itself, as lines of text.
+pub(crate) fn false_alarms(all: &[FalseAlarms]) -> String {
+    let mut out = format!(
+        "\n{:<34}{:>14}{:>14}   by chance: 1 of 20\n",
+        "false alarms of", "differed", "comparisons"
+    );
+    for row in all {
+        let mark = if row.too_often() { "   TOO OFTEN" } else { "" };
+        let name = format!("{} {}", row.scenario, row.figure);
+        let _ = writeln!(out, "{name:<34}{:>14}{:>14}{mark}", row.alarms, row.comparisons);
+    }
+    if all.is_empty() {
+        let _ = writeln!(out, "no comparison had {MIN_ROUNDS} rounds that were not left out");
+    }
+    out
+}
+
+/// Writes them as JSON and returns a line that names the file.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub(crate) fn write_false_alarms(
+    all: &[FalseAlarms],
+    directory: &OutputDirectory,
+) -> Result<String, Error> {
+    let files = directory.files("false-alarms", &["json"])?;
+    let json = json!({ "form": FORMAT_VERSION, "false_alarms": all });
+    files.write("json", format!("{json:#}"))?;
+    Ok(files.line())
+}
+
 fn section(sides: &[Side; 2], compared: &ScenarioComparison, body: &mut String) {
     let _ = write!(
         body,
         "<h2>{}</h2><p>{}; {} rounds</p>{}<div class=\"charts\">{}</div>",
         escape(&compared.scenario),
         escape(&compared.about),
-        compared.results[0].len(),
+        compared.runs[0].len(),
         warnings(sides, compared),
         charts(sides, compared)
     );
@@ -153,12 +207,12 @@ fn section(sides: &[Side; 2], compared: &ScenarioComparison, body: &mut String) 
     for figure in &compared.figures {
         let (mean, range) = figure.ratio.map_or_else(
             || ("-".to_owned(), "-".to_owned()),
-            |ratio| (format!("{:.3}", ratio.mean), format!("{:.3} … {:.3}", ratio.low, ratio.high)),
+            |ratio| (format!("{:.3}", ratio.mean), range(&ratio)),
         );
         let _ = write!(
             body,
             "<tr><td>{} {}</td><td>{}</td><td>{}</td><td class=\"{}\">{mean}</td><td>{range}</td></tr>",
-            escape(&figure.name),
+            escape(figure.name),
             figure.unit,
             median_text(&figure.values[0]),
             median_text(&figure.values[1]),
@@ -170,31 +224,29 @@ fn section(sides: &[Side; 2], compared: &ScenarioComparison, body: &mut String) 
 
 fn class(figure: &Figure) -> &'static str {
     match figure.ratio {
-        Some(ratio) if ratio.high < 1.0 || ratio.low > 1.0 => {
-            if (ratio.high < 1.0) == figure.lower_is_better { "good" } else { "bad" }
+        Some(ratio) if ratio.differs() => {
+            if (ratio.mean < 1.0) == figure.lower_is_better {
+                "good"
+            } else {
+                "bad"
+            }
         }
         _ => "",
     }
 }
 
 fn warnings(sides: &[Side; 2], compared: &ScenarioComparison) -> String {
-    let mut out = String::new();
-    for (side, results) in sides.iter().zip(&compared.results) {
-        let name = escape(&side.name);
-        let bottlenecks = results.iter().filter(|run| run.generator_health.bottleneck).count();
-        let wrong: u64 = results.iter().map(Results::wrong_answers).sum();
-        if bottlenecks > 0 {
-            let _ = write!(
-                out,
-                "<p class=\"bad\">{name}: the generator was the bottleneck in {bottlenecks} of {} rounds; its figures in those rounds are bounds, not measurements.</p>",
-                results.len()
-            );
-        }
+    let mut lines = compared.left_out.clone();
+    if compared.runs[0].len() < MIN_ROUNDS {
+        lines.push(few_rounds(compared.runs[0].len()));
+    }
+    for (side, runs) in sides.iter().zip(&compared.runs) {
+        let wrong: u64 = runs.iter().filter_map(|run| run["wrong_answers"].as_u64()).sum();
         if wrong > 0 {
-            let _ = write!(out, "<p class=\"bad\">{name}: {wrong} wrong answers.</p>");
+            lines.push(format!("{}: {wrong} wrong answers", side.name));
         }
     }
-    out
+    lines.iter().map(|line| format!("<p class=\"bad\">{}.</p>", escape(line))).collect()
 }
 
 fn charts(sides: &[Side; 2], compared: &ScenarioComparison) -> String {

@@ -1,7 +1,7 @@
 //! The result files: a directory that is checked before the load, names that are numbered instead of
 //! overwritten, and the three files of a run: NAME.json, NAME.hlog, NAME.html.
 //!
-//! Must not: define the content of the JSON and HTML files (`json` and `html` do).
+//! Must not: define the content of the JSON and HTML files (`measure::json` and `html` do).
 
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -12,8 +12,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use super::{html, json};
+use super::html;
 use crate::input::{Error, fail};
+use crate::measure::json;
 use crate::measure::results::Results;
 
 /// How many results of one name a directory may have.

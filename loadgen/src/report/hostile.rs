@@ -149,7 +149,7 @@ fn json(result: &HostileResult) -> Value {
         "bystanders": result.attack.seen.iter().map(bystander).collect::<serde_json::Map<_, _>>(),
         "iterations_over_10ms": result.attack.iterations.as_ref().map(|all| all.longer_than(LONG)),
         "gone": result.attack.gone,
-        "fleet": super::json::json(&result.fleet),
+        "fleet": crate::measure::json::json(&result.fleet),
         "exit": result.exit(),
     })
 }

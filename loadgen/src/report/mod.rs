@@ -6,7 +6,6 @@ pub(crate) mod comparison;
 pub(crate) mod files;
 pub(crate) mod hostile;
 pub(crate) mod html;
-pub(crate) mod json;
 pub(crate) mod live;
 pub(crate) mod soak;
 pub(crate) mod svg;

@@ -4,9 +4,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::measure::interval::Interval;
-use crate::measure::ops::Count;
-use crate::measure::results::{FORMAT_VERSION, Results, Summary};
+use super::interval::Interval;
+use super::ops::Count;
+use super::results::{FORMAT_VERSION, Results, Summary};
 
 /// A run without its histograms.
 pub(crate) fn json(results: &Results) -> Value {
@@ -40,7 +40,7 @@ pub(crate) fn json(results: &Results) -> Value {
 }
 
 fn latencies(interval: &Interval) -> Value {
-    let of = |latency: &crate::measure::interval::Latency| json!({ "corrected": Summary::of(&latency.corrected), "raw": Summary::of(&latency.raw) });
+    let of = |latency: &super::interval::Latency| json!({ "corrected": Summary::of(&latency.corrected), "raw": Summary::of(&latency.raw) });
     let all = interval.latencies.iter().map(|(op, latency)| (op.name().to_owned(), of(latency)));
     Value::Object(all.collect())
 }
