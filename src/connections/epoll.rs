@@ -128,14 +128,21 @@ impl LoopFds {
     /// on.
     ///
     /// # Errors
-    /// When the process has no descriptors left.
+    /// When the process has no descriptors left, or a seccomp profile refuses one of the calls, which
+    /// the error names.
     pub(crate) fn new(name: String, now: Timestamp) -> io::Result<Self> {
-        let (epoll, deadlines) = (Epoll::new()?, Deadlines::new(now)?);
-        let handle = LoopHandle::new(name)?;
+        let epoll = named("epoll_create1", Epoll::new())?;
+        let deadlines = named("timerfd_create", Deadlines::new(now))?;
+        let handle = named("eventfd2", LoopHandle::new(name))?;
         epoll.watch_waker(handle.waker(), MESSAGES)?;
         epoll.watch_waker(&deadlines, TIMER)?;
         Ok(Self { epoll, deadlines, handle })
     }
+}
+
+/// What `call` has made; its error names it.
+fn named<T>(call: &str, made: io::Result<T>) -> io::Result<T> {
+    made.map_err(|error| io::Error::new(error.kind(), format!("{call}: {error}")))
 }
 
 impl AsFd for LoopFds {

@@ -28,6 +28,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use format::Format;
 pub use histogram::Histograms;
+pub(crate) use process::limit as process_limit;
 pub use process::register as register_process;
 pub use striped_counter::StripedCounter;
 

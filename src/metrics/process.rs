@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{RawDir, SeekFrom, fstat, seek};
 use rustix::param::{clock_ticks_per_second, page_size};
-use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Families;
@@ -22,9 +21,11 @@ pub fn register(families: &mut Families) {
     let help = "Processor time used, in user and system mode.";
     families.counter("process_cpu_seconds_total", help, &[], cpu_seconds);
     let help = "The most descriptors that the process may have open.";
-    families.gauge("process_max_fds", help, &[], || {
-        getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-    });
+    if let Ok(limits) = File::open("/proc/self/limits") {
+        families.gauge("process_max_fds", help, &[], move || {
+            limit(&limits, "Max open files").map_or(0, |(current, _)| current)
+        });
+    }
     if let Ok(stat) = File::open("/proc/self/stat").map(Arc::new) {
         let help = "Resident memory.";
         let read = Arc::clone(&stat);
@@ -43,6 +44,18 @@ pub fn register(families: &mut Families) {
             open_descriptors(&directory).unwrap_or(0)
         });
     }
+}
+
+/// A limit of /proc/self/limits by its name there: what holds, and what the process may raise it to.
+/// It needs no `prlimit64`, which a seccomp profile may refuse.
+pub(crate) fn limit(limits: &File, name: &str) -> Option<(u64, u64)> {
+    let mut buffer = [0; 4096];
+    let length = limits.read_at(&mut buffer, 0).ok()?;
+    let text = std::str::from_utf8(&buffer[..length]).ok()?;
+    let row = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let number = |word: &str| if word == "unlimited" { Some(u64::MAX) } else { word.parse().ok() };
+    let mut words = row.split_whitespace();
+    Some((number(words.next()?)?, number(words.next()?)?))
 }
 
 /// Fields of /proc/self/stat, counted as proc(5) does.

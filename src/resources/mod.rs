@@ -11,6 +11,7 @@ mod memory;
 mod shortage;
 
 use std::fmt;
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 
@@ -20,6 +21,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::config::{Config, HttpEngine, TcpRuntime};
 use crate::hosts::{Runtime, glommio, may};
 use crate::listener;
+use crate::metrics::process_limit;
 use cpus::Cpus;
 #[cfg(test)]
 pub(crate) use cpus::affinity;
@@ -227,10 +229,24 @@ impl Port {
 
 /// Raises a limit to what the process may set itself; gives what holds then.
 fn raise(resource: Resource) -> u64 {
-    let limit = getrlimit(resource);
+    let (current, most) = limit_of(resource);
+    let maximum = (most < u64::MAX).then_some(most);
     // Refused: then the old limit holds.
-    let _ = setrlimit(resource, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    getrlimit(resource).current.unwrap_or(u64::MAX)
+    match setrlimit(resource, Rlimit { current: maximum, maximum }) {
+        Ok(()) => most,
+        Err(_) => current,
+    }
+}
+
+/// What holds, and what the process may raise it to. rustix's `getrlimit` panics where a seccomp
+/// profile refuses it, so that it is asked only where there is no /proc.
+fn limit_of(resource: Resource) -> (u64, u64) {
+    let name = if resource == Resource::Nofile { "Max open files" } else { "Max locked memory" };
+    let read = File::open("/proc/self/limits").ok();
+    read.and_then(|limits| process_limit(&limits, name)).unwrap_or_else(|| {
+        let Rlimit { current, maximum } = getrlimit(resource);
+        (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX))
+    })
 }
 
 fn max_map_count() -> usize {
@@ -298,7 +314,8 @@ impl fmt::Display for Failure {
             ),
             Self::Cpus(error) => write!(
                 f,
-                "cannot tell which CPUs may be used: {error}; look at `taskset -p` and the cpuset"
+                "cannot tell which CPUs may be used: sched_getaffinity: {error}; look at `taskset -p`, \
+                 the cpuset and the seccomp profile"
             ),
             Self::Descriptors { needed, limit, ways } => {
                 write!(

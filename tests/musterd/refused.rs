@@ -18,6 +18,11 @@ const IO_URING: [(&str, i64); 3] =
 /// Its number on this architecture.
 const SCHED_SETAFFINITY: i64 = if cfg!(target_arch = "x86_64") { 203 } else { 122 };
 
+/// Others that a profile may refuse, with their numbers on x86-64 and elsewhere.
+const TIMERFD_CREATE: i64 = if cfg!(target_arch = "x86_64") { 283 } else { 85 };
+const PRLIMIT64: i64 = if cfg!(target_arch = "x86_64") { 302 } else { 261 };
+const SCHED_GETAFFINITY: i64 = if cfg!(target_arch = "x86_64") { 204 } else { 123 };
+
 /// Spawns `command` under a seccomp profile that answers system calls with an error, as the profiles
 /// of container runtimes do.
 fn spawn_refused(mut command: Command, calls: &[i64], error: Errno) -> Child {
@@ -112,6 +117,32 @@ fn glommio_that_fails_behind_the_probe_falls_back_to_the_thread_host() {
     let stderr = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("FATAL: TCP did not start: permission denied"), "{stderr}");
+}
+
+#[test]
+fn refused_limits_do_not_stop_the_daemon() {
+    for error in [Errno::PERM, Errno::NOSYS] {
+        let daemon = Daemon::attach(spawn_refused(command(&ANYWHERE), &[PRLIMIT64], error));
+        Nsqd::identified(daemon.tcp, "a").command("REGISTER t");
+        let mut http = HttpClient::connect(daemon.http);
+        assert!(http.get("/topics").contains("\"t\""));
+        assert!(http.get("/metrics").contains("\nprocess_max_fds "));
+        let lines = daemon.stop();
+        assert!(!lines.iter().any(|line| line.contains("PANIC")), "{error}: {lines:#?}");
+    }
+}
+
+#[test]
+fn calls_that_nothing_replaces_are_named_in_one_fatal_line() {
+    let refused = spawn_refused(command(&ANYWHERE), &[SCHED_GETAFFINITY], Errno::PERM);
+    let done = refused.wait_with_output().expect("it ends");
+    assert_fatal(&done, "sched_getaffinity: Operation not permitted");
+    for runtime in ["--tcp-runtime=auto", "--tcp-runtime=thread"] {
+        let command = command(&[&ANYWHERE[..], &[runtime]].concat());
+        let child = spawn_refused(command, &[TIMERFD_CREATE], Errno::PERM);
+        let done = child.wait_with_output().expect("it ends");
+        assert_fatal(&done, "timerfd_create: Operation not permitted");
+    }
 }
 
 #[test]

@@ -110,7 +110,7 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     ("hosts", "clock work access handler listener connections"),
     ("config", "limits clock logging access"),
-    ("resources", "limits access listener hosts config"),
+    ("resources", "limits metrics access listener hosts config"),
     ("watchdog", "clock access registry connections"),
 ];
 /// These may import all of them.
