@@ -38,7 +38,7 @@ use crate::protocol::{NSQ_VERSION, encode};
 use crate::reclaim;
 use crate::registry::{Capacity, Registry};
 use crate::resources::{Port, Resources};
-use crate::session::{Sessions, Timeouts};
+use crate::session::{Sessions, SilentLinks, Timeouts};
 use crate::snapshots::{Snapshots, Visibility};
 use crate::watchdog::{self, DenialWarnings, RegistryWarning, Watchdog};
 
@@ -291,12 +291,15 @@ impl<'a> Shared<'a> {
         let registry = Arc::clone(&self.registry);
         let event_log = EventLog::new(Arc::clone(&self.sessions), Arc::clone(&self.lines));
         let nsqds = config.has_read_rule().then(|| self.nsqds.clone());
+        let counters = Arc::new(self.counters(ListenerPort::Tcp));
+        let (open, most) = (Arc::clone(&counters), port.max_connections);
+        let silent = SilentLinks::new(move || open.past_shared(most));
         let make = move |_| {
             let identify_response = Arc::clone(&identify_response);
             Sessions::new(Arc::clone(&registry), timeouts, identify_response, event_log.clone())
                 .noting(nsqds.clone())
+                .making_room(Arc::clone(&silent))
         };
-        let counters = Arc::new(self.counters(ListenerPort::Tcp));
         let host_config = HostConfig {
             name: "tcp-worker",
             workers: count,
@@ -375,9 +378,12 @@ impl<'a> Shared<'a> {
         let clock = self.clock.clone();
         let (origins, hosts) = (config.http_origin_allow.clone(), config.http_host.clone());
         let sites = Sites::new(origins, hosts, Arc::clone(&self.denials));
+        for warning in sites.unmatched() {
+            tracing::warn!("{warning}");
+        }
         let service = ApiService::new(api, write_policy, durations, unread, clock.clone());
         let service = service.of_sites(sites).with_lines(Arc::clone(&self.lines));
-        let service = service.for_readers(read_policy);
+        let service = service.for_readers(read_policy).idle_for(config.http_idle_timeout);
         if config.http_engine == HttpEngine::Minihttp {
             // It binds for itself; that the port is free is known since ours was bound.
             drop(port.listener);

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use crate::handler::CloseReason;
 use crate::logging::{Escaped, Kind, PeerLines, REFUSAL};
 use crate::metrics::{Families, StripedCounter};
-use crate::protocol::MAGIC;
 use crate::protocol::decode::{CommandError, ErrorCode};
 use crate::protocol::peer_info::PeerInfo;
+use crate::protocol::{MAGIC, wrong_port};
 use crate::registry::{LimitReached, RegistrationChange};
 use crate::session::{Observer, SessionEvent};
 
@@ -93,7 +93,9 @@ impl EventLog {
             if !self.may_log(peer, Kind::Refusal) {
                 return;
             }
-            tracing::error!(target: REFUSAL, "client({peer}) bad protocol magic '{}'", Escaped(&text));
+            let hint = wrong_port::on_tcp(magic).map(|hint| format!(": {hint}"));
+            let (text, hint) = (Escaped(&text), hint.unwrap_or_default());
+            tracing::error!(target: REFUSAL, "client({peer}) bad protocol magic '{text}'{hint}");
         }
     }
 
@@ -192,6 +194,9 @@ impl EventLog {
         let reason = match reason {
             CloseReason::Finished | CloseReason::Shutdown => {
                 return tracing::info!("PROTOCOL(V1): [{peer}] exiting ioloop");
+            }
+            CloseReason::Unused => {
+                return tracing::info!("TCP: client({peer}) sent nothing, connection closed");
             }
             CloseReason::Expired => "read timeout",
             CloseReason::Stalled => "write timeout (peer not reading)",

@@ -7,8 +7,9 @@
 //! 1. [`on_open`](ConnectionHandler::on_open), once;
 //! 2. [`on_input`](ConnectionHandler::on_input), any number of times, until it answers
 //!    [`Next::Close`] or the connection ends;
-//! 3. [`on_timeout`](ConnectionHandler::on_timeout), at most once, after a call of `on_input` that
-//!    has changed nothing about the deadline that has passed; then the connection closes;
+//! 3. [`on_silence`](ConnectionHandler::on_silence) whenever the deadline has passed and a call of
+//!    `on_input` has changed nothing about it; if it gives no other deadline,
+//!    [`on_timeout`](ConnectionHandler::on_timeout), once; then the connection closes;
 //! 4. [`on_close`](ConnectionHandler::on_close), whatever the reason, until it says that it is
 //!    done; nothing after it.
 //!
@@ -96,6 +97,9 @@ pub enum CloseReason {
     /// The handler asked for it ([`Next::Close`]), or the peer closed: all was answered, or it
     /// was held ([`Next::Hold`]) and does not wait any longer.
     Finished,
+    /// The peer has sent nothing at all, and closed, or the socket failed, or a deadline passed: a
+    /// health check.
+    Unused,
     /// A deadline passed: silence, or a handshake, command or request not finished in time.
     Expired,
     /// The peer did not read: output made no progress for the write limit.
@@ -113,8 +117,9 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Finished,
+        Self::Unused,
         Self::Expired,
         Self::Stalled,
         Self::Broken,
@@ -128,6 +133,7 @@ impl CloseReason {
     pub fn label(self) -> &'static str {
         match self {
             Self::Finished => "finished",
+            Self::Unused => "unused",
             Self::Expired => "timeout",
             Self::Stalled => "write_timeout",
             Self::Broken => "error",
@@ -189,9 +195,18 @@ pub trait ConnectionHandler {
         None
     }
 
+    /// The deadline has passed and nothing has come: until when the connection may wait all the same;
+    /// `None`: no longer.
+    fn on_silence(&mut self, _: &mut Self::Connection, _now: Timestamp) -> Option<Timestamp> {
+        None
+    }
+
     /// The deadline has passed, or the loop stops while it holds the connection; a last reply may
     /// be appended, then the connection closes.
     fn on_timeout(&mut self, connection: &mut Self::Connection, output: &mut Vec<u8>);
+
+    /// The loop is told to stop: what it has is finished, and nothing else begins.
+    fn on_stop(&mut self) {}
 
     /// Makes the effects of all calls since the last commit visible. The loop calls it after the
     /// calls of an iteration and before it writes any of their replies: published before replied.

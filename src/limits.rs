@@ -28,9 +28,13 @@ pub const NAME: usize = 64;
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// From a command's first byte to its last. nsqd's own write deadline is 1 s. Past it: close.
 pub const COMMAND: Duration = Duration::from_secs(10);
-/// An identified nsqd that sends nothing for this many inactive-producer-timeouts is closed. After
-/// the first of them it is already left out of every answer.
+/// An identified nsqd that sends nothing for this many inactive-producer-timeouts, and for
+/// [`SILENCE`], is closed. After the first of them it is already left out of every answer.
 pub const SILENCE_TIMEOUTS: u32 = 2;
+/// The least of that: an nsqd that was stopped for a while, or whose network was, comes back with all
+/// it has registered. Past it, and earlier when [`SHARED_FROM`] of the connections are taken, those
+/// that have been silent for longest first: close.
+pub const SILENCE: Duration = Duration::from_secs(600);
 /// How long a connection may be silent before the kernel probes it (TCP keepalive).
 pub const KEEPALIVE: Duration = Duration::from_secs(15);
 /// From one probe to the next: five must be lost before [`TCP_USER_TIMEOUT`].
@@ -115,8 +119,13 @@ pub const HTTP_AUTHORIZATION: usize = HTTP_TOKEN + 64;
 /// From an HTTP request's first byte to the end of its head, from there to the end of its body, and
 /// from accept to the first byte. Past it: 408, close; before the first byte: close.
 pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
-/// A keep-alive connection without a request. Past it: close.
-pub const HTTP_IDLE: Duration = Duration::from_secs(90);
+/// A keep-alive connection without a request (`--http-idle-timeout`): longer than clients keep
+/// theirs (go-nsq: 90 s), so that no POST meets the close. Past it: close.
+pub const HTTP_IDLE: Duration = Duration::from_secs(120);
+/// The least `--http-idle-timeout`. Below it: the daemon does not start.
+pub const HTTP_IDLE_LEAST: Duration = Duration::from_secs(1);
+/// The most, longer than load balancers keep connections. Past it: the daemon does not start.
+pub const HTTP_IDLE_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Topics, channels, registrations and nsqds, of each at most, up to which a listing of all of them
 /// is made at once. Past it: in slices, as the client reads.
 pub const SMALL_REGISTRY: usize = 4096;

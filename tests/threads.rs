@@ -57,7 +57,7 @@ impl Service for Reader<'_> {
         self.status = status;
     }
 
-    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
+    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError, _: &[u8]) {
         panic!("{error:?} of a request that is right");
     }
 }

@@ -182,7 +182,7 @@ impl Service for Static {
         self.2.observe(Some(request.route), request.head.method, status, span);
     }
 
-    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
+    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError, _: &[u8]) {
         panic!("a bench's request was refused: {error:?}");
     }
 }

@@ -143,7 +143,7 @@ impl HttpService for MinihttpConnection {
         let (status, persistent) = answered.unwrap_or_else(|error| {
             error.write(&mut self.output);
             if !self.is_over {
-                self.service.refused(self.peer, self.clock.now(), error);
+                self.service.refused(self.peer, self.clock.now(), error, &[]);
             }
             (error.status(), false)
         });

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{Level, enabled};
 
@@ -19,8 +20,9 @@ use crate::access::{Holding, ReadPolicy, WritePolicy};
 use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Handled, Input, Token};
 use crate::http1::{Connection, Date, Request, RequestError, Response, Service, Task};
+use crate::limits;
 use crate::logging::{CHANGE, Escaped, Kind, PeerLines, REFUSAL};
-use crate::protocol::names::ALL_TOPICS;
+use crate::protocol::{names::ALL_TOPICS, wrong_port};
 use crate::work::Work;
 
 /// Answers the requests of HTTP connections from an [`Api`].
@@ -35,6 +37,8 @@ pub struct ApiService {
     lines: Arc<PeerLines>,
     durations: RequestDurations,
     unread: Unread,
+    idle_timeout: Duration,
+    is_stopping: bool,
     clock: Clock,
     /// The `Date` header, and the second it is of.
     date: (u64, Date),
@@ -51,8 +55,25 @@ impl ApiService {
         clock: Clock,
     ) -> Self {
         let (sites, lines, date) = (Arc::default(), Arc::default(), (0, Date::new(0)));
-        let read_policy = None;
-        Self { api, write_policy, read_policy, sites, lines, durations, unread, clock, date }
+        Self {
+            api,
+            write_policy,
+            read_policy: None,
+            sites,
+            lines,
+            durations,
+            unread,
+            idle_timeout: limits::HTTP_IDLE,
+            is_stopping: false,
+            clock,
+            date,
+        }
+    }
+
+    /// The same, whose connections may stay for so long without a request.
+    #[must_use]
+    pub fn idle_for(self, idle_timeout: Duration) -> Self {
+        Self { idle_timeout, ..self }
     }
 
     /// The same, for those who may read by this policy.
@@ -157,11 +178,21 @@ impl Service for ApiService {
         }
     }
 
-    fn refused(&mut self, peer: SocketAddr, now: Timestamp, error: RequestError) {
+    fn refused(&mut self, peer: SocketAddr, now: Timestamp, error: RequestError, sent: &[u8]) {
         self.durations.observe(None, b"", error.status(), self.clock.now().since(now));
         if self.lines.may_log(peer.ip(), Kind::Refusal) {
-            tracing::info!(target: REFUSAL, "{} refused ({peer})", error.status());
+            let hint = wrong_port::on_http(sent).map(|hint| format!(": {hint}"));
+            let hint = hint.unwrap_or_default();
+            tracing::info!(target: REFUSAL, "{} refused ({peer}){hint}", error.status());
         }
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping
     }
 }
 
@@ -200,6 +231,10 @@ impl ConnectionHandler for ApiService {
 
     fn on_timeout(&mut self, connection: &mut Self::Connection, output: &mut Vec<u8>) {
         connection.http.on_timeout(output, self);
+    }
+
+    fn on_stop(&mut self) {
+        self.is_stopping = true;
     }
 
     /// The handlers publish what they change before they return.

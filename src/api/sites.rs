@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::access::{Denials, DenyReason};
 use crate::http1::RequestHead;
+use crate::logging::Quoted;
 use crate::protocol::host::Host;
 
 /// Which sites may change something, and which names of this one are served.
@@ -28,6 +29,28 @@ impl Sites {
     #[must_use]
     pub fn new(origins: Vec<String>, hosts: Vec<String>, denials: Arc<Denials>) -> Self {
         Self { origins, hosts, denials }
+    }
+
+    /// What the flags name that nothing can match, with what is wrong about it.
+    #[must_use]
+    pub fn unmatched(&self) -> Vec<String> {
+        let is_host =
+            |host: &str| !host.contains(['/', '*', '@', ' ']) && Host::with_port(host).is_some();
+        let hosts = self.hosts.iter().filter(|host| !is_host(host)).map(|host| {
+            format!(
+                "--http-host {} is no host and no host:port: no request is for it",
+                Quoted(host)
+            )
+        });
+        let is_origin = |origin: &str| {
+            let rest = origin.split_once("://").map(|(_, rest)| rest);
+            rest.is_some_and(|rest| is_host(rest.strip_suffix('/').unwrap_or(rest)))
+        };
+        let origins = self.origins.iter().filter(|origin| !is_origin(origin)).map(|origin| {
+            let origin = Quoted(origin);
+            format!("--http-origin-allow {origin} is no origin (https://host): no page is of it")
+        });
+        hosts.chain(origins).collect()
     }
 
     /// Whether a request of `peer` that changes something was meant by whoever sent it; if not, the
@@ -167,6 +190,22 @@ mod tests {
             refused += u64::from(!want);
         }
         assert_eq!(denials.get(DenyReason::WriteOrigin).count, refused);
+    }
+
+    #[test]
+    fn what_nothing_can_match_is_named() {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        let good = ["lookupd", "lookupd.:04161", "::1", "[::1]:1", "10.0.0.1"];
+        let origins = ["https://a.example", "http://[::1]:80/", "x-app://c"];
+        let sites = Sites::new(owned(&origins), owned(&good), Arc::default());
+        assert_eq!(sites.unmatched(), Vec::<String>::new());
+        let bad = ["https://lookupd", "*.example", "lookupd:x", "[::1]x", "lookupd/"];
+        let origins = ["a.example", "https://a.example/path", "*", "https://*.example", "null"];
+        let sites = Sites::new(owned(&origins), owned(&bad), Arc::default());
+        let unmatched = sites.unmatched();
+        assert_eq!(unmatched.len(), 10, "{unmatched:#?}");
+        assert!(unmatched[0].starts_with("--http-host \"https://lookupd\" is no host"));
+        assert!(unmatched[5].starts_with("--http-origin-allow \"a.example\" is no origin"));
     }
 
     #[test]

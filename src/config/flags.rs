@@ -155,6 +155,8 @@ pub const FLAGS: &[Flag] = &[
         help: "number of nsqds connected at once; 0: three fifths of what the file descriptors allow", ..OWN },
     Flag { name: "max-http-connections", kind: Kind::Count, default: "0",
         help: "number of HTTP connections at once; 0: two fifths of what the file descriptors allow", ..OWN },
+    Flag { name: "http-idle-timeout", kind: Kind::Duration, default: "2m", positive: true, reloadable: true,
+        help: "how long an HTTP connection may stay open without a request, from 1s to 24h", ..OWN },
     Flag { name: "max-connections-per-ip", kind: Kind::Count, default: "0", reloadable: true,
         help: "number of connections of one IP address to each port; 0: not limited", ..RULE },
     Flag { name: "tcp-allow", kind: Kind::Networks, reloadable: true,

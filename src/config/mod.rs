@@ -61,6 +61,8 @@ pub struct Config {
     pub tombstone_lifetime: Duration,
     /// From accept to a complete IDENTIFY.
     pub handshake_timeout: Duration,
+    /// How long an HTTP connection may stay without a request.
+    pub http_idle_timeout: Duration,
     /// Number of TCP workers; none: one per core.
     pub shards: Option<NonZeroUsize>,
     /// What runs the TCP workers.
@@ -151,6 +153,7 @@ impl Config {
             inactive_producer_timeout: values.duration("inactive-producer-timeout")?,
             tombstone_lifetime: values.duration("tombstone-lifetime")?,
             handshake_timeout: values.duration("handshake-timeout")?,
+            http_idle_timeout: values.duration("http-idle-timeout")?,
             shards: workers("shards")?,
             tcp_runtime: values.get("tcp-runtime"),
             http_workers: workers("http-workers")?,
@@ -171,6 +174,11 @@ impl Config {
             max_memory: values.get("max-memory"),
             max_http_names: count("max-http-names"),
         };
+        if config.http_idle_timeout < limits::HTTP_IDLE_LEAST
+            || config.http_idle_timeout > limits::HTTP_IDLE_MOST
+        {
+            return Err("--http-idle-timeout must be from 1s to 24h".to_owned());
+        }
         if config.http_engine == HttpEngine::Minihttp && config.max_connections_per_ip.is_some() {
             let error = "--max-connections-per-ip needs the builtin HTTP engine; \
                          minihttp cannot count them";
@@ -280,6 +288,7 @@ mod tests {
             inactive_producer_timeout: Duration::from_secs(300),
             tombstone_lifetime: Duration::from_secs(45),
             handshake_timeout: Duration::from_secs(10),
+            http_idle_timeout: Duration::from_secs(120),
             shards: None,
             tcp_runtime: TcpRuntime::Auto,
             http_workers: None,
@@ -302,6 +311,7 @@ mod tests {
         };
         assert_eq!(config(&[]).unwrap(), want);
         assert_eq!(want.handshake_timeout, limits::HANDSHAKE);
+        assert_eq!(want.http_idle_timeout, limits::HTTP_IDLE);
         assert_eq!(want.max_registrations, limits::REGISTRATIONS);
         assert_eq!(want.max_registrations_per_nsqd, limits::REGISTRATIONS_PER_NSQD);
         assert_eq!(config(&["-config=", "-shards=0", "word", "-nope"]).unwrap(), want);
@@ -451,6 +461,16 @@ mod tests {
             assert!(got.contains(stderr) && got.is_empty() == stderr.is_empty(), "{got}");
         }
         assert!(VERSION.contains(crate::protocol::NSQ_VERSION));
+    }
+
+    #[test]
+    fn idle_timeout_of_http_is_limited() {
+        for (value, is_good) in
+            [("1s", true), ("24h", true), ("999ms", false), ("24h0m0.001s", false)]
+        {
+            let result = config(&[&format!("-http-idle-timeout={value}")]);
+            assert_eq!(result.is_ok(), is_good, "{value}: {result:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::logging::Quoted;
 
 /// How often an nsqd sends a PING. Source: NSQ's `nsqd/lookup.go`, where it is a constant.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long go-nsq keeps a connection that it does not use. Source: go-nsq's `api_request.go`.
+const CLIENT_IDLE: Duration = Duration::from_secs(90);
 /// A handshake timeout below this is less than a slow link takes.
 const HANDSHAKE_SHORT: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,13 @@ fn times(config: &Config) -> Vec<String> {
             "--handshake-timeout is {:?}: nsqds that take longer to connect and IDENTIFY will be \
              closed again and again",
             config.handshake_timeout
+        ));
+    }
+    if config.http_idle_timeout <= CLIENT_IDLE {
+        warnings.push(format!(
+            "--http-idle-timeout is {:?}, and clients keep their connections for as long (go-nsq: \
+             90 s) or longer: a request can meet the close and fail",
+            config.http_idle_timeout
         ));
     }
     warnings
@@ -138,6 +147,7 @@ mod tests {
             (&["-inactive-producer-timeout=29999ms"], "missing in answers when one PING is late"),
             (&["-tombstone-lifetime=0"], "a tombstone will hide nothing"),
             (&["-handshake-timeout=10ms"], "--handshake-timeout is 10ms: nsqds that take longer"),
+            (&["-http-idle-timeout=90s"], "--http-idle-timeout is 90s, and clients keep"),
             (&["-tcp-address="], "--tcp-address \"\" has no port: it will be any free one"),
             (&["-http-address=127.0.0.1:"], "--http-address \"127.0.0.1:\" has no port"),
             (&["-config="], "--config is empty: no configuration file is read"),
@@ -161,6 +171,7 @@ mod tests {
         for words in [
             &[][..],
             &["-inactive-producer-timeout=30s", "-tombstone-lifetime=1ns", "-handshake-timeout=1s"],
+            &["-http-idle-timeout=91s"],
             &["-tcp-address=:0", "-http-address=[::1]:0", "--"],
             &["-tcp-allow=::1", "-http-host=a", "-http-origin-allow=https://a", "-verbose"],
         ] {

@@ -125,6 +125,15 @@ impl ConnectionCounters {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// How many connections are to be closed before one more comes in without a look at shares, of
+    /// `most` that may be open.
+    #[must_use]
+    pub fn past_shared(&self, most: usize) -> usize {
+        let shared_from = most.saturating_mul(limits::SHARED_FROM).div_ceil(100);
+        let open = usize::try_from(self.open()).unwrap_or(usize::MAX);
+        open.saturating_add(1).saturating_sub(shared_from)
+    }
+
     /// Bytes of output that peers have not taken yet, now.
     #[must_use]
     pub fn queued_output(&self) -> u64 {

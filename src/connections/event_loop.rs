@@ -227,6 +227,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
     /// those that are held it is as if their deadline had passed.
     fn stop(&mut self, deadline: Timestamp) {
         self.stop_listening();
+        self.handler.on_stop();
         self.stopping = Some(self.deadlines.note(deadline));
         for index in 0..self.slots.capacity() {
             let Some(token) = self.slots.token_at(index) else { continue };
@@ -370,6 +371,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let fresh = &self.scratch[..fresh];
         let (end, queued, buffered) = (slot.end, slot.queued(), slot.buffered());
         let budget = limits::QUEUED_OUTPUT.saturating_sub(queued).max(1);
+        slot.has_spoken |= !fresh.is_empty() || buffered > 0;
         let Some((connection, bytes)) = slot.input(fresh) else { return };
         let start = self.output.bytes.len();
         let (handler, output, now) = (&mut self.handler, &mut self.output.bytes, self.now);

@@ -124,6 +124,8 @@ pub(super) struct Slot<C> {
     pub(super) hangup: bool,
     /// A read has met the end of the input.
     pub(super) end: bool,
+    /// The handler was offered something that the peer has sent.
+    pub(super) has_spoken: bool,
     /// The handler has said whose it is: it counts in that share, and not in its address's.
     pub(super) is_announced: bool,
 }
@@ -150,6 +152,7 @@ impl<C> Slot<C> {
             readable: false,
             hangup: false,
             end: false,
+            has_spoken: false,
             is_announced: false,
         }
     }
@@ -294,6 +297,18 @@ impl<C> Slot<C> {
             (State::Open(_), Phase::Draining(reason)) => Action::HalfClose(reason),
             (State::Open(_), _) if self.pending == Pending::CallAfterOutput => self.ask_call(),
             _ => Action::EndIfStopping,
+        }
+    }
+
+    /// Why it ends, when `reason` is what ended it: a peer that sent nothing is no error.
+    pub(super) fn reason(&self, reason: CloseReason) -> CloseReason {
+        match reason {
+            CloseReason::Finished | CloseReason::Expired | CloseReason::Broken
+                if !self.has_spoken =>
+            {
+                CloseReason::Unused
+            }
+            other => other,
         }
     }
 

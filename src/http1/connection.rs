@@ -171,13 +171,13 @@ impl<R: Route> Connection<R> {
         if !persistent {
             return Some(Next::Close);
         }
-        self.end_of_request(now, is_post);
+        self.end_of_request(now + service.idle_timeout(), is_post);
         None
     }
 
-    /// A request was answered at `now`, and the connection goes on.
-    fn end_of_request(&mut self, now: Timestamp, is_post: bool) {
-        self.deadline = now + limits::HTTP_IDLE;
+    /// A request was answered, and the connection goes on, without another until `deadline` at most.
+    fn end_of_request(&mut self, deadline: Timestamp, is_post: bool) {
+        self.deadline = deadline;
         self.state = State::Between { after_post: is_post };
     }
 
@@ -186,7 +186,7 @@ impl<R: Route> Connection<R> {
         if matches!(self.state, State::Head | State::Body(_)) {
             let now = self.deadline;
             Context { connection: self, now, output, service, cost: 0 }
-                .refuse(RequestError::Timeout);
+                .refuse(RequestError::Timeout, &[]);
         }
     }
 }
@@ -238,12 +238,12 @@ impl<S: Service> Context<'_, S> {
     fn head(&mut self, rest: &[u8], end: bool) -> Status {
         match request::parse(rest, &mut self.connection.progress) {
             Ok(Some(head)) => self.request(head, rest),
-            Ok(None) if end => self.refuse(RequestError::BAD_REQUEST),
+            Ok(None) if end => self.refuse(RequestError::BAD_REQUEST, rest),
             Ok(None) => {
                 self.connection.state = State::Head;
                 Status::Partial(0)
             }
-            Err(error) => self.refuse(error),
+            Err(error) => self.refuse(error, rest),
         }
     }
 
@@ -263,7 +263,10 @@ impl<S: Service> Context<'_, S> {
             }
         }
         match head.body.drain(&rest[head.length..]) {
-            Ok(used) if head.body.is_done() => self.answer(&head, route, head.length + used),
+            Ok(used) if head.body.is_done() => {
+                head.persistent &= !self.ends_behind(&rest[head.length + used..]);
+                self.answer(&head, route, head.length + used)
+            }
             Ok(used) => {
                 let pending = PendingRequest::new(&head, route);
                 self.connection.state = State::Body(Box::new(pending));
@@ -282,7 +285,10 @@ impl<S: Service> Context<'_, S> {
     ) -> Status {
         let route = pending.route;
         match pending.body.drain(rest) {
-            Ok(used) if pending.body.is_done() => self.answer(&pending.head(), route, used),
+            Ok(used) if pending.body.is_done() => {
+                pending.persistent &= !self.ends_behind(&rest[used..]);
+                self.answer(&pending.head(), route, used)
+            }
             Ok(used) if !end => {
                 self.connection.state = State::Body(pending);
                 Status::Partial(used)
@@ -290,6 +296,13 @@ impl<S: Service> Context<'_, S> {
             Ok(_) => self.broken(BodyError::Malformed, pending.head(), route),
             Err(error) => self.broken(error, pending.head(), route),
         }
+    }
+
+    /// Whether the connection ends behind a request that `rest` follows: its response says so, and the
+    /// client sends no other that would meet the end.
+    #[inline]
+    fn ends_behind(&self, rest: &[u8]) -> bool {
+        rest.is_empty() && self.service.is_stopping()
     }
 
     /// Answers a request; `used` bytes of the input are then dealt with.
@@ -301,14 +314,15 @@ impl<S: Service> Context<'_, S> {
         if !head.persistent {
             return Status::Close;
         }
-        self.connection.end_of_request(self.now, head.method == b"POST");
+        let deadline = self.now + self.service.idle_timeout();
+        self.connection.end_of_request(deadline, head.method == b"POST");
         Status::Complete(used)
     }
 
     /// The body cannot be read to its end, so that nothing behind it can be a request.
     fn broken(&mut self, error: BodyError, mut head: RequestHead<'_>, route: S::Route) -> Status {
         if error == BodyError::TooLarge {
-            return self.refuse(RequestError::BodyTooLarge);
+            return self.refuse(RequestError::BodyTooLarge, &[]);
         }
         head.persistent = false;
         if self.call(&head, route, true) { Status::Begun(0) } else { Status::Close }
@@ -337,9 +351,9 @@ impl<S: Service> Context<'_, S> {
         }
     }
 
-    fn refuse(&mut self, error: RequestError) -> Status {
+    fn refuse(&mut self, error: RequestError, sent: &[u8]) -> Status {
         error.write(self.output);
-        self.service.refused(self.connection.peer, self.now, error);
+        self.service.refused(self.connection.peer, self.now, error, sent);
         Status::Close
     }
 }
@@ -426,7 +440,7 @@ mod tests {
             self.0.push(status);
         }
 
-        fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
+        fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError, _: &[u8]) {
             self.0.push(error.status());
         }
     }

@@ -54,7 +54,7 @@ pub struct RequestHead<'a> {
 /// What a head says about sites.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Site<'a> {
-    /// The value of `Host`.
+    /// The value of `Host`, or the host of an absolute target, which outweighs it (RFC 9112 3.2.2).
     pub host: &'a [u8],
     /// The value of `Origin`; empty when there are several.
     pub origin: Option<&'a [u8]>,
@@ -317,9 +317,7 @@ impl<'a> Fields<'a> {
         if line.major != 1 && !is_preface {
             return Err(RequestError::VersionNotSupported);
         }
-        // A preface has no fields: with one, however short, the head is longer.
-        let is_bare = is_preface && length <= b"PRI * HTTP/2.0\r\n\r\n".len();
-        let needs_host = is_http11 && line.method != b"CONNECT" && !is_bare;
+        let needs_host = is_http11 && line.method != b"CONNECT" && !is_preface;
         if needs_host && self.hosts == 0 {
             return Err(RequestError::BadRequest(Some("missing required Host header")));
         }
@@ -337,6 +335,7 @@ impl<'a> Fields<'a> {
         };
         let expect = self.expect(is_http11, body);
         let body = Body::new(body).map_err(|_| RequestError::BodyTooLarge)?;
+        let host = host_of(line.target.origin).unwrap_or(self.site.host);
         Ok(RequestHead {
             method: line.method,
             target: line.target,
@@ -346,7 +345,7 @@ impl<'a> Fields<'a> {
             expect,
             authorization: self.authorization,
             accept: self.accept,
-            site: self.site,
+            site: Site { host, ..self.site },
             length,
         })
     }
@@ -382,6 +381,18 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The host, with its port, of the `http://host` that an absolute target begins with.
+#[inline]
+fn host_of(origin: &[u8]) -> Option<&[u8]> {
+    if origin.is_empty() {
+        return None;
+    }
+    let start = memchr::memmem::find(origin, b"://")?;
+    let authority = &origin[start + 3..];
+    let user = memchr::memrchr(b'@', authority).map_or(0, |at| at + 1);
+    Some(&authority[user..])
+}
+
 /// The value of a `Content-Length`: digits alone, below 2^63.
 fn content_length(value: &[u8]) -> Option<u64> {
     if !value.iter().all(u8::is_ascii_digit) {
@@ -413,6 +424,24 @@ fn is_host_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn host_of_an_absolute_target_outweighs_the_field() {
+        for (target, want) in [
+            ("/ping", "field:1"),
+            ("//other/ping", "field:1"),
+            ("http://other/ping", "other"),
+            ("HTTP://other:80/ping?a=http://c", "other:80"),
+            ("http://field@other/", "other"),
+            ("http://[::1]:4161/", "[::1]:4161"),
+            ("http:/ping", "field:1"),
+        ] {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: field:1\r\n\r\n");
+            let head = parse(head.as_bytes(), &mut Progress::default());
+            let head = head.expect("a good head").expect("a whole one");
+            assert_eq!(head.site.host, want.as_bytes(), "{target}");
+        }
+    }
 
     #[test]
     fn one_authorization_counts_and_two_do_not() {

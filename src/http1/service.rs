@@ -3,6 +3,7 @@
 //! Must not: know what there is to ask for.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::error::RequestError;
 use super::request::Request;
@@ -10,6 +11,7 @@ use super::response::{Date, Response};
 use super::target::Target;
 use super::task::Task;
 use crate::clock::Timestamp;
+use crate::limits;
 
 /// The application that answers the requests of a connection.
 ///
@@ -34,8 +36,19 @@ pub trait Service {
     /// A request that came at `now` was answered with `status`: to count and to log.
     fn answered(&mut self, request: &Request<'_, Self::Route>, now: Timestamp, status: u16);
 
-    /// A request of `peer` was refused at `now` without asking its route: to count and to log.
-    fn refused(&mut self, peer: SocketAddr, now: Timestamp, error: RequestError);
+    /// A request of `peer` was refused at `now` without asking its route: to count and to log. `sent`
+    /// is what is here of it; nothing once its time is over.
+    fn refused(&mut self, peer: SocketAddr, now: Timestamp, error: RequestError, sent: &[u8]);
+
+    /// How long a connection may stay without a request.
+    fn idle_timeout(&self) -> Duration {
+        limits::HTTP_IDLE
+    }
+
+    /// Whether connections end behind the requests that are here.
+    fn is_stopping(&self) -> bool {
+        false
+    }
 }
 
 /// Where a request leads, found once, right after its head.

@@ -29,9 +29,21 @@ pub struct CommandError {
     pub code: ErrorCode,
     /// What follows the code. It may repeat bytes of the peer that are not UTF-8.
     pub text: Vec<u8>,
-    /// Which field of IDENTIFY is too long, for the log: it is not sent.
-    pub too_long: Option<LongField>,
+    /// Which fields of IDENTIFY are wrong, for the log: it is not sent.
+    pub fields: Option<WrongFields>,
 }
+
+/// The fields of IDENTIFY that are wrong. Two bytes: every decoded command has room for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrongFields {
+    /// It is too long.
+    TooLong(LongField),
+    /// They are missing, empty or 0: a bit for each of [`REQUIRED`].
+    Missing(u8),
+}
+
+/// The fields that every IDENTIFY has.
+pub const REQUIRED: [&str; 4] = ["broadcast_address", "tcp_port", "http_port", "version"];
 
 /// A field of IDENTIFY that is too long. One byte: every decoded command has room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +108,7 @@ impl ErrorCode {
 
 impl CommandError {
     pub(crate) fn new(code: ErrorCode, text: impl Into<Vec<u8>>) -> Self {
-        Self { code, text: text.into(), too_long: None }
+        Self { code, text: text.into(), fields: None }
     }
 
     /// The payload of the response: code, space, text.
@@ -109,7 +121,15 @@ impl CommandError {
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.code.as_str(), String::from_utf8_lossy(&self.text))?;
-        self.too_long.map_or(Ok(()), |field| write!(f, " ({})", field.as_str()))
+        match self.fields {
+            None => Ok(()),
+            Some(WrongFields::TooLong(field)) => write!(f, " ({})", field.as_str()),
+            Some(WrongFields::Missing(bits)) => {
+                let names = REQUIRED.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
+                let names: Vec<_> = names.map(|(_, &name)| name).collect();
+                write!(f, " ({})", names.join(", "))
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod host;
 pub mod json;
 pub mod names;
 pub mod peer_info;
+pub mod wrong_port;
 
 /// The first bytes of a connection.
 pub const MAGIC: &[u8; 4] = b"  V1";

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use simd_json::{Buffers, Node, StaticNode};
 
-use super::decode::{CommandError, ErrorCode, LongField};
+use super::decode::{CommandError, ErrorCode, LongField, WrongFields};
 use super::json;
 use crate::limits;
 
@@ -42,20 +42,26 @@ impl PeerInfo {
         let peer_info = parse(body).ok_or_else(|| {
             CommandError::new(ErrorCode::BadBody, "IDENTIFY failed to decode JSON body")
         })?;
-        let complete = !peer_info.broadcast_address.is_empty()
-            && peer_info.tcp_port != 0
-            && peer_info.http_port != 0
-            && !peer_info.version.is_empty();
-        if !complete {
-            return Err(CommandError::new(ErrorCode::BadBody, "IDENTIFY missing fields"));
+        let refuse = |text, fields| {
+            let error = CommandError::new(ErrorCode::BadBody, text);
+            Err(CommandError { fields: Some(fields), ..error })
+        };
+        match (peer_info.missing(), peer_info.too_long()) {
+            (0, None) => Ok(peer_info),
+            (0, Some(field)) => refuse("IDENTIFY field too long", WrongFields::TooLong(field)),
+            (bits, _) => refuse("IDENTIFY missing fields", WrongFields::Missing(bits)),
         }
-        match peer_info.too_long() {
-            None => Ok(peer_info),
-            too_long => {
-                let error = CommandError::new(ErrorCode::BadBody, "IDENTIFY field too long");
-                Err(CommandError { too_long, ..error })
-            }
-        }
+    }
+
+    /// Which of [`REQUIRED`](super::decode::REQUIRED) are not there, a bit for each.
+    fn missing(&self) -> u8 {
+        let empty = [
+            self.broadcast_address.is_empty(),
+            self.tcp_port == 0,
+            self.http_port == 0,
+            self.version.is_empty(),
+        ];
+        empty.iter().rev().fold(0, |bits, &is_empty| bits << 1 | u8::from(is_empty))
     }
 
     /// Which field is too long, if one is.
@@ -276,7 +282,8 @@ mod tests {
     #[test]
     fn refuses_what_go_refuses() {
         let undecodable = "E_BAD_BODY IDENTIFY failed to decode JSON body";
-        let missing = "E_BAD_BODY IDENTIFY missing fields";
+        let missing = "E_BAD_BODY IDENTIFY missing fields (broadcast_address, tcp_port, http_port, \
+                       version)";
         let bodies: &[(&[u8], &str)] = &[
             (b"", undecodable),
             (b"[]", undecodable),
@@ -286,7 +293,6 @@ mod tests {
             (b"\"x\"", undecodable),
             (b"{}", missing),
             (b"null", missing),
-            (br#"{"tcp_port":1,"http_port":2,"broadcast_address":"b"}"#, missing),
         ];
         for (body, want) in bodies {
             let got = PeerInfo::decode(body).map_err(|error| error.to_string());
@@ -322,6 +328,22 @@ mod tests {
     }
 
     #[test]
+    fn log_names_the_fields_that_are_missing_and_the_reply_does_not() {
+        for (body, want) in [
+            (r#"{"tcp_port":1,"http_port":2,"broadcast_address":"b"}"#, "version"),
+            (r#"{"version":"","tcp_port":1,"http_port":2,"broadcast_address":"b"}"#, "version"),
+            (r#"{"version":"1","http_port":0,"broadcast_address":"b"}"#, "tcp_port, http_port"),
+            (r#"{"version":"1","tcp_port":1,"http_port":2}"#, "broadcast_address"),
+            (r#"{"version":"1","tcp_port":1,"broadcast_address":"b"}"#, "http_port"),
+        ] {
+            let error = PeerInfo::decode(body.as_bytes()).unwrap_err();
+            assert_eq!(error.message(), b"E_BAD_BODY IDENTIFY missing fields");
+            let shown = format!("E_BAD_BODY IDENTIFY missing fields ({want})");
+            assert_eq!(error.to_string(), shown, "{body}");
+        }
+    }
+
+    #[test]
     fn fields_that_are_too_long_are_refused_and_named() {
         let cases = [
             ("hostname", "h".repeat(limits::IDENTITY_FIELD), None),
@@ -339,7 +361,10 @@ mod tests {
             let body = format!("{{{BASE},\"{key}\":\"{value}\"}}");
             let refused = PeerInfo::decode(body.as_bytes()).err();
             assert_eq!(
-                refused.as_ref().and_then(|error| error.too_long).map(LongField::as_str),
+                refused.as_ref().and_then(|error| match error.fields {
+                    Some(WrongFields::TooLong(field)) => Some(field.as_str()),
+                    _ => None,
+                }),
                 want,
                 "{key} {}",
                 value.len()

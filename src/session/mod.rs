@@ -5,8 +5,10 @@
 //! Runs on the thread of the event loop that calls it. Source: nsq `nsqlookupd/tcp.go` and
 //! `lookup_protocol_v1.go`.
 
+mod silence;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 
 use std::mem;
 use std::net::SocketAddr;
@@ -16,7 +18,6 @@ use std::time::Duration;
 use crate::access::{NsqdAddresses, PerIpPermit};
 use crate::clock::Timestamp;
 use crate::handler::{Announced, CloseReason, ConnectionHandler, Handled, Input, Next, Token};
-use crate::limits;
 use crate::protocol::decode::{Command, CommandError, decode};
 use crate::protocol::peer_info::PeerInfo;
 use crate::protocol::{MAGIC, encode};
@@ -25,6 +26,9 @@ use crate::registry::{
 };
 use crate::snapshots::Producer;
 use crate::work::Work;
+pub use silence::SilentLinks;
+use silence::{CHECK, SilentLink};
+pub use timeouts::Timeouts;
 
 /// What happens in a session, for the log and the counters.
 #[derive(Clone, Copy, Debug)]
@@ -58,29 +62,6 @@ pub trait Observer {
     fn observe(&mut self, address: SocketAddr, event: SessionEvent<'_>);
 }
 
-/// Session timeouts.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// From connect to a complete IDENTIFY.
-    pub handshake: Duration,
-    /// From a command's first byte to its last.
-    pub command: Duration,
-    /// Between two commands of an identified nsqd.
-    pub silence: Duration,
-}
-
-impl Timeouts {
-    /// The limits' timeouts, for an inactive-producer-timeout of `inactive`.
-    #[must_use]
-    pub fn with_inactive_timeout(inactive: Duration) -> Self {
-        Self {
-            handshake: limits::HANDSHAKE,
-            command: limits::COMMAND,
-            silence: inactive.saturating_mul(limits::SILENCE_TIMEOUTS),
-        }
-    }
-}
-
 /// How often the log says at most that a limit refuses the REGISTERs of an nsqd.
 const LOG_REFUSALS: Duration = Duration::from_secs(60);
 
@@ -96,6 +77,8 @@ pub struct Sessions<O> {
     observer: O,
     /// Where the addresses of nsqds are noted, if anybody asks for them.
     addresses: Option<NsqdAddresses>,
+    /// Which silent links make room when connections run out; none do without it.
+    silent: Option<Arc<SilentLinks>>,
 }
 
 /// One nsqd's connection.
@@ -127,6 +110,10 @@ struct Identified {
     unregistering: Option<Unregistering>,
     /// From when on a refused REGISTER is worth a line in the log.
     log_refusals_from: Timestamp,
+    /// When it last spoke.
+    heard: Timestamp,
+    /// It has been silent for longer than the inactive timeout.
+    silent: Option<SilentLink>,
     /// Its address counts as that of an nsqd as long as this is here.
     _address: Option<PerIpPermit>,
 }
@@ -163,8 +150,8 @@ impl<O: Observer> Sessions<O> {
         identify_response: Arc<[u8]>,
         observer: O,
     ) -> Self {
-        let (pending, addresses) = (PendingChanges::default(), None);
-        Self { registry, pending, timeouts, identify_response, observer, addresses }
+        let (pending, addresses, silent) = (PendingChanges::default(), None, None);
+        Self { registry, pending, timeouts, identify_response, observer, addresses, silent }
     }
 
     /// The same, which note the addresses of their nsqds in `addresses`, from IDENTIFY to the end of
@@ -172,6 +159,12 @@ impl<O: Observer> Sessions<O> {
     #[must_use]
     pub fn noting(self, addresses: Option<NsqdAddresses>) -> Self {
         Self { addresses, ..self }
+    }
+
+    /// The same, whose links make room when they are silent and `links` says so.
+    #[must_use]
+    pub fn making_room(self, links: Arc<SilentLinks>) -> Self {
+        Self { silent: Some(links), ..self }
     }
 
     fn step(
@@ -286,7 +279,9 @@ impl<O: Observer> Sessions<O> {
         let (unregistering, log_refusals_from) = (None, now);
         let enter = |addresses: &NsqdAddresses| addresses.enter(session.address.ip());
         let _address = self.addresses.as_ref().and_then(enter);
-        let identified = Identified { client, unregistering, log_refusals_from, _address };
+        let (heard, silent) = (now, None);
+        let identified =
+            Identified { client, unregistering, log_refusals_from, heard, silent, _address };
         session.state = State::Identified(Box::new(identified));
         output.extend_from_slice(&self.identify_response);
         Ok(())
@@ -357,9 +352,13 @@ impl<O: Observer> Sessions<O> {
     }
 
     /// What the session waits for, with `left` bytes of an incomplete command at hand.
-    fn deadline(&self, session: &Session, now: Timestamp) -> Timestamp {
-        let idle = match session.state {
-            State::Identified(_) => now + self.timeouts.silence,
+    fn deadline(&self, session: &mut Session, now: Timestamp) -> Timestamp {
+        let idle = match &mut session.state {
+            State::Identified(identified) => {
+                (identified.heard, identified.silent) = (now, None);
+                let Timeouts { inactive, silence, .. } = self.timeouts;
+                now + if self.silent.is_some() { inactive } else { silence }
+            }
             State::Magic | State::Unidentified | State::Leaving(_) => session.handshake,
         };
         idle.min(session.command)
@@ -429,6 +428,18 @@ impl<O: Observer> ConnectionHandler for Sessions<O> {
             identified.client.producer().peer_info();
         let (tcp_port, http_port) = (*tcp_port, *http_port);
         Some(Announced { address: broadcast_address, tcp_port, http_port })
+    }
+
+    fn on_silence(&mut self, session: &mut Session, now: Timestamp) -> Option<Timestamp> {
+        let State::Identified(identified) = &mut session.state else { return None };
+        let links = self.silent.as_ref()?;
+        let until = session.command.min(identified.heard + self.timeouts.silence);
+        if until <= now {
+            return None;
+        }
+        let heard = identified.heard;
+        let link = identified.silent.get_or_insert_with(|| links.enter(heard));
+        (!link.must_close(now)).then(|| until.min(now + CHECK))
     }
 
     fn on_timeout(&mut self, _session: &mut Session, _output: &mut Vec<u8>) {}

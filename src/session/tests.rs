@@ -128,6 +128,56 @@ fn deadline_is_that_of_the_handshake_the_command_or_the_silence() {
 }
 
 #[test]
+fn silence_is_the_longer_of_two_timeouts_and_ten_minutes() {
+    for (inactive, silence) in [(1, 600), (300, 600), (301, 602), (3600, 7200)] {
+        let timeouts = Timeouts::with_inactive_timeout(Duration::from_secs(inactive));
+        assert_eq!(timeouts.silence, Duration::from_secs(silence), "{inactive}");
+    }
+}
+
+#[test]
+fn silent_link_stays_unless_it_has_to_make_room() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let needed = Arc::new(AtomicUsize::new(0));
+    let asked = Arc::clone(&needed);
+    let links = SilentLinks::new(move || asked.load(Ordering::Relaxed));
+    let mut sessions = sessions(Capacity::default()).making_room(links);
+    let mut open_at = |at| {
+        let mut session = open(&mut sessions);
+        let bytes = &[b"  V1", IDENTIFY].concat();
+        let (input, work) = (Input { bytes, end: false }, &mut Work::unlimited());
+        let handled =
+            sessions.on_input(&mut session, input, second(at), &mut Vec::new(), 1000, work);
+        assert_eq!(handled.next, Next::Read { deadline: second(at + 300) });
+        session
+    };
+    let (mut first, mut later) = (open_at(0), open_at(1));
+    assert_eq!(sessions.on_silence(&mut later, second(301)), Some(second(306)));
+    assert_eq!(sessions.on_silence(&mut first, second(302)), Some(second(307)));
+    needed.store(1, Ordering::Relaxed);
+    assert_eq!(sessions.on_silence(&mut later, second(306)), Some(second(311)));
+    assert_eq!(
+        sessions.on_silence(&mut first, second(307)),
+        None,
+        "it has been silent for longest"
+    );
+    assert!(sessions.on_close(&mut first, CloseReason::Expired, &mut Work::unlimited()));
+    drop(first);
+    needed.store(0, Ordering::Relaxed);
+    assert_eq!(sessions.on_silence(&mut later, second(311)), Some(second(316)), "there is room");
+    assert_eq!(sessions.on_silence(&mut later, second(598)), Some(second(601)));
+    assert_eq!(sessions.on_silence(&mut later, second(601)), None, "nobody is silent for longer");
+    let input = Input { bytes: b"PI", end: false };
+    let work = &mut Work::unlimited();
+    let next = sessions.on_input(&mut later, input, second(600), &mut Vec::new(), 9, work).next;
+    assert_eq!(next, Next::Read { deadline: second(610) });
+    assert_eq!(sessions.on_silence(&mut later, second(610)), None, "its command takes too long");
+    let mut third = open(&mut sessions);
+    assert_eq!(sessions.on_silence(&mut third, second(10)), None, "it has not identified");
+}
+
+#[test]
 fn it_stops_at_the_budget_and_continues_later() {
     let mut sessions = sessions(Capacity::default());
     let mut session = open(&mut sessions);

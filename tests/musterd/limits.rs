@@ -126,14 +126,98 @@ fn a_thousand_slow_peers_are_closed_and_do_not_grow_memory() {
 }
 
 #[test]
-fn a_silent_nsqd_is_closed_and_removed() {
+fn silent_nsqd_leaves_the_answers_and_keeps_its_link() {
     let daemon = Daemon::start(&["--inactive-producer-timeout=500ms"]);
     let mut nsqd = Nsqd::identified(daemon.tcp, "silent");
     nsqd.command("REGISTER t");
     let mut http = HttpClient::connect(daemon.http);
-    assert_eq!(nsqd.rest(), b"");
-    eventually("it is removed", || http.get("/debug").eq("{}").then_some(()));
+    let mut is_shown = || http.get("/lookup?topic=t").contains("host-silent");
+    eventually("it is inactive", || (!is_shown()).then_some(()));
+    // Each PING shows it again, for half a second.
+    eventually("it is back", || {
+        nsqd.command("PING");
+        is_shown().then_some(())
+    });
+}
+
+#[test]
+fn nsqd_that_has_been_silent_for_longest_makes_room() {
+    let flags = ["--inactive-producer-timeout=500ms", "--max-tcp-connections=2"];
+    let daemon = Daemon::start(&flags);
+    let mut silent = Nsqd::identified(daemon.tcp, "silent");
+    silent.command("REGISTER t");
+    let mut later = Nsqd::identified(daemon.tcp, "later");
+    let mut http = HttpClient::connect(daemon.http);
+    assert_eq!(silent.rest(), b"");
+    drop(silent);
+    eventually("it is removed", || (!http.get("/debug").contains("silent")).then_some(()));
     assert_eq!(http.get("/topics"), r#"{"topics":["t"]}"#);
+    later.command("PING");
+    eventually("another comes in", || {
+        let mut nsqd = Nsqd::connect(daemon.tcp);
+        // It is closed as long as there is no place.
+        nsqd.stream.write_all(b"  V1PING\n").ok()?;
+        let mut reply = [0; 6];
+        nsqd.stream.read_exact(&mut reply).ok()
+    });
+    later.command("PING");
+}
+
+/// As load balancers and containers look whether a port is open.
+#[test]
+fn peers_that_send_nothing_are_no_errors() {
+    let daemon = Daemon::start(&["--handshake-timeout=1s"]);
+    let mut http = HttpClient::connect(daemon.http);
+    let mut unused = |port: &str, want: u64| {
+        let name = "musterd_connections_closed_total";
+        let line = format!("{name}{{port=\"{port}\",reason=\"unused\"}} {want}\n");
+        eventually("it is counted", || http.get("/metrics").contains(&line).then_some(()));
+    };
+    for (label, port) in [("tcp", daemon.tcp), ("http", daemon.http)] {
+        drop(TcpStream::connect(port).expect("it listens"));
+        unused(label, 1);
+        let reset = TcpStream::connect(port).expect("it listens");
+        rustix::net::sockopt::set_socket_linger(&reset, Some(Duration::ZERO)).expect("an option");
+        drop(reset);
+        unused(label, 2);
+        let mut waits = TcpStream::connect(port).expect("it listens");
+        let mut rest = Vec::new();
+        waits.read_to_end(&mut rest).expect("the daemon closes");
+        assert_eq!(rest, b"");
+        unused(label, 3);
+    }
+    let metrics = http.get("/metrics");
+    for reason in ["error", "timeout"] {
+        for port in ["tcp", "http"] {
+            let name = "musterd_connections_closed_total";
+            let line = format!("{name}{{port=\"{port}\",reason=\"{reason}\"}} 0\n");
+            assert!(metrics.contains(&line), "{metrics}");
+        }
+    }
+    let lines = daemon.stop();
+    assert_eq!(lines.iter().filter(|line| line.contains("sent nothing")).count(), 3, "{lines:#?}");
+    let is_worse = |line: &&String| line.contains("ERROR: ") || line.contains("WARNING: ");
+    assert_eq!(lines.iter().find(is_worse), None);
+}
+
+#[test]
+fn what_is_spoken_on_the_wrong_port_is_named_in_the_log() {
+    let daemon = Daemon::start(&[]);
+    let mut http_client = Nsqd::connect(daemon.tcp);
+    http_client.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(http_client.rest(), frame("E_BAD_PROTOCOL"));
+    daemon.line_with("bad protocol magic 'GET ': this is HTTP, and HTTP clients belong on ");
+    let mut nsqd = HttpClient::connect(daemon.http);
+    nsqd.send(b"  V1IDENTIFY\n\0\0\0\x02{}");
+    assert_eq!(nsqd.response(false).status, "HTTP/1.1 400 Bad Request");
+    daemon.line_with("): this is NSQ's protocol, and nsqds belong on --tcp-address");
+    let mut nsqd = Nsqd::connect(daemon.tcp);
+    nsqd.send(b"  V1IDENTIFY\n\0\0\0\x0d{\"version\":1}");
+    nsqd.rest();
+    let mut nsqd = Nsqd::connect(daemon.tcp);
+    nsqd.send(b"  V1IDENTIFY\n\0\0\0\x0f{\"version\":\"1\"}");
+    assert_eq!(nsqd.rest(), frame("E_BAD_BODY IDENTIFY missing fields"));
+    daemon.line_with("IDENTIFY missing fields (broadcast_address, tcp_port, http_port)");
 }
 
 #[test]

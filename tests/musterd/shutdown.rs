@@ -106,6 +106,9 @@ fn ports_are_closed_while_requests_in_flight_are_finished() {
     nsqd.send(b"t\n");
     assert_eq!(nsqd.reply(), "OK", "it was closed before the end");
     client.send(b"t: x\r\n\r\n");
-    assert_eq!(client.response(false).body, "OK");
+    let response = client.response(false);
+    assert_eq!(response.body, "OK");
+    let close = ("Connection".to_owned(), "close".to_owned());
+    assert!(response.headers.contains(&close), "no other request may meet the end");
     assert_eq!(daemon.wait().code(), Some(0));
 }

@@ -46,7 +46,7 @@ impl Service for Server {
 
     fn answered(&mut self, _: &Request<'_, Routed>, _: Timestamp, _: u16) {}
 
-    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
+    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError, _: &[u8]) {
         panic!("{error:?} of a request that is right");
     }
 }

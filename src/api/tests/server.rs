@@ -42,11 +42,12 @@ pub(in crate::api) struct Server {
     pub(in crate::api) now: Timestamp,
     /// The statuses of what was answered and refused.
     pub(in crate::api) statuses: Vec<u16>,
+    pub(in crate::api) is_stopping: bool,
 }
 
 impl Server {
     pub(in crate::api) fn new() -> Self {
-        Self { api: api(), now: START, statuses: Vec::new() }
+        Self { api: api(), now: START, statuses: Vec::new(), is_stopping: false }
     }
 
     /// An nsqd called `host-NAME` joins from `address`.
@@ -111,8 +112,12 @@ impl Service for Server {
         self.statuses.push(status);
     }
 
-    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
+    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError, _: &[u8]) {
         self.statuses.push(error.status());
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping
     }
 }
 

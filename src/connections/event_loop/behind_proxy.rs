@@ -66,10 +66,12 @@ impl<H: ConnectionHandler> EventLoop<H> {
         }
     }
 
-    /// Ends a connection whose header is missing or wrong.
+    /// Ends a connection whose header is missing or wrong. That nothing came is no denial: proxies see
+    /// so whether a port is open.
     fn refuse_header(&mut self, token: Token) {
         let Some(slot) = self.slots.get_mut(token) else { return };
-        if let Some(proxy) = peer_of(&slot.socket) {
+        let has_sent = slot.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty());
+        if has_sent && let Some(proxy) = peer_of(&slot.socket) {
             self.policy.deny_header(proxy.ip());
         }
         self.remove(token);

@@ -194,6 +194,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if let State::Rejected = slot.state {
             return self.remove(token);
         }
+        let reason = slot.reason(reason);
         if let Some(connection) = slot.leave(after) {
             return self.leave(token, Leaving { connection, reason, after });
         }

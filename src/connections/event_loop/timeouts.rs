@@ -108,6 +108,15 @@ impl<H: ConnectionHandler> EventLoop<H> {
         if slot.pending != Pending::Nothing || slot.deadline > now {
             return;
         }
+        let moment = self.now;
+        if self.stopping.is_none()
+            && slot.phase == Phase::Reading
+            && let Some(until) =
+                catch_panic(|| self.handler.on_silence(connection, moment)).flatten()
+        {
+            slot.deadline = self.deadlines.note(until);
+            return;
+        }
         let start = self.output.bytes.len();
         let (handler, output) = (&mut self.handler, &mut self.output.bytes);
         let done = catch_panic(|| handler.on_timeout(connection, output)).is_some();

@@ -24,14 +24,19 @@ fn panic_closes_its_connection_only() {
 
 #[test]
 fn reset_is_told_from_a_close() {
-    for sent in [&b""[..], b"echo half", b"echo one\n", LARGE] {
+    for (sent, reason) in [
+        (&b""[..], CloseReason::Unused),
+        (b"echo half", CloseReason::Broken),
+        (b"echo one\n", CloseReason::Broken),
+        (LARGE, CloseReason::Broken),
+    ] {
         let mut test = TestLoop::new();
         let mut peer = test.peer();
         test.send(&mut peer, sent);
         sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
         drop(peer);
         test.until("gone", |test| test.event_loop.is_empty());
-        assert_eq!(test.log.endings(), [CloseReason::Broken], "{sent:?}");
+        assert_eq!(test.log.endings(), [reason], "{sent:?}");
         assert_eq!((test.counters.open(), test.counters.queued_output()), (0, 0));
     }
 }

@@ -289,7 +289,7 @@ fn deadlines_pass_beside_work_that_never_ends() {
     // Each slice takes all that slices have.
     test.each_takes(limits::SLICES);
     test.clock.set(test.clock.now() + lines::LINE);
-    test.until("ended", |test| test.log.endings() == [CloseReason::Expired]);
+    test.until("ended", |test| test.log.endings() == [CloseReason::Unused]);
     assert_eq!(test.until_end(&mut silent), b"late\n");
     drop(busy);
 }

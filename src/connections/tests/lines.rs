@@ -43,6 +43,8 @@ pub(crate) struct Log {
     pub(crate) slices: Mutex<Vec<String>>,
     /// Slices of a connection's end still to be done, for those that asked for it.
     pub(crate) to_leave: AtomicUsize,
+    /// How many deadlines may pass before a silent peer is closed.
+    pub(crate) waits: AtomicUsize,
     /// How much output waited for the last peer of which that has changed.
     pub(crate) queued: AtomicUsize,
     /// Calls that had no answer for a held connection.
@@ -250,6 +252,12 @@ impl ConnectionHandler for Lines {
         }
         let deadline = connection.waiting_since + connection.limit;
         Handled { consumed, next: Next::Read { deadline } }
+    }
+
+    fn on_silence(&mut self, _: &mut Connection, now: Timestamp) -> Option<Timestamp> {
+        let one_less = |waits: usize| waits.checked_sub(1);
+        let waits = self.log.waits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+        waits.ok().map(|_| now + LINE)
     }
 
     fn on_timeout(&mut self, _: &mut Connection, output: &mut Vec<u8>) {

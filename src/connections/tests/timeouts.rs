@@ -12,11 +12,12 @@ const LATE: Duration = Duration::from_millis(300);
 
 #[test]
 fn silent_peer_is_told_and_closed_at_its_deadline() {
-    for (sent, reply, limit) in [
-        (&b""[..], &b""[..], LINE),
-        (b"echo ha", b"", LINE),
-        (b"echo one\n", b"one\n", SILENCE),
-        (b"echo one\necho tw", b"one\n", LINE),
+    let expired = CloseReason::Expired;
+    for (sent, reply, limit, reason) in [
+        (&b""[..], &b""[..], LINE, CloseReason::Unused),
+        (b"echo ha", b"", LINE, expired),
+        (b"echo one\n", b"one\n", SILENCE, expired),
+        (b"echo one\necho tw", b"one\n", LINE, expired),
     ] {
         let mut test = TestLoop::new();
         let mut peer = test.peer();
@@ -25,9 +26,26 @@ fn silent_peer_is_told_and_closed_at_its_deadline() {
         test.pass(limit - LATE);
         assert_eq!(test.log.endings(), [], "{sent:?}: too early");
         test.pass(2 * LATE);
-        assert_eq!(test.log.endings(), [CloseReason::Expired], "{sent:?}");
+        assert_eq!(test.log.endings(), [reason], "{sent:?}");
+        assert_eq!(test.counters.closed(reason), 1, "{sent:?}");
         assert_eq!(test.until_end(&mut peer), b"late\n");
     }
+}
+
+#[test]
+fn handler_may_let_a_silent_peer_wait_on() {
+    let mut test = TestLoop::new();
+    let mut peer = test.peer();
+    test.send(&mut peer, b"quiet\n");
+    test.log.waits.store(2, std::sync::atomic::Ordering::SeqCst);
+    test.pass(SILENCE + LATE);
+    test.pass(LINE + LATE);
+    assert_eq!(test.log.endings(), []);
+    test.send(&mut peer, b"echo here\n");
+    test.expect(&mut peer, b"here\n");
+    test.pass(SILENCE + LATE);
+    assert_eq!(test.log.endings(), [CloseReason::Expired]);
+    assert_eq!(test.until_end(&mut peer), b"late\n");
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Service for Server {
         self.statuses.push((status, request.head.method == b"HEAD"));
     }
 
-    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError) {
+    fn refused(&mut self, _: SocketAddr, _: Timestamp, error: RequestError, _: &[u8]) {
         self.statuses.push((error.status(), false));
     }
 }
