@@ -130,6 +130,19 @@ fn check_broadcast_address(address: String) {
     let _ = std::thread::Builder::new().name("resolver".to_owned()).spawn(check);
 }
 
+/// Warns of what `--http-host` and `--http-origin-allow` do that an operator may not have meant.
+fn warn_of_sites(sites: &Sites, broadcast_address: &str, http_port: u16) {
+    for warning in sites.unmatched() {
+        tracing::warn!("{warning}");
+    }
+    if !sites.serves_nsqds(broadcast_address, http_port) {
+        tracing::warn!(
+            "--http-host does not name --broadcast-address, by which nsqds ask: they will not find the \
+             channels that a new topic has here"
+        );
+    }
+}
+
 const READ_TOKEN: &str = "http-read-token-file";
 const WRITE_TOKEN: &str = "http-write-token-file";
 
@@ -378,9 +391,7 @@ impl<'a> Shared<'a> {
         let clock = self.clock.clone();
         let (origins, hosts) = (config.http_origin_allow.clone(), config.http_host.clone());
         let sites = Sites::new(origins, hosts, Arc::clone(&self.denials));
-        for warning in sites.unmatched() {
-            tracing::warn!("{warning}");
-        }
+        warn_of_sites(&sites, &config.broadcast_address, address.port());
         let service = ApiService::new(api, write_policy, durations, unread, clock.clone());
         let service = service.of_sites(sites).with_lines(Arc::clone(&self.lines));
         let service = service.for_readers(read_policy).idle_for(config.http_idle_timeout);

@@ -113,6 +113,7 @@ fn every_limit_is_what_the_threat_model_says() {
     let names: BTreeSet<_> = constants.map(|(name, _)| name).collect();
     assert_eq!(all.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), names);
     let security = read("SECURITY.md");
+    let (_, security) = security.split_once("\n## Each limit, and ").expect("a section");
     for (name, limit) in all {
         let start = format!("| `{name}` ");
         let row = security.lines().find_map(|line| line.strip_prefix(&start));
@@ -123,6 +124,19 @@ fn every_limit_is_what_the_threat_model_says() {
         };
         let cell = cell.unwrap_or_else(|| panic!("SECURITY.md lacks {name}"));
         assert!(value(cell) == Some(want) && cell.ends_with(unit), "{name} {want}{unit}: {cell}");
+    }
+}
+
+#[test]
+fn what_each_limit_costs_a_healthy_client_is_told() {
+    let (security, source) = (read("SECURITY.md"), read("src/limits.rs"));
+    let (_, section) =
+        security.split_once("\n## What a limit costs a healthy client\n").expect("a section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let constants =
+        source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(':'));
+    for (name, _) in constants {
+        assert!(section.contains(&format!("`{name}`")), "SECURITY.md does not tell of {name}");
     }
 }
 

@@ -53,6 +53,18 @@ impl Sites {
         hosts.chain(origins).collect()
     }
 
+    /// Whether nsqds may ask, which do so by the broadcast address and the port of HTTP.
+    #[must_use]
+    pub fn serves_nsqds(&self, broadcast_address: &str, http_port: u16) -> bool {
+        let is_bare_v6 = broadcast_address.contains(':') && !broadcast_address.starts_with('[');
+        let host = if is_bare_v6 {
+            format!("[{broadcast_address}]:{http_port}")
+        } else {
+            format!("{broadcast_address}:{http_port}")
+        };
+        self.serves(host.as_bytes())
+    }
+
     /// Whether a request of `peer` that changes something was meant by whoever sent it; if not, the
     /// denial is counted.
     pub(super) fn is_meant(&self, peer: IpAddr, head: &RequestHead<'_>) -> bool {
@@ -232,5 +244,14 @@ mod tests {
             assert_eq!(sites.serves(host.as_bytes()), want, "{host}");
         }
         assert!(Sites::default().serves(b"anything"));
+        for (broadcast, port, want) in [
+            ("lookupd.example", 4161, true),
+            ("10.0.0.1", 4161, true),
+            ("10.0.0.1", 4162, false),
+            ("::1", 4161, true),
+            ("lookupd", 4161, false),
+        ] {
+            assert_eq!(sites.serves_nsqds(broadcast, port), want, "{broadcast} {port}");
+        }
     }
 }

@@ -74,7 +74,7 @@ impl SilentLink {
         if state.check_at <= now {
             state.check_at = now + CHECK;
             let needed = (self.links.needed)();
-            state.last = state.links.iter().take(needed).last().copied();
+            state.last = state.links.iter().take(needed).next_back().copied();
         }
         state.last.is_some_and(|last| self.key <= last)
     }
