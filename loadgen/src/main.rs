@@ -6,8 +6,9 @@
 //! cost a target much), `commands` (what the program can do), `report` (its output). `engine` delivers bytes and timer events to `actors` and
 //! performs the actions they return.
 //!
-//! Exit codes: 0 passed, 1 could not run, 2 bad usage, 3 the generator was the bottleneck, 4 a
-//! threshold was missed or too many requests failed, 5 wrong answers, 6 the target is gone.
+//! Exit codes: 0 passed, 1 could not run, 2 bad usage, 3 the generator was the bottleneck or the
+//! machine was busy, 4 a threshold was missed or too many requests failed, 5 wrong answers, 6 the
+//! target is gone.
 
 mod actors;
 mod cli;

@@ -163,7 +163,9 @@ impl HttpClient {
         io.stats.count(Count::Late, u64::from(waited && io.now.since(intended) > LATE_AFTER));
         let request = self.next_request(io);
         let lookup = matches!(request, Request::Lookup(_) | Request::Miss(_));
-        io.stats.count(Count::Due, u64::from(lookup));
+        if lookup {
+            io.count_due(Count::Due, intended);
+        }
         self.send(request, intended, 1, io);
     }
 
@@ -177,9 +179,10 @@ impl HttpClient {
             if self.due == Timestamp::NEVER || self.due + interval.saturating_mul(queue) >= io.now {
                 return;
             }
+            let due = self.due;
             self.advance(io);
-            io.stats.count(Count::Dropped, 1);
-            io.stats.count(Count::Due, 1);
+            io.count_due(Count::Dropped, due);
+            io.count_due(Count::Due, due);
         }
     }
 
@@ -209,6 +212,7 @@ impl HttpClient {
     fn send(&mut self, request: Request, intended: Timestamp, attempt: u32, io: &mut Io<'_>) {
         io.shared.gauges.in_flight.fetch_add(1, Relaxed);
         let times = RequestTimes { intended, sent: io.now };
+        io.sends(request.op());
         note_change(&request, Change::Sent, io);
         let reused = self.connection == ConnectionState::Open;
         self.response = Response::new();

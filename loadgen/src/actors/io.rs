@@ -4,6 +4,7 @@
 //! Must not: touch a socket, read a clock or know a kind of actor.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 
@@ -58,6 +59,8 @@ pub(crate) enum Action {
 /// What an actor may use during one event.
 pub(crate) struct Io<'a> {
     pub(crate) now: Timestamp,
+    /// With [`Event::Wake`], how much later than asked for it comes.
+    pub(crate) lag: Option<Duration>,
     pub(crate) shared: &'a Shared,
     /// With [`Event::Connected`], this end's address, if the target sees the same.
     pub(crate) local: Option<SocketAddr>,
@@ -82,6 +85,19 @@ impl Io<'_> {
             Some((op, times)) => self.stats.record_error(op, why, times, self.now),
             None => self.stats.count(why, 1),
         }
+    }
+
+    /// A request is sent; if a timer sends it, records how late the generator was.
+    pub(crate) fn sends(&mut self, op: Op) {
+        if let Some(lag) = self.lag {
+            self.stats.lag(op, lag);
+        }
+    }
+
+    /// Something was due then; it is counted in that second, however late it is handled.
+    pub(crate) fn count_due(&mut self, count: Count, due: Timestamp) {
+        let second = usize::try_from(due.since(self.shared.started).as_secs());
+        self.stats.count_due(second.unwrap_or(usize::MAX), count);
     }
 
     /// Bytes arrived that no right target sends.

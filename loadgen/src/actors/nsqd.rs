@@ -192,7 +192,8 @@ impl Nsqd {
         self.wait(Op::Connect, 0, intended, io);
     }
 
-    fn wait(&mut self, op: Op, step: u32, intended: Timestamp, io: &Io<'_>) {
+    fn wait(&mut self, op: Op, step: u32, intended: Timestamp, io: &mut Io<'_>) {
+        io.sends(op);
         self.state = State::Waiting { op, times: RequestTimes { intended, sent: io.now }, step };
     }
 

@@ -1,5 +1,5 @@
 //! The generator's own maximum: lookups at rising rates against a static server that this program
-//! starts, until the generator is the bottleneck or responses fall behind. The generator cannot
+//! starts, until the generator is the bottleneck, the machine is busy or responses fall behind. The generator cannot
 //! exceed this rate against any target on this machine.
 //!
 //! Must not: be run beside other load.
@@ -67,9 +67,10 @@ pub(crate) fn calibrate(
         say(&line(rate, &results))?;
         let kept_up = results.lookup_rate() >= rate * MIN_ANSWERED
             && results.total.counted(Count::Dropped) == 0;
-        if results.generator_health.bottleneck || !kept_up {
-            for reason in &results.generator_health.reasons {
-                say(&format!("at {rate:.0}/s the generator was the bottleneck: {reason}"))?;
+        let health = &results.generator_health;
+        if !health.of_target() || !kept_up {
+            for reason in &health.reasons {
+                say(&format!("at {rate:.0}/s {}: {reason}", health.outcome.text()))?;
             }
             if !kept_up {
                 say(&format!("at {rate:.0}/s the responses fell behind"))?;

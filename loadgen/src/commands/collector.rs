@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::actors::shared::Shared;
 use crate::engine::worker::Report;
 use crate::measure::interval::Interval;
-use crate::measure::ops::{Count, Op};
-use crate::measure::results::Second;
-use crate::measure::usage::{self, ProcessSample, Usage};
+use crate::measure::ops::{Count, Delay, Op};
+use crate::measure::second::Second;
+use crate::measure::usage::{self, MachineSample, ProcessSample, Usage};
 
 /// The gauges and both processes at the end of a second.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +21,7 @@ struct SecondSample {
     complete: u64,
     server: Option<ProcessSample>,
     generator: ProcessSample,
+    machine: MachineSample,
 }
 
 /// The measurements of the run so far.
@@ -31,21 +32,28 @@ pub(crate) struct Collector {
     samples: Vec<SecondSample>,
     /// CPU seconds of the target's processes that have ended.
     ended_cpu: f64,
+    /// The target is on another machine.
+    remote: bool,
 }
 
 impl Collector {
-    /// A collector of these reports.
-    pub(crate) fn new(reports: Receiver<Report>) -> Self {
-        Self { reports, intervals: Vec::new(), samples: Vec::new(), ended_cpu: 0.0 }
+    /// A collector of these reports; `remote`: the target is on another machine.
+    pub(crate) fn new(reports: Receiver<Report>, remote: bool) -> Self {
+        Self { reports, intervals: Vec::new(), samples: Vec::new(), ended_cpu: 0.0, remote }
     }
 
     /// Takes all reports that have arrived.
     pub(crate) fn take(&mut self) {
-        while let Ok((second, interval)) = self.reports.try_recv() {
+        while let Ok((second, mut interval)) = self.reports.try_recv() {
+            let due = std::mem::take(&mut interval.due);
             if self.intervals.len() <= second {
                 self.intervals.resize_with(second + 1, Interval::default);
             }
             self.intervals[second].add(&interval);
+            // What a thread handled late belongs to the second in which it was due.
+            for ((due, count), number) in due {
+                self.intervals[due.min(second)].count(count, number);
+            }
         }
     }
 
@@ -62,6 +70,7 @@ impl Collector {
             complete: gauges.complete.load(Relaxed),
             server: sample.or_else(|| self.samples.last().and_then(|last| last.server)),
             generator: usage::sample(std::process::id()).unwrap_or_default(),
+            machine: usage::machine(),
         };
         self.samples.resize(second, now);
         self.samples.push(now);
@@ -114,6 +123,15 @@ impl Collector {
         let count = |op: &Op| interval.latencies.get(op).map_or(0, |latency| latency.raw.len());
         let memory = samples.server.map(|sample| sample.resident);
         let cores = samples.server.zip(earlier.and_then(|earlier| earlier.server));
+        let cores = cores.map(|(now, then)| (now.cpu - then.cpu).max(0.0));
+        let grown = |figure: fn(&SecondSample) -> Option<f64>| {
+            Some((figure(&samples)? - figure(&earlier?)?).max(0.0))
+        };
+        let generator = grown(|sample| Some(sample.generator.cpu));
+        // On another machine the target uses none of this one.
+        let server = cores.or(self.remote.then_some(0.0));
+        let others = grown(|sample| sample.machine.cpu).zip(generator.zip(server));
+        let lag = interval.delays.get(&Delay::Lag);
         Second {
             at: i64::try_from(second).unwrap_or(0) - i64::try_from(main).unwrap_or(0),
             offered: interval.counted(Count::Due),
@@ -126,8 +144,35 @@ impl Collector {
             connections: samples.connections,
             complete: samples.complete,
             server_memory: memory,
-            server_cores: cores.map(|(now, then)| (now.cpu - then.cpu).max(0.0)),
+            server_cores: cores,
+            dropped: interval.counted(Count::Dropped),
+            lag: lag.map_or(0, |lag| lag.value_at_quantile(0.99)),
             generator_busy: interval.busy,
+            generator_waited: interval.waited,
+            cpu_pressure: grown(|sample| sample.machine.pressure).map(|share| share.min(1.0)),
+            others_cores: others.map(|(all, (own, server))| (all - own - server).max(0.0)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_handled_late_is_in_the_second_in_which_it_was_due() {
+        let (sender, reports) = std::sync::mpsc::channel();
+        let mut collector = Collector::new(reports, false);
+        let mut late = Interval::default();
+        late.count(Count::Lookups, 1);
+        (0..3).for_each(|_| late.count_due(2, Count::Due));
+        late.count_due(1, Count::Dropped);
+        late.count_due(4, Count::Due);
+        sender.send((4, late)).expect("the collector has the receiver");
+        collector.take();
+        let of = |second: usize, count| collector.intervals[second].counted(count);
+        assert_eq!([1, 2, 3, 4].map(|second| of(second, Count::Due)), [0, 3, 0, 1]);
+        assert_eq!((of(1, Count::Dropped), of(4, Count::Lookups)), (1, 1));
+        assert_eq!(collector.sums(0).1.counted(Count::Due), 4);
     }
 }

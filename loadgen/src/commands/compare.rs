@@ -162,10 +162,11 @@ fn run_side(
 
 fn line(results: &Results) -> String {
     let lookup = results.corrected(Op::Lookup);
-    let bottleneck =
-        if results.generator_health.bottleneck { ", generator was the bottleneck" } else { "" };
+    let health = &results.generator_health;
+    let verdict = if health.of_target() { "" } else { health.outcome.text() };
+    let comma = if verdict.is_empty() { "" } else { ", " };
     format!(
-        "{:.0} lookups/s, p50 {} µs, p99 {} µs, {} wrong answers{bottleneck}",
+        "{:.0} lookups/s, p50 {} µs, p99 {} µs, {} wrong answers{comma}{verdict}",
         results.lookup_rate(),
         lookup.at("p50"),
         lookup.at("p99"),

@@ -51,10 +51,10 @@ pub(crate) fn peak(
                 || "-".to_owned(),
                 |server| format!("{:.1}", server.cpu * 1e6 / count.max(1.0)),
             );
-            let bottleneck = results.generator_health.bottleneck;
-            let note = if bottleneck { "  generator was the bottleneck" } else { "" };
+            let health = &results.generator_health;
+            let note = if health.of_target() { "" } else { health.outcome.text() };
             say(&format!(
-                "{:<9} {connections:>6} {depth:>6} {:>11.0} {:>10} {:>10} {cost:>12} {:>11.2}{note}",
+                "{:<9} {connections:>6} {depth:>6} {:>11.0} {:>10} {:>10} {cost:>12} {:>11.2}  {note}",
                 op.name(),
                 count / results.duration.as_secs_f64(),
                 show_micros(latency.at("p50")),

@@ -22,9 +22,10 @@ use crate::input::target::Target;
 use crate::input::{Error, fail};
 use crate::measure::generator_health::check_generator;
 use crate::measure::interval::Interval;
-use crate::measure::ops::{Count, Op};
+use crate::measure::ops::{Count, Delay, Op};
 use crate::measure::recovery::Recovery;
 use crate::measure::results::Results;
+use crate::measure::second::RunEvent;
 use crate::measure::slo::Slo;
 use crate::model::plan::Plan;
 
@@ -134,7 +135,7 @@ pub(crate) fn run(spec: &mut RunSpec, view: &mut dyn ProgressView) -> Result<Res
         .collect::<std::io::Result<_>>()
         .map_err(system)?;
     drop(sender);
-    let collector = Collector::new(reports);
+    let collector = Collector::new(reports, !spec.target.tcp.ip().is_loopback());
     let mut run = Run {
         spec,
         shared,
@@ -278,9 +279,13 @@ impl Run<'_> {
         let (before, total) = self.collector.sums(second);
         let measured = self.collector.intervals.get(second..).unwrap_or_default();
         let whole = usize::try_from(scenario.duration.0.as_secs()).unwrap_or(usize::MAX);
-        let max_lag = scenario.closed.is_none().then_some(scenario.max_lag.0);
+        let series = self.collector.series(second);
+        let main_part: Vec<_> =
+            series.iter().filter(|second| second.at >= 0).take(whole).cloned().collect();
+        let lag = total.delays.get(&Delay::Lag).map_or(0, |lag| lag.value_at_quantile(0.99));
+        let lag = (Duration::from_micros(lag), scenario.max_lag.0);
         let generator_health =
-            check_generator(&measured[..whole.min(measured.len())], &total, max_lag);
+            check_generator(&main_part, scenario.closed.is_none().then_some(lag));
         let (server, generator) = self.collector.usage(second, elapsed);
         let plan = &self.shared.plan;
         Results {
@@ -292,7 +297,8 @@ impl Run<'_> {
             recovery: self.recovery(main),
             error_budget: scenario.error_budget,
             knee: scenario.knee.and_then(|limit| knee(measured, limit.0)),
-            series: self.collector.series(second),
+            series,
+            events: self.events(main),
             intervals: std::mem::take(&mut self.collector.intervals),
             total,
             before,
@@ -305,6 +311,29 @@ impl Run<'_> {
             generator_health,
             ..Results::default()
         }
+    }
+
+    /// What the scenario did to the target.
+    fn events(&self, main: Timestamp) -> Vec<RunEvent> {
+        let scenario = &self.shared.plan.scenario;
+        let mut events = Vec::new();
+        let mut add = |at: Duration, what: String| {
+            events.push(RunEvent { at: at.as_secs_f64(), what });
+        };
+        for group in &scenario.nsqds {
+            let (count, arrive, leave) = (group.count, group.arrive, group.leave);
+            arrive.iter().for_each(|at| add(at.0, format!("{count} nsqds arrive")));
+            leave.iter().for_each(|at| add(at.0, format!("{count} nsqds are killed")));
+        }
+        if let (Some(killed), Some(restart)) = (self.killed, &scenario.restart) {
+            add(killed.since(main), "the target is killed".to_owned());
+            if self.restarted {
+                add(killed.since(main) + restart.down.0, "it is started again".to_owned());
+            }
+        }
+        let length = scenario.duration.0.as_secs_f64();
+        events.retain(|event| event.at <= length);
+        events
     }
 
     /// How long the fleet took to recover, if the scenario has a restart, an arrival or a removal.

@@ -66,6 +66,10 @@ pub(crate) struct Worker {
     stats: Interval,
     second: usize,
     cpu: Duration,
+    /// How long this thread has waited for a CPU so far.
+    waited: Duration,
+    /// How late the event is that is about to be delivered, if it is a timer's.
+    lag: Option<Duration>,
     read_buffer: Vec<u8>,
     out: Vec<u8>,
     splits: Vec<usize>,
@@ -108,6 +112,8 @@ impl Worker {
             stats: Interval::default(),
             second: 0,
             cpu: cpu_time(),
+            waited: run_delay(),
+            lag: None,
             read_buffer: vec![0; READ_BUFFER],
             out: Vec::new(),
             splits: Vec::new(),
@@ -124,7 +130,7 @@ impl Worker {
     /// When epoll fails.
     pub(crate) fn run(mut self) -> std::io::Result<()> {
         let mut events = Vec::with_capacity(BATCH);
-        self.cpu = cpu_time();
+        (self.cpu, self.waited) = (cpu_time(), run_delay());
         while !self.shared.stopped() {
             self.report_second(false);
             self.announce_phases();
@@ -187,6 +193,7 @@ impl Worker {
             if now.since(due) > LATE_WAKE {
                 self.poll_connection(actor);
             }
+            self.lag = Some(now.since(due));
             self.event(actor, Event::Wake);
         }
         true
@@ -212,10 +219,11 @@ impl Worker {
         if second == self.second && !last {
             return;
         }
-        let cpu = cpu_time();
+        let (cpu, waited) = (cpu_time(), run_delay());
         let seconds = (second - self.second).max(1) as f64;
         self.stats.busy = (cpu - self.cpu).as_secs_f64() / seconds;
-        self.cpu = cpu;
+        self.stats.waited = waited.saturating_sub(self.waited).as_secs_f64() / seconds;
+        (self.cpu, self.waited) = (cpu, waited);
         let done = std::mem::take(&mut self.stats);
         // The receiver may be gone at the end of the run.
         let _ = self.reports.send((self.second, done));
@@ -314,6 +322,7 @@ impl Worker {
         let mut io = Io {
             local: connected.then(|| connection.local()).flatten(),
             now: self.shared.clock.now(),
+            lag: self.lag.take(),
             shared: &self.shared,
             stats: &mut self.stats,
             listed: &mut self.listed,
@@ -423,4 +432,12 @@ fn cpu_time() -> Duration {
     let spent = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(spent.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(spent.tv_nsec).unwrap_or(0))
+}
+
+/// How long this thread has waited for a CPU though it could run, so far; zero where the kernel does
+/// not count it.
+fn run_delay() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
 }

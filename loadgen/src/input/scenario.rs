@@ -33,7 +33,8 @@ pub(crate) struct Scenario {
     /// How long a killed producer may still be listed.
     #[serde(default = "seconds::<5>")]
     pub(crate) staleness: HumanDuration,
-    /// The 99th percentile of scheduling lag above which the generator was the bottleneck.
+    /// The 99th percentile of scheduling lag above which the generator was the bottleneck; from a
+    /// minute on the run gets no verdict on the generator and the machine.
     #[serde(default = "ten_millis")]
     pub(crate) max_lag: HumanDuration,
     /// How long a client waits for a response.

@@ -3,8 +3,9 @@
 //!
 //! Must not: read a file.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::generator_health::Verdict;
 use super::ratio::{Ratio, ratio};
 
 /// One figure of one scenario, for both sides.
@@ -47,8 +48,15 @@ const FIGURES: [Row; 19] = [
 
 /// Why the figures of a run are not the target's; `None` when they are.
 pub(crate) fn why_left_out(run: &Value) -> Option<&'static str> {
-    (run.pointer("/verdict/bottleneck") == Some(&Value::Bool(true)))
-        .then_some("the generator was the bottleneck")
+    let earlier_format = run.pointer("/verdict/bottleneck") == Some(&Value::Bool(true));
+    let outcome = run.pointer("/verdict/outcome");
+    let is = |verdict: Verdict| {
+        earlier_format && verdict == Verdict::Generator || outcome == Some(&json!(verdict))
+    };
+    [Verdict::Generator, Verdict::Machine]
+        .into_iter()
+        .find(|verdict| is(*verdict))
+        .map(Verdict::text)
 }
 
 /// The rounds in which both runs' figures are the target's: the others are left out.
@@ -90,19 +98,22 @@ pub(crate) fn figures(runs: &[Vec<Value>; 2]) -> Vec<Figure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
-    fn run(p99: u64, bottleneck: bool) -> Value {
+    fn run(p99: u64, outcome: &str) -> Value {
         json!({
             "latency": { "lookup": { "corrected": { "p99": p99 } } },
-            "verdict": { "bottleneck": bottleneck },
+            "verdict": { "outcome": outcome },
         })
     }
 
     #[test]
-    fn round_with_a_bottleneck_is_left_out_of_both_sides() {
-        let a = (0..6).map(|_| run(2_000, false)).collect();
-        let b = (0..6).map(|round| if round == 3 { run(90_000, true) } else { run(1_000, false) });
+    fn disturbed_round_is_left_out_of_both_sides() {
+        let a = (0..7).map(|_| run(2_000, "target")).collect();
+        let b = (0..7).map(|round| match round {
+            3 => run(90_000, "generator"),
+            4 => run(90_000, "machine"),
+            _ => run(1_000, "target"),
+        });
         let runs = [a, b.collect()];
         let figures = figures(&runs);
         assert_eq!(figures.len(), 1, "{figures:?}");
@@ -111,8 +122,18 @@ mod tests {
         assert!((ratio.mean - 0.5).abs() < 1e-9 && ratio.differs(), "{ratio:?}");
         assert_eq!(
             left_out(["nsqlookupd", "musterd"], &runs),
-            ["round 4 is left out: the generator was the bottleneck (musterd)"]
+            [
+                "round 4 is left out: the generator was the bottleneck (musterd)",
+                "round 5 is left out: the machine was busy (musterd)"
+            ]
         );
+    }
+
+    #[test]
+    fn bottleneck_of_the_earlier_format_is_left_out() {
+        let earlier = |bottleneck| json!({ "form": 2, "verdict": { "bottleneck": bottleneck } });
+        assert_eq!(why_left_out(&earlier(true)), Some("the generator was the bottleneck"));
+        assert_eq!(why_left_out(&earlier(false)), None);
     }
 
     #[test]

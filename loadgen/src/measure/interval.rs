@@ -54,8 +54,13 @@ pub(crate) struct Interval {
     pub(crate) failures: BTreeMap<(Op, Count), Micros>,
     pub(crate) delays: BTreeMap<Delay, Micros>,
     pub(crate) counts: [u64; Count::ALL.len()],
-    /// The largest share of its time that a thread of the generator was on a CPU.
+    /// Of what was due in an earlier second, but is counted only now: by second of the run.
+    pub(crate) due: BTreeMap<(usize, Count), u64>,
+    /// How late the generator itself sent requests that a timer sends.
+    pub(crate) lags: BTreeMap<Op, Micros>,
+    /// The largest share of its time that a thread of the generator was on a CPU, and waited for one.
     pub(crate) busy: f64,
+    pub(crate) waited: f64,
 }
 
 impl Interval {
@@ -82,6 +87,17 @@ impl Interval {
     /// Records a delay.
     pub(crate) fn delay(&mut self, delay: Delay, length: Duration) {
         self.delays.entry(delay).or_insert_with(histogram).saturating_record(micros(length).max(1));
+    }
+
+    /// Records how much later than its timer a request was sent.
+    pub(crate) fn lag(&mut self, op: Op, lag: Duration) {
+        let lags = self.lags.entry(op).or_insert_with(histogram);
+        lags.saturating_record(micros(lag).max(1));
+    }
+
+    /// Adds one to a count of the second in which something was due.
+    pub(crate) fn count_due(&mut self, second: usize, count: Count) {
+        *self.due.entry((second, count)).or_default() += 1;
     }
 
     /// Adds to a count.
@@ -113,6 +129,13 @@ impl Interval {
             *self.delays.entry(*delay).or_insert_with(histogram) += lengths;
         }
         self.counts.iter_mut().zip(other.counts).for_each(|(sum, number)| *sum += number);
+        for (op, lags) in &other.lags {
+            *self.lags.entry(*op).or_insert_with(histogram) += lags;
+        }
+        for (due, number) in &other.due {
+            *self.due.entry(*due).or_default() += number;
+        }
         self.busy = self.busy.max(other.busy);
+        self.waited = self.waited.max(other.waited);
     }
 }

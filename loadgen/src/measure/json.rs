@@ -36,12 +36,20 @@ pub(crate) fn json(results: &Results) -> Value {
         "errors": { "failed": results.errors().0, "requests": results.errors().1, "budget": results.error_budget },
         "exit": results.exit(),
         "series": results.series,
+        "events": results.events,
     })
 }
 
 fn latencies(interval: &Interval) -> Value {
-    let of = |latency: &super::interval::Latency| json!({ "corrected": Summary::of(&latency.corrected), "raw": Summary::of(&latency.raw) });
-    let all = interval.latencies.iter().map(|(op, latency)| (op.name().to_owned(), of(latency)));
+    let of = |op, latency: &super::interval::Latency| {
+        json!({
+            "corrected": Summary::of(&latency.corrected),
+            "raw": Summary::of(&latency.raw),
+            "own_lag": interval.lags.get(op).map(Summary::of),
+        })
+    };
+    let all =
+        interval.latencies.iter().map(|(op, latency)| (op.name().to_owned(), of(op, latency)));
     Value::Object(all.collect())
 }
 

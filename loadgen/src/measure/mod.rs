@@ -13,5 +13,6 @@ pub(crate) mod ops;
 pub(crate) mod ratio;
 pub(crate) mod recovery;
 pub(crate) mod results;
+pub(crate) mod second;
 pub(crate) mod slo;
 pub(crate) mod usage;

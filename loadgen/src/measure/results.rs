@@ -11,11 +11,12 @@ use super::generator_health::GeneratorHealth;
 use super::interval::{Interval, Micros};
 use super::ops::{Count, Delay, Op};
 use super::recovery::Recovery;
+use super::second::{RunEvent, Second};
 use super::slo::Outcome;
 use super::usage::Usage;
 
 /// The version of the JSON format (its key `form`); increased by a change that breaks readers.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 3;
 
 /// The percentiles that are reported.
 pub(crate) const PERCENTILES: [(&str, f64); 6] =
@@ -48,31 +49,6 @@ impl Summary {
     pub(crate) fn at(&self, name: &str) -> u64 {
         self.percentiles.get(name).copied().unwrap_or(0)
     }
-}
-
-/// One second in the time series.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Second {
-    /// Seconds since the start of the main part; negative before.
-    pub(crate) at: i64,
-    /// Lookups that were due, and lookups that were answered.
-    pub(crate) offered: u64,
-    pub(crate) lookups: u64,
-    /// Commands of nsqds answered.
-    pub(crate) commands: u64,
-    /// Corrected lookup latency in microseconds.
-    pub(crate) p50: u64,
-    pub(crate) p99: u64,
-    pub(crate) max: u64,
-    pub(crate) errors: u64,
-    /// Open connections and complete nsqds at its end.
-    pub(crate) connections: u64,
-    pub(crate) complete: u64,
-    /// The target's memory in bytes and the cores it used; absent when its process is unknown.
-    pub(crate) server_memory: Option<u64>,
-    pub(crate) server_cores: Option<f64>,
-    /// The share of its time that the busiest thread of the generator was on a CPU.
-    pub(crate) generator_busy: f64,
 }
 
 /// The machine, the programs and the arguments of a run.
@@ -110,6 +86,7 @@ pub(crate) struct Results {
     /// By second of the run, for the `.hlog`.
     pub(crate) intervals: Vec<Interval>,
     pub(crate) series: Vec<Second>,
+    pub(crate) events: Vec<RunEvent>,
     pub(crate) recovery: Option<Recovery>,
     /// The highest rate of answered lookups before the latency limit was exceeded.
     pub(crate) knee: Option<f64>,
@@ -151,6 +128,12 @@ impl Results {
         self.total.latencies.get(&op).map(|l| Summary::of(&l.corrected)).unwrap_or_default()
     }
 
+    /// The 99th percentile of the lag with which requests of an operation were sent, in
+    /// microseconds, for those that a timer sent.
+    pub(crate) fn own_lag(&self, op: Op) -> Option<u64> {
+        self.total.lags.get(&op).map(|lag| lag.value_at_quantile(0.99))
+    }
+
     /// The measured values of a delay.
     pub(crate) fn delay(&self, delay: Delay) -> Option<Summary> {
         self.total.delays.get(&delay).map(Summary::of)
@@ -162,13 +145,13 @@ impl Results {
     }
 
     /// The exit code: 5 wrong answers, else 4 a threshold was missed or too many requests failed,
-    /// else 3 the generator was the bottleneck, else 0.
+    /// else 3 the generator was the bottleneck or the machine was busy, else 0.
     pub(crate) fn exit(&self) -> u8 {
         if self.wrong_answers() > 0 {
             5
         } else if self.too_many_errors() || self.slo.iter().any(|outcome| !outcome.met) {
             4
-        } else if self.generator_health.bottleneck {
+        } else if !self.generator_health.of_target() {
             3
         } else {
             0
@@ -179,30 +162,32 @@ impl Results {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::generator_health::Verdict;
 
     /// The exit code of a run with so many answered, failed and wrong answers.
-    fn exit([answered, lost, wrong]: [u64; 3], met: bool, bottleneck: bool) -> u8 {
+    fn exit([answered, lost, wrong]: [u64; 3], met: bool, verdict: Verdict) -> u8 {
         let mut results = Results { error_budget: 0.001, ..Results::default() };
         results.total.count(Count::Answered, answered);
         results.before.count(Count::Lost, lost);
         results.total.count(Count::WrongAnswers, wrong);
         results.slo = vec![Outcome { slo: "missing<1".to_owned(), value: 0.0, met }];
-        results.generator_health.bottleneck = bottleneck;
+        results.generator_health.outcome = verdict;
         results.exit()
     }
 
     #[test]
     fn wrong_answers_come_before_missed_thresholds_before_a_slow_generator() {
-        assert_eq!(exit([10, 0, 0], true, false), 0);
-        assert_eq!(exit([10, 0, 0], true, true), 3);
-        assert_eq!(exit([10, 0, 0], false, true), 4);
-        assert_eq!(exit([10, 9, 1], false, true), 5);
+        assert_eq!(exit([10, 0, 0], true, Verdict::Target), 0);
+        assert_eq!(exit([10, 0, 0], true, Verdict::Generator), 3);
+        assert_eq!(exit([10, 0, 0], true, Verdict::Machine), 3);
+        assert_eq!(exit([10, 0, 0], false, Verdict::Generator), 4);
+        assert_eq!(exit([10, 9, 1], false, Verdict::Generator), 5);
     }
 
     #[test]
     fn more_errors_than_the_budget_fail_the_run() {
-        assert_eq!(exit([9_990, 10, 0], true, false), 0);
-        assert_eq!(exit([9_989, 11, 0], true, false), 4);
-        assert_eq!(exit([0, 2_510, 0], true, false), 4, "a target that answers nothing");
+        assert_eq!(exit([9_990, 10, 0], true, Verdict::Target), 0);
+        assert_eq!(exit([9_989, 11, 0], true, Verdict::Target), 4);
+        assert_eq!(exit([0, 2_510, 0], true, Verdict::Target), 4, "a target that answers nothing");
     }
 }

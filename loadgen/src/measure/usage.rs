@@ -66,9 +66,53 @@ impl Usage {
     }
 }
 
+/// What the kernel counts for the whole machine, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct MachineSample {
+    /// CPU time that all programs used, in seconds.
+    pub(crate) cpu: Option<f64>,
+    /// The time in which some thread waited for a CPU, in seconds.
+    pub(crate) pressure: Option<f64>,
+}
+
+/// Samples the machine; what the kernel does not count is absent.
+pub(crate) fn machine() -> MachineSample {
+    let read = |file| std::fs::read_to_string(file).unwrap_or_default();
+    parse_machine(&read("/proc/stat"), &read("/proc/pressure/cpu"))
+}
+
+fn parse_machine(stat: &str, pressure: &str) -> MachineSample {
+    // user, nice, system, idle, iowait, irq, softirq, steal; what guests use is in user and nice
+    // (proc(5)). Idle and iowait are no use of a CPU; steal is what the host's other guests use.
+    let fields = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+    let used = fields.and_then(|fields| {
+        let ticks: Vec<u64> =
+            fields.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+        let idle = ticks.get(3)? + ticks.get(4)?;
+        Some(ticks.iter().sum::<u64>().saturating_sub(idle))
+    });
+    let some = pressure.lines().find_map(|line| line.strip_prefix("some "));
+    let micros = some.and_then(|some| some.split_once("total=")?.1.trim().parse::<u64>().ok());
+    MachineSample {
+        cpu: used.map(|ticks| ticks as f64 / rustix::param::clock_ticks_per_second() as f64),
+        pressure: micros.map(|micros| micros as f64 / 1e6),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn machine_is_parsed_and_may_lack_both_files() {
+        let stat = "cpu  100 20 30 9000 500 1 2 47 10 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        let pressure =
+            "some avg10=98.14 avg60=93.61 avg300=83.51 total=2500000\nfull avg10=0.00 total=0\n";
+        let ticks = rustix::param::clock_ticks_per_second() as f64;
+        let want = MachineSample { cpu: Some(200.0 / ticks), pressure: Some(2.5) };
+        assert_eq!(parse_machine(stat, pressure), want);
+        assert_eq!(parse_machine("cpu  x", ""), MachineSample::default());
+    }
 
     #[test]
     fn name_with_spaces_and_parentheses_is_skipped() {

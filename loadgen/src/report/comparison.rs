@@ -279,6 +279,7 @@ fn charts(sides: &[Side; 2], compared: &ScenarioComparison) -> String {
             y: Scale::Log,
             y_name: "ms",
             lines,
+            time: None,
         })
     });
     let time = draw(&Chart {
@@ -290,6 +291,7 @@ fn charts(sides: &[Side; 2], compared: &ScenarioComparison) -> String {
         lines: for_each_side(sides, |side| {
             over_time(&sides[side].name, compared.results[side].first()?)
         }),
+        time: None,
     });
     percentiles.chain([time]).collect()
 }

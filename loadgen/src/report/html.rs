@@ -2,11 +2,12 @@
 //!
 //! Must not: write a file.
 
-use super::svg::{self, Chart, Line, Scale, draw, escape};
+use super::svg::{self, Chart, Line, Scale, TimeAxis, draw, escape};
 use super::table::table;
 use crate::measure::interval::{Latency, Micros};
 use crate::measure::ops::Op;
-use crate::measure::results::{Results, Second};
+use crate::measure::results::Results;
+use crate::measure::second::Second;
 
 /// The style of every report, except that of its charts.
 pub(crate) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1320px;margin:2em auto;padding:0 1em;color:#1b1f24}\
@@ -41,7 +42,7 @@ pub(crate) fn page(title: &str, body: &str) -> String {
 fn outcome(results: &Results) -> (&'static str, &'static str) {
     match results.exit() {
         0 => ("good", "passed"),
-        3 => ("bad", "the generator was the bottleneck"),
+        3 => ("bad", results.generator_health.outcome.text()),
         4 => ("bad", "a threshold was missed"),
         _ => ("bad", "wrong answers"),
     }
@@ -50,35 +51,7 @@ fn outcome(results: &Results) -> (&'static str, &'static str) {
 fn charts(results: &Results) -> String {
     let spectrum = spectra(results);
     let series = &results.series;
-    let rows: [(&str, &str, Vec<Line>); 5] = [
-        (
-            "lookups per second",
-            "1/s",
-            vec![
-                line("offered", series, |s| s.offered as f64),
-                line("answered", series, |s| s.lookups as f64),
-            ],
-        ),
-        ("nsqd commands per second", "1/s", vec![line("answered", series, |s| s.commands as f64)]),
-        (
-            "connections and complete nsqds",
-            "",
-            vec![
-                line("connections", series, |s| s.connections as f64),
-                line("complete nsqds", series, |s| s.complete as f64),
-                line("errors/s", series, |s| s.errors as f64),
-            ],
-        ),
-        (
-            "CPU",
-            "cores",
-            vec![
-                line("target", series, |s| s.server_cores.unwrap_or(0.0)),
-                line("generator's busiest thread", series, |s| s.generator_busy),
-            ],
-        ),
-        ("memory of the target", "MB", memory(series)),
-    ];
+    let time = time_axis(results);
     let over_time = Chart {
         title: "corrected lookup latency over time",
         x: Scale::Linear,
@@ -95,11 +68,73 @@ fn charts(results: &Results) -> String {
                 )
             })
             .into(),
+        time: Some(&time),
     };
-    let charts = rows.into_iter().map(|(title, y_name, lines)| {
-        draw(&Chart { title, x: Scale::Linear, x_name: "seconds", y: Scale::Linear, y_name, lines })
+    let charts = rows(series).into_iter().map(|(title, y_name, lines)| {
+        draw(&Chart {
+            title,
+            x: Scale::Linear,
+            x_name: "seconds",
+            y: Scale::Linear,
+            y_name,
+            lines,
+            time: Some(&time),
+        })
     });
     [spectrum, draw(&over_time)].into_iter().chain(charts).collect()
+}
+
+/// The charts of figures by second: title, unit, lines.
+fn rows(series: &[Second]) -> [(&'static str, &'static str, Vec<Line>); 7] {
+    [
+        (
+            "lookups per second",
+            "1/s",
+            vec![
+                line("offered", series, |s| s.offered as f64),
+                line("answered", series, |s| s.lookups as f64),
+            ],
+        ),
+        ("nsqd commands per second", "1/s", vec![line("answered", series, |s| s.commands as f64)]),
+        (
+            "connections and complete nsqds",
+            "",
+            vec![
+                line("connections", series, |s| s.connections as f64),
+                line("complete nsqds", series, |s| s.complete as f64),
+            ],
+        ),
+        (
+            "errors, and lookups that were due and not sent",
+            "1/s",
+            vec![
+                line("errors", series, |s| s.errors as f64),
+                line("dropped", series, |s| s.dropped as f64),
+            ],
+        ),
+        ("the generator's own lag, p99", "ms", vec![line("lag", series, |s| s.lag as f64 / 1e3)]),
+        (
+            "CPU",
+            "cores",
+            vec![
+                line("target", series, |s| s.server_cores.unwrap_or(0.0)),
+                line("generator's busiest thread", series, |s| s.generator_busy),
+                line("its wait for a CPU", series, |s| s.generator_waited),
+                line("other programs", series, |s| s.others_cores.unwrap_or(0.0)),
+            ],
+        ),
+        ("memory of the target", "MB", memory(series)),
+    ]
+}
+
+/// The seconds of the run and the events in them.
+fn time_axis(results: &Results) -> TimeAxis {
+    let at = |second: Option<&Second>| second.map_or(0.0, |second| second.at as f64);
+    TimeAxis {
+        from: at(results.series.first()),
+        to: at(results.series.last()),
+        marks: results.events.iter().map(|event| (event.at, event.what.clone())).collect(),
+    }
 }
 
 fn memory(series: &[Second]) -> Vec<Line> {
@@ -144,6 +179,7 @@ fn spectra(results: &Results) -> String {
         y: Scale::Log,
         y_name: "ms",
         lines: lines.into_iter().flatten().collect(),
+        time: None,
     })
 }
 

@@ -94,7 +94,15 @@ fn graph(result: &SoakResult) -> String {
         ),
     ];
     stack(charts.into_iter().map(|(title, y_name, lines)| {
-        draw(&Chart { title, x: Scale::Linear, x_name: "minutes", y: Scale::Linear, y_name, lines })
+        draw(&Chart {
+            title,
+            x: Scale::Linear,
+            x_name: "minutes",
+            y: Scale::Linear,
+            y_name,
+            lines,
+            time: None,
+        })
     }))
 }
 

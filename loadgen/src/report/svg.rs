@@ -37,6 +37,16 @@ pub(crate) struct Chart<'a> {
     pub(crate) y: Scale,
     pub(crate) y_name: &'a str,
     pub(crate) lines: Vec<Line>,
+    /// The range of x and what happened in it, which several charts share.
+    pub(crate) time: Option<&'a TimeAxis>,
+}
+
+/// A range of seconds, and marks in it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TimeAxis {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) marks: Vec<(f64, String)>,
 }
 
 /// One axis with its range of values and of coordinates.
@@ -126,7 +136,9 @@ pub(crate) fn draw(chart: &Chart<'_>) -> String {
         return String::new();
     }
     let [left, right, top, bottom] = MARGIN;
-    let x = Axis::new(chart.x, points().map(|point| point.0), left, WIDTH - right);
+    let range = chart.time.map_or(Vec::new(), |time| vec![time.from, time.to]);
+    let x = points().map(|point| point.0).chain(range);
+    let x = Axis::new(chart.x, x, left, WIDTH - right);
     let y = Axis::new(chart.y, points().map(|point| point.1), HEIGHT - bottom, top);
     let mut out = format!(
         "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\"><title>{}</title>",
@@ -146,8 +158,24 @@ pub(crate) fn draw(chart: &Chart<'_>) -> String {
             path.join(" ")
         );
     }
+    for (at, what) in chart.time.iter().flat_map(|time| &time.marks) {
+        mark(x.coordinate(*at), what, &mut out);
+    }
     out.push_str("</svg>");
     out
+}
+
+/// A vertical line with its text beside it.
+fn mark(x: f64, what: &str, out: &mut String) {
+    let [_, _, top, bottom] = MARGIN;
+    let _ = write!(
+        out,
+        "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top}\" y2=\"{}\" stroke=\"#888\" stroke-dasharray=\"4 3\"/><text x=\"{:.1}\" y=\"{}\">{}</text>",
+        HEIGHT - bottom,
+        x + 3.0,
+        top + 10.0,
+        escape(what)
+    );
 }
 
 /// The charts below each other as one SVG file.
@@ -221,6 +249,7 @@ mod tests {
             y: Scale::Log,
             y_name: "ms",
             lines: vec![line],
+            time: None,
         };
         let svg = draw(&chart);
         assert!(svg.contains("points=\"62.0,220.0 616.0,30.0\""), "{svg}");
@@ -228,5 +257,22 @@ mod tests {
         let stacked = stack([svg.clone(), String::new(), svg]);
         assert!(stacked.contains("viewBox=\"0 0 640 520\"") && stacked.contains("<svg y=\"260\""));
         assert!(draw(&Chart { lines: Vec::new(), ..chart }).is_empty());
+    }
+    #[test]
+    fn charts_share_a_time_axis_with_marks() {
+        let time = TimeAxis { from: -2.0, to: 8.0, marks: vec![(3.0, "a < b".to_owned())] };
+        let chart = |points| Chart {
+            title: "t",
+            x: Scale::Linear,
+            x_name: "seconds",
+            y: Scale::Linear,
+            y_name: "",
+            lines: vec![Line { name: "l".to_owned(), points }],
+            time: Some(&time),
+        };
+        for points in [vec![(0.0, 1.0), (8.0, 2.0)], vec![(3.0, 1.0)]] {
+            let svg = draw(&chart(points));
+            assert!(svg.contains("x1=\"339.0\" x2=\"339.0\"") && svg.contains("a &lt; b"), "{svg}");
+        }
     }
 }

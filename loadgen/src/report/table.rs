@@ -3,6 +3,7 @@
 //! Must not: print.
 
 use crate::input::human_duration::{show, show_micros};
+use crate::measure::generator_health::{median_of, waited};
 use crate::measure::ops::{Count, Delay, Op};
 use crate::measure::recovery::Recovery;
 use crate::measure::results::{Results, Summary};
@@ -27,6 +28,7 @@ pub(crate) fn table(results: &Results) -> String {
     delays(results, &mut out);
     counts(results, &mut out);
     costs(results, &mut out);
+    machine(results, &mut out);
     outcomes(results, &mut out);
     out
 }
@@ -34,12 +36,18 @@ pub(crate) fn table(results: &Results) -> String {
 fn latencies(results: &Results, out: &mut String) {
     let _ = writeln!(
         out,
-        "{:<24}{:>10}{:>11}{:>11}{:>11}{:>11}{:>11}",
-        "latency", "count", "p50", "p90", "p99", "p99.9", "max"
+        "{:<24}{:>10}{:>11}{:>11}{:>11}{:>11}{:>11}{:>13}",
+        "latency", "count", "p50", "p90", "p99", "p99.9", "max", "own lag p99"
     );
     for op in Op::ALL {
         let Some(latency) = results.total.latencies.get(op) else { continue };
-        row(&format!("{} corrected", op.name()), &Summary::of(&latency.corrected), out);
+        let lag = results.own_lag(*op);
+        row_with_lag(
+            &format!("{} corrected", op.name()),
+            &Summary::of(&latency.corrected),
+            lag,
+            out,
+        );
         row(&format!("{} raw", op.name()), &Summary::of(&latency.raw), out);
     }
     for ((op, why), failed) in &results.total.failures {
@@ -48,9 +56,17 @@ fn latencies(results: &Results, out: &mut String) {
 }
 
 fn row(name: &str, summary: &Summary, out: &mut String) {
+    row_with_lag(name, summary, None, out);
+}
+
+/// A row with the lag with which the generator itself sent its requests, in microseconds.
+fn row_with_lag(name: &str, summary: &Summary, lag: Option<u64>, out: &mut String) {
     let _ = write!(out, "{name:<24}{:>10}", summary.count);
     for at in ["p50", "p90", "p99", "p99_9", "max"] {
         let _ = write!(out, "{:>11}", show_micros(summary.at(at)));
+    }
+    if let Some(lag) = lag {
+        let _ = write!(out, "{:>13}", show_micros(lag));
     }
     out.push('\n');
 }
@@ -124,6 +140,22 @@ fn costs(results: &Results, out: &mut String) {
     );
 }
 
+/// What the kernel knows of the machine, over the main part.
+fn machine(results: &Results, out: &mut String) {
+    let main: Vec<_> = results.series.iter().filter(|second| second.at >= 0).cloned().collect();
+    let percent = |share: Option<f64>| {
+        share.map_or_else(|| "unknown".to_owned(), |share| format!("{:.0} %", share * 100.0))
+    };
+    let others = median_of(&main, |second| second.others_cores);
+    let _ = writeln!(
+        out,
+        "machine:   the generator waited for a CPU {} of the time in which it could run · CPU pressure {} · other programs used {}",
+        percent(Some(waited(&main))),
+        percent(median_of(&main, |second| second.cpu_pressure)),
+        others.map_or_else(|| "unknown".to_owned(), |cores| format!("{cores:.2} cores"))
+    );
+}
+
 fn outcomes(results: &Results, out: &mut String) {
     for outcome in &results.slo {
         let mark = if outcome.met { "met   " } else { "MISSED" };
@@ -131,11 +163,12 @@ fn outcomes(results: &Results, out: &mut String) {
         let value = if count { format!("{:.0}", outcome.value) } else { show_value(outcome.value) };
         let _ = writeln!(out, "slo {mark} {} (was {value})", outcome.slo);
     }
-    for reason in &results.generator_health.reasons {
-        let _ = writeln!(out, "WARNING: the generator was the bottleneck: {reason}");
+    let health = &results.generator_health;
+    for reason in &health.reasons {
+        let _ = writeln!(out, "WARNING: {}: {reason}", health.outcome.text());
     }
-    if !results.generator_health.bottleneck {
-        let _ = writeln!(out, "the generator kept up; the figures are the target's");
+    if health.of_target() {
+        let _ = writeln!(out, "the generator kept up; {}", health.outcome.text());
     }
     let (errors, requests) = results.errors();
     if results.too_many_errors() {

@@ -68,6 +68,7 @@ impl Fixture {
         let (mut out, mut splits) = (Vec::new(), Vec::new());
         self.now = self.now + Duration::from_millis(1);
         let mut io = Io {
+            lag: None,
             now: self.now,
             shared: &self.shared,
             local: Some(remote(0, 5000)),

@@ -160,7 +160,7 @@ rate = [["0s", 200.0]]
     assert!(raw * 4 <= corrected, "{raw} raw latencies against {corrected} corrected ones");
     assert!(results.total.counted(Count::Late) >= 60);
     assert!(
-        !results.generator_health.bottleneck,
+        results.generator_health.of_target(),
         "the pause is the target's: {:?}",
         results.generator_health
     );

@@ -17,7 +17,7 @@ fn run_writes_a_table_json_hlog_and_a_self_contained_page() {
         |ending: &str| std::fs::read(directory.join(format!("test.{ending}"))).expect(ending);
 
     let json: serde_json::Value = serde_json::from_slice(&read("json")).expect("JSON");
-    assert_eq!((&json["form"], &json["exit"]), (&2.into(), &0.into()));
+    assert_eq!((&json["form"], &json["exit"]), (&3.into(), &0.into()));
     let lookups = json["latency"]["lookup"]["corrected"]["count"].as_u64().expect("a count");
     assert!(lookups > 50 && json["environment"]["kernel"].is_string());
 

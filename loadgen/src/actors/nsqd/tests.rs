@@ -49,6 +49,7 @@ impl Fixture {
     fn event(&mut self, event: Event<'_>) -> Effects {
         let (mut out, mut splits) = (Vec::new(), Vec::new());
         let mut io = Io {
+            lag: None,
             now: self.now,
             shared: &self.shared,
             local: None,
