@@ -27,6 +27,18 @@ pub struct Work {
 /// Units from one look at the clock to the next: about 50 µs.
 pub(crate) const UNITS_PER_LOOK: u32 = 512;
 
+/// Units that the calls which wait have together: 10 ms.
+const ROUND: usize = 100_000;
+
+/// The least that a call has, however many wait.
+const LEAST: usize = 64;
+
+/// What each of so many calls that wait may do, in units, so that the last of them does not wait
+/// for long: [`limits::CALL`] at most.
+pub(crate) fn part_of_round(calls: usize) -> usize {
+    (ROUND / calls.max(1)).clamp(LEAST, limits::CALL)
+}
+
 impl Work {
     /// Work that is over from `until` on, by `clock`.
     #[must_use]
@@ -54,7 +66,12 @@ impl Work {
 
     /// A call of a handler begins, which has [`limits::CALL`] at most.
     pub(crate) fn begin_call(&mut self) {
-        self.of_call = limits::CALL as u64;
+        self.begin_call_of(limits::CALL);
+    }
+
+    /// The same, which has so many units at most.
+    pub(crate) fn begin_call_of(&mut self, units: usize) {
+        self.of_call = units as u64;
     }
 
     /// How many units were spent since it was made, if no call of an event loop has begun since.
@@ -89,5 +106,26 @@ impl Work {
     /// Whether the iteration should end.
     pub(crate) fn is_iteration_over(&self) -> bool {
         self.is_over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_wait_together_have_less_each() {
+        let units_of_call = |units| {
+            let (mut work, mut spent) = (Work::unlimited(), 0);
+            work.begin_call_of(units);
+            while !work.is_over() {
+                work.spend(1);
+                spent += 1;
+            }
+            spent
+        };
+        assert_eq!(units_of_call(part_of_round(1)), limits::CALL);
+        assert_eq!(units_of_call(part_of_round(500)), ROUND / 500);
+        assert_eq!(units_of_call(part_of_round(10 * ROUND)), LEAST, "each does something");
     }
 }

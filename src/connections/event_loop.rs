@@ -35,7 +35,7 @@ use crate::access::{AcceptPolicy, Permit};
 use crate::clock::{Clock, Timestamp};
 use crate::handler::{CloseReason, ConnectionHandler, Input, Next, Token};
 use crate::limits;
-use crate::work::Work;
+use crate::work::{Work, part_of_round};
 
 /// What an operator or a handler chooses for all event loops of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,11 @@ pub(crate) enum Progress {
 
 /// Units of [`Work`] of the loop's own system calls for one connection.
 const SERVE: u32 = 20;
+/// Bytes that are sent for one unit of [`Work`].
+const BYTES_PER_UNIT: usize = 1024;
+/// Connections that are over at which there is a commit, and they close: what that takes counts
+/// towards the iteration's time.
+pub(super) const CLOSED_AT_ONCE: usize = 64;
 /// Messages taken in one iteration, so that connections that come do not delay those that are here.
 const MESSAGES_AT_ONCE: usize = 64;
 
@@ -93,6 +98,8 @@ pub(crate) struct EventLoop<H: ConnectionHandler> {
     continuing: VecDeque<Token>,
     /// The slots that wait for the commit to close.
     closing: Vec<Token>,
+    /// The slots whose sockets take more of what is queued.
+    writable: Vec<Token>,
     scratch: Box<[u8]>,
     pub(super) output: Output,
     /// The handler was called since the last commit.
@@ -138,6 +145,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             ready: Vec::new(),
             continuing: VecDeque::new(),
             closing: Vec::new(),
+            writable: Vec::new(),
             scratch: vec![0; limits::READ_BUFFER].into_boxed_slice(),
             output: Output::default(),
             uncommitted: false,
@@ -182,7 +190,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
             self.note_event(self.epoll.event(index))?;
         }
         self.messages.begin(Stage::Serve);
-        let served = self.serve_ready() + self.serve_continuing();
+        let served = self.write_waiting() + self.serve_ready() + self.serve_continuing();
         self.check_deadlines();
         self.messages.begin(Stage::Commit);
         self.commit_and_write();
@@ -243,12 +251,12 @@ impl<H: ConnectionHandler> EventLoop<H> {
     fn note_socket(&mut self, token: Token, event: Event) {
         let Some(slot) = self.slots.get_mut(token) else { return };
         slot.hangup |= event.hangup;
+        if event.writable && slot.queued() > 0 && !mem::replace(&mut slot.is_writable, true) {
+            self.writable.push(token);
+        }
         if event.readable {
             slot.readable = true;
             self.act(token, Slot::ask_read);
-        }
-        if event.writable {
-            self.write_queued(token);
         }
     }
 
@@ -270,18 +278,21 @@ impl<H: ConnectionHandler> EventLoop<H> {
     // Read and handle.
 
     /// Serves what was ready when the iteration began, until the work is over; the rest comes first
-    /// in the next iteration, and behind it what becomes ready meanwhile.
+    /// in the next iteration, and behind it what becomes ready meanwhile. The more wait, the less is
+    /// read and done for each; what has more goes on in slices.
     fn serve_ready(&mut self) -> usize {
         let mut ready = mem::take(&mut self.ready);
+        let units = part_of_round(ready.len());
+        let most = limits::READ_BUFFER * units / limits::CALL;
         let mut served = 0;
         for &token in &ready {
             if self.work.is_iteration_over() {
                 break;
             }
             served += 1;
-            self.work.begin_call();
+            self.work.begin_call_of(units);
             self.work.spend(SERVE);
-            self.serve(token);
+            self.serve(token, most);
             self.write_if_full();
         }
         ready.drain(..served);
@@ -290,8 +301,8 @@ impl<H: ConnectionHandler> EventLoop<H> {
         served
     }
 
-    /// Does what a slot on the ready list waits for.
-    fn serve(&mut self, token: Token) {
+    /// Does what a slot on the ready list waits for; reads so many bytes at most.
+    fn serve(&mut self, token: Token, most: usize) {
         let Some(slot) = self.slots.get_mut(token) else { return };
         if slot.pending == Pending::Continue {
             return;
@@ -302,7 +313,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
                 self.call_handler(token, 0);
             }
             // One that is paused is called once its output is written.
-            (State::Open(_), Phase::Reading, _) if !slot.is_paused() => self.read(token),
+            (State::Open(_), Phase::Reading, _) if !slot.is_paused() => self.read(token, most),
             (State::HalfClosed | State::Rejected, ..) => self.discard(token),
             (State::Header, ..) => self.read_header(token),
             _ => {}
@@ -347,15 +358,15 @@ impl<H: ConnectionHandler> EventLoop<H> {
     }
 
     fn write_if_full(&mut self) {
-        if self.output.is_full() {
+        if self.output.is_full() || self.closing.len() >= CLOSED_AT_ONCE {
             self.commit_and_write();
         }
     }
 
-    /// Reads once and offers what is there to the handler.
-    fn read(&mut self, token: Token) {
+    /// Reads once, so many bytes at most, and offers what is there to the handler.
+    fn read(&mut self, token: Token, most: usize) {
         let Some(slot) = self.slots.get_mut(token) else { return };
-        let fresh = match slot.receive(&mut self.scratch) {
+        let fresh = match slot.receive(&mut self.scratch[..most]) {
             Ok(Some(fresh)) => fresh,
             Ok(None) => return self.act(token, |_| Action::EndIfStopping),
             Err(_) => return self.end(token, CloseReason::Broken),

@@ -126,6 +126,8 @@ pub(super) struct Slot<C> {
     pub(super) end: bool,
     /// The handler was offered something that the peer has sent.
     pub(super) has_spoken: bool,
+    /// The socket takes more output, and the loop is to write it.
+    pub(super) is_writable: bool,
     /// The handler has said whose it is: it counts in that share, and not in its address's.
     pub(super) is_announced: bool,
 }
@@ -153,6 +155,7 @@ impl<C> Slot<C> {
             hangup: false,
             end: false,
             has_spoken: false,
+            is_writable: false,
             is_announced: false,
         }
     }
@@ -295,7 +298,8 @@ impl<C> Slot<C> {
     pub(super) fn written(&mut self) -> Action {
         match (&self.state, self.phase) {
             (State::Open(_), Phase::Draining(reason)) => Action::HalfClose(reason),
-            (State::Open(_), _) if self.pending == Pending::CallAfterOutput => self.ask_call(),
+            // A peer for which something had to wait is behind those that are ready.
+            (State::Open(_), _) if self.pending == Pending::CallAfterOutput => self.go_on(),
             _ => Action::EndIfStopping,
         }
     }

@@ -31,6 +31,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         self.has_messages
             || !self.ready.is_empty()
             || !self.continuing.is_empty()
+            || !self.writable.is_empty()
             || self.sweep.is_some()
     }
 

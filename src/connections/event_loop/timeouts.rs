@@ -94,7 +94,7 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let Some(slot) = self.slots.get_mut(token) else { return };
         let before = self.output.bytes.len();
         match slot.phase {
-            Phase::Reading => self.read(token),
+            Phase::Reading => self.read(token, limits::READ_BUFFER),
             Phase::Held => self.call_handler(token, 0),
             Phase::Draining(_) => return,
         }

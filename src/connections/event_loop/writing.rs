@@ -2,9 +2,12 @@
 //!
 //! Must not: be called for a reply before the effects that it acknowledges are committed.
 
-use super::{EventLoop, Reply};
+use std::mem;
+
+use super::{BYTES_PER_UNIT, EventLoop, Reply, SERVE};
 use crate::connections::slot::Slot;
 use crate::handler::{CloseReason, ConnectionHandler, Token};
+use crate::limits;
 
 impl<H: ConnectionHandler> EventLoop<H> {
     /// Sends a reply, or as much of it as the socket takes; the rest stays in the slot.
@@ -16,9 +19,9 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let (now_buffered, permits) = (slot.buffered(), &mut self.permits);
         let fits = self.counters.resized(buffered, now_buffered, || permits.get_mut(&reply.token));
         let Ok(sent) = sent else { return self.end(reply.token, CloseReason::Broken) };
-        self.local.sent += sent as u64;
         let left = reply.range.len() - sent;
         if left == 0 {
+            self.sent(sent);
             return self.act(reply.token, Slot::written);
         }
         let deadline = slot.output_deadline(self.now, left);
@@ -27,15 +30,45 @@ impl<H: ConnectionHandler> EventLoop<H> {
         }
         slot.tell_queued(&mut self.handler);
         self.counters.queued(left);
+        self.sent(sent);
         let (most, permits) = (self.options.max_queued_output, &self.permits);
         if !fits || !self.counters.may_queue(most, || permits.get(&reply.token)) {
             self.end(reply.token, CloseReason::NoRoom);
         }
     }
 
-    /// The socket takes output again.
-    pub(super) fn write_queued(&mut self, token: Token) {
+    /// Sends what is queued for those whose sockets take more, in order, as long as a part of the
+    /// iteration allows; the rest comes first in the next iteration.
+    pub(super) fn write_waiting(&mut self) -> usize {
+        if self.writable.is_empty() {
+            return 0;
+        }
+        self.work.restart(self.clock.now() + limits::SLICES);
+        let mut writable = mem::take(&mut self.writable);
+        let mut written = 0;
+        for &token in &writable {
+            if self.work.is_iteration_over() {
+                break;
+            }
+            written += 1;
+            self.work.spend(SERVE);
+            self.write_queued(token);
+        }
+        writable.drain(..written);
+        self.writable = writable;
+        self.work.restart(self.now + limits::ITERATION);
+        written
+    }
+
+    /// So many bytes were sent.
+    fn sent(&mut self, bytes: usize) {
+        self.local.sent += bytes as u64;
+        self.work.spend(u32::try_from(bytes / BYTES_PER_UNIT).unwrap_or(u32::MAX));
+    }
+
+    fn write_queued(&mut self, token: Token) {
         let Some(slot) = self.slots.get_mut(token) else { return };
+        slot.is_writable = false;
         if slot.queued() == 0 {
             return;
         }
@@ -43,12 +76,14 @@ impl<H: ConnectionHandler> EventLoop<H> {
         let Ok(sent) = slot.send_queued() else { return self.end(token, CloseReason::Broken) };
         self.counters.resized(buffered, slot.buffered(), || self.permits.get_mut(&token));
         self.counters.unqueued(sent);
-        self.local.sent += sent as u64;
         slot.tell_queued(&mut self.handler);
-        if slot.queued() == 0 {
-            self.act(token, Slot::written);
-        } else if sent > 0 {
+        let left = slot.queued();
+        if left > 0 && sent > 0 {
             slot.deadline = self.deadlines.note(slot.output_deadline(self.now, 0));
+        }
+        self.sent(sent);
+        if left == 0 {
+            self.act(token, Slot::written);
         }
     }
 }

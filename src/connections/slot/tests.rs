@@ -1,4 +1,4 @@
-//! By when output must be read.
+//! By when output must be read, and what follows when it is.
 
 use super::*;
 
@@ -42,4 +42,19 @@ fn output_must_be_read_at_the_least_rate() {
     let before = now;
     now = now + 29 * SECOND;
     assert!(take(&mut slot, now, 1) <= before + longest);
+}
+
+#[test]
+fn peer_whose_output_had_to_wait_is_served_behind_those_that_are_ready() {
+    let (socket, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut slot = Slot::new(socket.into(), State::Open(()));
+    for next in [Next::Write, Next::Read { deadline: Timestamp::NEVER }] {
+        slot.queue(&mut vec![b'x'; 10], 0..10, false).unwrap();
+        slot.follow(next, CoarseTime::NEVER, true);
+        assert_eq!(slot.send_queued().unwrap(), 10);
+        assert!(matches!(slot.written(), Action::Continue));
+        assert!(slot.pending == Pending::Continue, "once");
+        slot.pending = Pending::Nothing;
+    }
+    std::io::Read::read_exact(&mut peer, &mut [0; 20]).unwrap();
 }

@@ -1,6 +1,7 @@
 //! What takes long goes on in slices, behind everything else: long lines, and ends of connections.
 
 use super::*;
+use crate::connections::event_loop::CLOSED_AT_ONCE;
 use crate::handler::CloseReason;
 use crate::limits;
 use std::sync::atomic::Ordering;
@@ -292,6 +293,51 @@ fn deadlines_pass_beside_work_that_never_ends() {
     test.until("ended", |test| test.log.endings() == [CloseReason::Unused]);
     assert_eq!(test.until_end(&mut silent), b"late\n");
     drop(busy);
+}
+
+#[test]
+fn what_waits_for_its_peers_is_written_in_a_part_of_an_iteration() {
+    let mut test = TestLoop::new();
+    let mut peers = [(); 3].map(|()| test.peer());
+    peers.iter_mut().for_each(|peer| test.send(peer, LARGE));
+    let read = |peers: &mut [TcpStream]| {
+        let mut got = Vec::new();
+        peers.iter_mut().for_each(|peer| assert!(!read_some(peer, &mut got, usize::MAX)));
+        got.len()
+    };
+    assert!(read(&mut peers) > 0);
+    // Each write takes all that writes have.
+    test.each_takes(limits::SLICES);
+    for _ in 0..3 {
+        test.iterate();
+        let written = peers.iter_mut().map(|peer| read(std::slice::from_mut(peer)) > 0);
+        assert_eq!(written.filter(|&is_any| is_any).count(), 1);
+    }
+}
+
+#[test]
+fn those_that_are_ready_together_are_read_a_little_each() {
+    let mut test = TestLoop::new();
+    let mut peers: Vec<_> = (0..200).map(|_| test.peer()).collect();
+    let lines = b"quiet\n".repeat(limits::READ_BUFFER / 6);
+    peers.iter_mut().for_each(|peer| test.write(peer, &lines));
+    let most = limits::READ_BUFFER * crate::work::part_of_round(peers.len()) / limits::CALL;
+    test.iterate();
+    let received = test.counters.received.get();
+    assert!(most < limits::READ_BUFFER && received == (peers.len() * most) as u64, "{received}");
+    test.settle();
+    assert_eq!(test.counters.received.get(), (peers.len() * lines.len()) as u64);
+}
+
+#[test]
+fn many_connections_that_end_at_once_are_closed_a_part_at_a_time() {
+    let mut test = TestLoop::new();
+    let peers: Vec<_> = (0..3 * CLOSED_AT_ONCE).map(|_| test.peer()).collect();
+    let before = test.commits();
+    drop(peers);
+    test.iterate();
+    assert!(test.event_loop.is_empty());
+    assert_eq!(test.commits(), before + 3, "committed before each part is closed");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(crate) struct Log {
     pub(crate) held: Mutex<Vec<Token>>,
     /// What those are answered once they are called again.
     pub(crate) answer: Mutex<Option<&'static str>>,
-    /// The clock, and by how much each line and each slice moves it.
+    /// The clock, and by how much each line, each slice and each write of what waits moves it.
     pub(crate) takes: Mutex<Option<(Clock, Duration)>>,
     /// Slices done, of which line or connection, in order.
     pub(crate) slices: Mutex<Vec<String>>,
@@ -273,6 +273,9 @@ impl ConnectionHandler for Lines {
 
     fn on_queued(&mut self, _: &mut Connection, bytes: usize) {
         self.log.queued.store(bytes, Ordering::SeqCst);
+        if let Some((clock, span)) = &*self.log.takes.lock().unwrap() {
+            clock.set(clock.now() + *span);
+        }
     }
 
     fn on_close(&mut self, connection: &mut Connection, reason: CloseReason, _: &mut Work) -> bool {
