@@ -130,8 +130,13 @@ pub const HTTP_IDLE_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 /// is made at once. Past it: in slices, as the client reads.
 pub const SMALL_REGISTRY: usize = 4096;
 /// Producers, or channels, of a topic up to which a response about it is made at once. Past it: in
-/// slices.
-pub const WIDE_TOPIC: usize = 16 * 1024;
+/// slices, or for `/lookup` whole in one of them, to be cached.
+pub const WIDE_TOPIC: usize = 1024;
+/// The same for `/lookup`, in bytes: producers with long identities are few. Past it: as above.
+pub const WIDE_LOOKUP: usize = 256 * 1024;
+/// The longest body of `/lookup` that is made whole to be cached, in bytes: as long as one slice can
+/// take. Past it: in slices, each time.
+pub const CACHED_LOOKUP: usize = 4 * 1024 * 1024;
 /// Long responses and changes that are made in slices at a time, of all clients together; those about
 /// one topic are not counted. Past it: 503 `BUSY`.
 pub const WALKS: usize = 32;

@@ -210,7 +210,7 @@ fn first_rendered(api: &Api, batch: &mut PendingChanges, producers: u16) -> (Cli
 /// answers: a cached answer is valid only from the moment at which its rendering began.
 #[test]
 fn a_ping_during_rendering_is_in_the_next_answer() {
-    const PRODUCERS: u16 = if cfg!(miri) { 8 } else { 2_000 };
+    const PRODUCERS: u16 = if cfg!(miri) { 8 } else { 1_000 };
     const ROUNDS: usize = if cfg!(miri) { 2 } else { 400 };
     let api = api();
     let mut batch = PendingChanges::default();

@@ -45,11 +45,8 @@ impl Api {
 /// From so many producers on it pays to cache the response to a lookup: 5 KB.
 pub const CACHE_FROM: usize = 32;
 
-/// Producers that a lookup looks at, shown or not, for a unit of work.
-const PRODUCERS_PER_UNIT: usize = 2;
-
 /// Channels whose names are written, for a unit of work.
-const CHANNELS_PER_UNIT: usize = 4;
+pub(super) const CHANNELS_PER_UNIT: usize = 4;
 
 /// One request and its response in the hands of a handler.
 pub(super) struct Exchange<'e, 'o> {
@@ -74,7 +71,7 @@ impl<'e> Exchange<'e, '_> {
         if self.request.body_is_broken { Err(ApiError::INVALID_REQUEST) } else { Ok(found) }
     }
 
-    fn topic(&self) -> Result<Cow<'e, [u8]>, ApiError> {
+    pub(super) fn topic(&self) -> Result<Cow<'e, [u8]>, ApiError> {
         let [topic] = self.params(["topic"])?;
         topic.ok_or(ApiError::MISSING_ARG_TOPIC)
     }
@@ -91,12 +88,12 @@ impl<'e> Exchange<'e, '_> {
 }
 
 /// A parameter as text; empty, which is no valid name or node, when it is not UTF-8.
-fn text(parameter: &[u8]) -> &str {
+pub(super) fn text(parameter: &[u8]) -> &str {
     std::str::from_utf8(parameter).unwrap_or_default()
 }
 
 /// The name of a topic that was found by this parameter.
-fn known(topic: &[u8]) -> TopicName {
+pub(super) fn known(topic: &[u8]) -> TopicName {
     TopicName::new(text(topic)).expect("no other is ever listed")
 }
 
@@ -119,65 +116,8 @@ pub(super) fn do_info(exchange: Exchange<'_, '_>) -> Answered {
     Ok(None)
 }
 
-/// `{"channels":[…],"producers":[{…}]}`, without inactive and tombstoned producers.
-pub(super) fn do_lookup(exchange: Exchange<'_, '_>) -> Answered {
-    let (topic, now, visibility) = (exchange.topic()?, exchange.now, &exchange.api.visibility);
-    if &*topic == ALL_TOPICS.as_bytes() {
-        return match exchange.api.registry.topics() {
-            0 => Err(ApiError::TOPIC_NOT_FOUND),
-            _ => exchange.list(listings::lookup_all()),
-        };
-    }
-    let is_answered: Result<_, ApiError> = exchange.api.snapshots().topic(text(&topic), |topic| {
-        let (topic, cache) = topic.ok_or(ApiError::TOPIC_NOT_FOUND)?;
-        let complete_until = || topic.all_visible_until(now, visibility);
-        let send = |body: &[u8]| json(exchange.response, body.len()).extend_from_slice(body);
-        if cache.get(now, complete_until, send).is_some() {
-            return Ok(true);
-        }
-        if topic.is_larger_than(limits::WIDE_TOPIC) {
-            return Ok(false);
-        }
-        let count = topic.producers().len();
-        let channels = topic.channels().len() / CHANNELS_PER_UNIT;
-        exchange.response.costs(count / PRODUCERS_PER_UNIT + channels);
-        // Before the response is rendered: a producer that sends a PING from here on stays in it.
-        let wanted = count >= exchange.api.cache_from && cache.should_store();
-        let valid_until = wanted.then(complete_until).flatten();
-        // Most producers' objects are this long.
-        let out = json(exchange.response, 30 + 170 * count);
-        let start = out.len();
-        write_lookup(topic, now, visibility, out);
-        if let Some(valid_until) = valid_until {
-            let budget = exchange.api.snapshots().cache_budget();
-            cache.store(&out[start..], valid_until, budget);
-        }
-        Ok(true)
-    });
-    match is_answered? {
-        true => Ok(None),
-        false => exchange.stream(listings::lookup_one(&known(&topic)), None),
-    }
-}
-
 #[inline]
-fn write_lookup(topic: &Topic, now: Timestamp, visibility: &Visibility, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"channels\":[");
-    write_channels(topic, out);
-    out.extend_from_slice(b"],\"producers\":[");
-    let mut producers = JsonArray::default();
-    for producer in topic.producers().iter() {
-        if topic.is_visible(producer, now, visibility) {
-            producers.next(out);
-            out.extend_from_slice(producer.json());
-            out.push(b'}');
-        }
-    }
-    out.extend_from_slice(b"]}");
-}
-
-#[inline]
-fn write_channels(topic: &Topic, out: &mut Vec<u8>) {
+pub(super) fn write_channels(topic: &Topic, out: &mut Vec<u8>) {
     let mut channels = JsonArray::default();
     topic.channels().iter().for_each(|channel| channels.name(channel.name().as_str(), out));
 }

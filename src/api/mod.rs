@@ -9,6 +9,7 @@ mod durations;
 mod handlers;
 mod listings;
 mod long;
+mod lookup;
 pub mod minihttp;
 mod nodes;
 mod response;

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::handlers::{self, Answered, Api, Exchange};
+use super::lookup;
 use super::response::{self, ApiError, JSON, NSQ};
 use crate::clock::Timestamp;
 use crate::http1::{self, Request, Response, Target, Task};
@@ -17,7 +18,7 @@ const POST: &[u8] = b"POST";
 
 /// The routes, the busiest first.
 pub(super) static ROUTES: [Route; 23] = [
-    route(GET, "/lookup", handlers::do_lookup, SHORT),
+    route(GET, "/lookup", lookup::do_lookup, SHORT),
     route(GET, "/ping", handlers::do_ping, PROBE),
     route(GET, "/channels", handlers::do_channels, NSQD),
     route(GET, "/livez", handlers::do_ping, PROBE),

@@ -105,6 +105,7 @@ impl<R> Running<R> {
         response.resume(self.status, self.framing);
         let is_done = self.task.resume(now, &mut response, most, work);
         response.end_chunk();
+        work.spend(response.cost());
         let status = is_done.then(|| response.finish());
         let written = output.len() - before;
         self.reader.bytes += written;

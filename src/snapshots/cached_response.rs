@@ -80,12 +80,28 @@ impl CachedResponse {
         })
     }
 
+    /// The same cache, for who renders the body later: it may have been replaced by then.
+    #[must_use]
+    pub fn share(&self, budget: &Arc<CacheBudget>) -> Self {
+        let stored = Arc::clone(self.stored.get_or_init(|| Arc::new(Stored::new(budget))));
+        Self { requested: AtomicBool::new(true), stored: OnceLock::from(stored) }
+    }
+
     /// Whether to store a body: true from the second call on, while none is stored.
     pub fn should_store(&self) -> bool {
-        if !self.requested.load(Ordering::Relaxed) {
+        self.is_wanted() && self.is_empty()
+    }
+
+    /// Whether somebody has asked before: true from the second call on.
+    pub fn is_wanted(&self) -> bool {
+        let is_wanted = self.requested.load(Ordering::Relaxed);
+        if !is_wanted {
             self.requested.store(true, Ordering::Relaxed);
-            return false;
         }
+        is_wanted
+    }
+
+    fn is_empty(&self) -> bool {
         self.stored.get().is_none_or(|stored| stored.bytes.load(Ordering::Relaxed) == 0)
     }
 
@@ -264,6 +280,19 @@ mod tests {
         assert_eq!(get(first, SOON, None), None);
         assert!(!look(first, BYTES, &budget));
         assert!(look(first, BYTES, &budget));
+    }
+
+    #[test]
+    fn body_that_is_rendered_later_is_stored_for_all() {
+        let (budget, cache) = (Arc::default(), CachedResponse::default());
+        let later = cache.share(&budget);
+        assert!(later.should_store());
+        later.store(b"x", SOON, &budget);
+        assert_eq!(get(&cache, SOON, None).as_deref(), Some(&b"x"[..]));
+        drop(cache);
+        assert_eq!(budget.used(), 1);
+        drop(later);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

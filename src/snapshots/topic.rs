@@ -23,6 +23,8 @@ type Tombstones = CowSet<(Arc<Producer>, Timestamp)>;
 pub struct Topic {
     producers: CowSet<Arc<Producer>>,
     channels: CowSet<Arc<Channel>>,
+    /// Bytes of the names of its channels and of what a `/lookup` shows of its producers.
+    bytes: usize,
     /// When each tombstoned producer was tombstoned. Nearly always none.
     tombstones: Tombstones,
 }
@@ -65,6 +67,16 @@ impl Channel {
 
 fn by_name(sought: &str) -> impl Fn(&Arc<Channel>) -> Ordering {
     move |channel| channel.name.as_str().cmp(sought)
+}
+
+/// Bytes of a producer in a list: its object, the brace that ends it, and a comma.
+fn bytes_of(producer: &Producer) -> usize {
+    producer.json().len() + 2
+}
+
+/// Bytes of a name in a list: two quotes and a comma.
+fn bytes_of_name(name: &str) -> usize {
+    name.len() + 3
 }
 
 impl Garbage for Topic {
@@ -115,6 +127,12 @@ impl Topic {
         self.producers.is_longer_than(count) || self.channels.is_longer_than(count)
     }
 
+    /// About how long the body of a `/lookup` is that shows all its producers.
+    #[must_use]
+    pub fn lookup_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// When `producer` was tombstoned here, if it was, however long ago.
     #[must_use]
     pub fn tombstoned_at(&self, producer: &Producer) -> Option<Timestamp> {
@@ -154,15 +172,23 @@ impl Topic {
 
     /// Adds a producer. Returns whether it is new. Does not clear a tombstone.
     pub(crate) fn add_producer(&mut self, producer: &Arc<Producer>) -> bool {
-        !self.has_producer(producer)
-            && self.producers.insert(Arc::clone(producer), by_address(producer))
+        let is_new = !self.has_producer(producer)
+            && self.producers.insert(Arc::clone(producer), by_address(producer));
+        if is_new {
+            self.bytes += bytes_of(producer);
+        }
+        is_new
     }
 
     /// Removes a producer and its tombstone, but not from channels. Returns whether it was there.
     pub(crate) fn remove_producer(&mut self, producer: &Arc<Producer>) -> bool {
         let order = by_address(producer);
         self.tombstones.remove(|(tombstoned, _)| order(tombstoned));
-        self.producers.remove(by_address(producer))
+        let is_removed = self.producers.remove(by_address(producer));
+        if is_removed {
+            self.bytes -= bytes_of(producer);
+        }
+        is_removed
     }
 
     /// Adds a channel without producers. Returns whether it is new.
@@ -171,12 +197,17 @@ impl Topic {
             return false;
         }
         let channel = Channel { name: name.clone(), producers: CowSet::default() };
+        self.bytes += bytes_of_name(name.as_str());
         self.channels.insert(Arc::new(channel), by_name(name.as_str()))
     }
 
     /// Removes a channel with its producers. Returns whether it was there.
     pub(crate) fn remove_channel(&mut self, name: &str) -> bool {
-        self.channels.remove(by_name(name))
+        let is_removed = self.channels.remove(by_name(name));
+        if is_removed {
+            self.bytes -= bytes_of_name(name);
+        }
+        is_removed
     }
 
     /// Adds a producer to a channel, which is made if there is none. Returns whether the producer is
@@ -189,7 +220,10 @@ impl Topic {
         let mut changed = match self.channel(name.as_str()) {
             Some(channel) if channel.has_producer(producer) => return false,
             Some(channel) => Channel::clone(channel),
-            None => Channel { name: name.clone(), producers: CowSet::default() },
+            None => {
+                self.bytes += bytes_of_name(name.as_str());
+                Channel { name: name.clone(), producers: CowSet::default() }
+            }
         };
         changed.producers.insert(Arc::clone(producer), by_address(producer));
         self.channels.insert(Arc::new(changed), by_name(name.as_str()));
@@ -221,5 +255,34 @@ impl Topic {
             }
         }
         (seen, is_any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::peer_info::PeerInfo;
+
+    #[test]
+    fn bytes_of_a_lookup_are_those_of_what_is_there() {
+        let body = testkit::wire::peer_info("host", "node");
+        let info = PeerInfo::decode(body.as_bytes()).expect("a sample");
+        let producer = Producer::new(([127, 0, 0, 1], 1).into(), info, Timestamp::default());
+        let name = |text| ChannelName::new(text).expect("valid");
+        let mut topic = Topic::default();
+        for _ in 0..2 {
+            topic.add_producer(&producer);
+            topic.add_channel(&name("first"));
+            topic.add_channel_producer(&name("second"), &producer);
+            topic.add_channel_producer(&name("first"), &producer);
+        }
+        let names = "\"first\",\"second\",".len();
+        assert_eq!(topic.lookup_bytes(), producer.json().len() + "},".len() + names);
+        for _ in 0..2 {
+            topic.remove_channel_producer("first", &producer);
+            topic.remove_channel("second");
+            topic.remove_producer(&producer);
+        }
+        assert_eq!(topic.lookup_bytes(), "\"first\",".len());
     }
 }

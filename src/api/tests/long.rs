@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Topics of the large registry: more than what is listed at once.
 const TOPICS: usize = limits::SMALL_REGISTRY + 100;
 /// Channels of its topic "wide": more than what is answered at once.
-const CHANNELS: usize = limits::WIDE_TOPIC + 100;
+const CHANNELS: usize = 10 * limits::WIDE_TOPIC;
 
 /// A registry of [`TOPICS`] topics "t…" with a channel "c" each, of the nsqd "all" and every tenth of
 /// "some"; and the topic "wide" of "all".
@@ -198,6 +198,60 @@ fn listing_shows_once_what_is_there_throughout() {
     assert_eq!(hosts(&answer(&mut large, "/lookup?topic=wide")), ["host-all"]);
 }
 
+/// A topic "long" of so many nsqds with identities of this many bytes and more.
+fn with_nsqds(count: usize, bytes: usize) -> (Server, Vec<Client>) {
+    let (server, long) = (Server::new(), "x".repeat(bytes));
+    let clients = (0..count).map(|number| {
+        let address = format!("10.0.{}.{}:1", number / 250, number % 250);
+        let mut client = server.join(&long, &address);
+        server.register(&mut client, "long", None);
+        client
+    });
+    let clients = clients.collect();
+    (server, clients)
+}
+
+/// How many producers the next answer to that lookup has, and how it was made: in how many calls, and
+/// whether its length was known.
+fn lookup(server: &mut Server) -> (usize, usize, bool) {
+    let mut peer = Peer::get("/lookup?topic=long");
+    peer.finish(server, |_| {});
+    let has_length = String::from_utf8_lossy(&peer.output).contains("\r\nContent-Length: ");
+    let found = peer.json();
+    (found["producers"].as_array().map_or(0, Vec::len), peer.calls, has_length)
+}
+
+#[test]
+fn long_lookup_is_made_in_slices_or_whole_behind_others_to_be_cached() {
+    for (count, bytes) in [(limits::WIDE_LOOKUP / 400, 240), (limits::WIDE_TOPIC + 2, 1)] {
+        let (mut server, mut clients) = with_nsqds(count, bytes);
+        let cached = |server: &Server| server.api.registry.snapshots().cache_budget().used();
+        let (found, calls, has_length) = lookup(&mut server);
+        assert!(found == count && calls > 20 && !has_length, "{found} {calls} {has_length}");
+        assert_eq!(cached(&server), 0);
+        // The request, and one slice.
+        assert_eq!(lookup(&mut server), (count, 2, true));
+        assert!(cached(&server) > 100 * count);
+        let (found, calls, has_length) = lookup(&mut server);
+        assert!(found == count && calls <= 2 && has_length, "{found} {calls} {has_length}");
+        // What changed since is asked for once again before it is cached again.
+        server.leave(clients.pop().expect("many"));
+        let (found, calls, _) = lookup(&mut server);
+        assert!(found == count - 1 && calls > 20, "{found} {calls}");
+        assert_eq!(lookup(&mut server), (count - 1, 2, true));
+    }
+}
+
+#[test]
+fn lookup_that_is_too_long_for_the_cache_is_made_in_slices() {
+    let (mut server, _clients) = with_nsqds(limits::CACHED_LOOKUP / 400, 240);
+    for _ in 0..3 {
+        let (found, calls, has_length) = lookup(&mut server);
+        assert_eq!((found, has_length), (limits::CACHED_LOOKUP / 400, false));
+        assert!(calls > 100, "{calls}");
+    }
+}
+
 #[test]
 fn nodes_have_two_arrays_of_one_look() {
     let mut large = large();
@@ -361,14 +415,15 @@ fn lookups_that_show_nothing_are_work_too() {
 fn channels_that_are_written_are_work() {
     let mut server = Server::new();
     let mut nsqd = server.join("n", "10.0.0.1:1");
-    (0..4000).for_each(|number| server.register(&mut nsqd, "t", Some(&format!("c{number}"))));
+    let channels = 0..limits::WIDE_TOPIC;
+    channels.for_each(|number| server.register(&mut nsqd, "t", Some(&format!("c{number}"))));
     for target in ["/channels?topic=t", "/lookup?topic=t"] {
         let mut peer = Peer::get(target);
         let input = Input { bytes: &peer.input, end: false };
         let mut work = Work::unlimited();
         let (budget, output) = (usize::MAX / 2, &mut peer.output);
         peer.connection.on_input(input, START, output, budget, &mut work, &mut server);
-        assert!(work.spent() >= 1000, "{target}: {}", work.spent());
+        assert!(work.spent() >= limits::WIDE_TOPIC as u64 / 4, "{target}: {}", work.spent());
     }
 }
 
