@@ -123,6 +123,13 @@ impl Results {
         errors as f64 > self.error_budget * requests as f64
     }
 
+    /// Whether more requests failed than the budget allows without these kinds of errors.
+    pub(crate) fn too_many_errors_but(&self, kinds: &[Count]) -> bool {
+        let (errors, requests) = self.errors();
+        let these = self.total.sum(kinds) + self.before.sum(kinds);
+        errors.saturating_sub(these) as f64 > self.error_budget * requests as f64
+    }
+
     /// The corrected latency of an operation.
     pub(crate) fn corrected(&self, op: Op) -> Summary {
         self.total.latencies.get(&op).map(|l| Summary::of(&l.corrected)).unwrap_or_default()
@@ -189,5 +196,14 @@ mod tests {
         assert_eq!(exit([9_990, 10, 0], true, Verdict::Target), 0);
         assert_eq!(exit([9_989, 11, 0], true, Verdict::Target), 4);
         assert_eq!(exit([0, 2_510, 0], true, Verdict::Target), 4, "a target that answers nothing");
+    }
+    #[test]
+    fn errors_of_some_kinds_can_be_left_out() {
+        let mut results = Results { error_budget: 0.001, ..Results::default() };
+        results.total.count(Count::Answered, 1_000);
+        results.total.count(Count::Timeouts, 50);
+        assert!(results.too_many_errors() && !results.too_many_errors_but(&[Count::Timeouts]));
+        results.before.count(Count::Lost, 50);
+        assert!(results.too_many_errors_but(&[Count::Timeouts]));
     }
 }

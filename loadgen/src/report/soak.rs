@@ -120,6 +120,9 @@ fn page(result: &SoakResult, stem: &str) -> String {
     for failure in &result.failures {
         let _ = writeln!(out, "- {failure}\n");
     }
+    for note in &result.notes {
+        let _ = writeln!(out, "Note: {note}\n");
+    }
     let SoakResult { answered, checked, wrong, refused, lost, late, .. } = result;
     let _ = writeln!(
         out,
@@ -168,6 +171,9 @@ pub(crate) fn summary(result: &SoakResult) -> String {
     }
     for failure in &result.failures {
         let _ = writeln!(out, "FAILED: {failure}");
+    }
+    for note in &result.notes {
+        let _ = writeln!(out, "note: {note}");
     }
     let _ = write!(
         out,

@@ -287,6 +287,9 @@ fn faults(path: &str, (status, body): &(u16, Value)) -> Vec<(String, Fault)> {
             let named = stale_and_extra(path, body).into_iter();
             bodies.extend(named.map(|(what, body)| (what.to_owned(), body)));
         }
+        if path.starts_with("/lookup") {
+            bytes.push(("the answer of the other status".to_owned(), other_lookup(*status)));
+        }
         let bodies = bodies.into_iter().map(|(what, body)| (what, text(&body)));
         bytes.extend(bodies.map(|(what, body)| (what, response(*status, JSON, &body))));
         let (name, field) =
@@ -297,6 +300,17 @@ fn faults(path: &str, (status, body): &(u16, Value)) -> Vec<(String, Fault)> {
     let sends = bytes.into_iter().map(|(what, bytes)| (what, Fault::Sends(bytes, true)));
     let broken = [("reset", Fault::Resets), ("slow", Fault::IsSlow)];
     sends.chain(broken.map(|(what, fault)| (what.to_owned(), fault))).collect()
+}
+
+/// A right answer to a lookup of a topic that is registered if this one is not, and the reverse: what
+/// was so before, or would be.
+fn other_lookup(status: u16) -> String {
+    let (other, body) = if status == 200 {
+        (404, json!({ "message": "TOPIC_NOT_FOUND" }))
+    } else {
+        (200, json!({ "channels": [], "producers": [] }))
+    };
+    response(other, JSON, &text(&body))
 }
 
 /// Faults of any answer: its status, its head, and bytes behind it.
