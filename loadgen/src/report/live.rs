@@ -5,6 +5,7 @@
 
 use std::io::{IsTerminal as _, Stdout, Write as _, stdout};
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 
@@ -120,7 +121,10 @@ fn lines(
         Phase::Starting => {
             format!("the fleet starts: {complete} of {} nsqds", shared.plan.setup_nsqds())
         }
-        Phase::Main => format!("{} {:3.0} %", bar(done), done * 100.0),
+        Phase::Main => {
+            let left = left(shared.plan.scenario.duration.0, done);
+            format!("{} {:3.0} %, {left} left", bar(done), done * 100.0)
+        }
         Phase::Draining => "waiting for requests in flight".to_owned(),
     };
     vec![
@@ -153,6 +157,12 @@ fn latency(name: &str, last: &Interval, ops: &[Op]) -> String {
     )
 }
 
+/// The time left of the main part, in whole minutes and seconds.
+fn left(length: Duration, done: f64) -> String {
+    let seconds = crate::num::whole(length.as_secs_f64() * (1.0 - done.clamp(0.0, 1.0)));
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
 fn bar(done: f64) -> String {
     let full = crate::num::position(done.clamp(0.0, 1.0) * BAR as f64);
     format!("[{}{}]", "█".repeat(full), "·".repeat(BAR.saturating_sub(full)))
@@ -161,6 +171,15 @@ fn bar(done: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_left_is_counted_down() {
+        let length = Duration::from_secs(150);
+        let times = [(0.0, "2:30"), (0.5, "1:15"), (0.99, "0:02"), (1.0, "0:00"), (7.0, "0:00")];
+        for (done, want) in times {
+            assert_eq!(left(length, done), want, "{done}");
+        }
+    }
 
     #[test]
     fn bar_fills_with_progress() {
