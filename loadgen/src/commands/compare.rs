@@ -13,7 +13,7 @@ use super::run::{ProgressView, RunSpec, run};
 use crate::input::Error;
 use crate::input::scenario::{Overrides, Scenario};
 use crate::input::target::Target;
-use crate::measure::figures::{Figure, figures, left_out};
+use crate::measure::figures::{Figure, counted, figures, left_out};
 use crate::measure::json::json;
 use crate::measure::ops::Op;
 use crate::measure::results::Results;
@@ -51,6 +51,8 @@ pub(crate) struct ScenarioComparison {
     pub(crate) runs: [Vec<Value>; 2],
     pub(crate) results: [Vec<Results>; 2],
     pub(crate) figures: Vec<Figure>,
+    /// The rounds that are not left out.
+    pub(crate) counted: usize,
     /// A line for each run whose round is left out.
     pub(crate) left_out: Vec<String>,
 }
@@ -68,6 +70,7 @@ impl ScenarioComparison {
             scenario: scenario.to_owned(),
             about: about.to_owned(),
             figures: figures(&runs),
+            counted: counted(&runs),
             left_out: left_out(names, &runs),
             runs,
             results: [Vec::new(), Vec::new()],

@@ -38,8 +38,8 @@ pub(crate) fn table(sides: &[Side; 2], compared: &ScenarioComparison) -> String 
     for line in &compared.left_out {
         let _ = writeln!(out, "{line}");
     }
-    if compared.runs[0].len() < MIN_ROUNDS {
-        let _ = writeln!(out, "{}", few_rounds(compared.runs[0].len()));
+    if compared.counted < MIN_ROUNDS {
+        let _ = writeln!(out, "{}", few_rounds(compared.counted));
     }
     out
 }
@@ -59,7 +59,7 @@ fn value(value: f64) -> String {
 
 fn few_rounds(rounds: usize) -> String {
     format!(
-        "{rounds} rounds are too few to call a difference one, or to publish: --rounds {MIN_ROUNDS}"
+        "too few rounds that count ({rounds}) to call a difference one, or to publish: at least {MIN_ROUNDS} must"
     )
 }
 
@@ -237,8 +237,8 @@ fn class(figure: &Figure) -> &'static str {
 
 fn warnings(sides: &[Side; 2], compared: &ScenarioComparison) -> String {
     let mut lines = compared.left_out.clone();
-    if compared.runs[0].len() < MIN_ROUNDS {
-        lines.push(few_rounds(compared.runs[0].len()));
+    if compared.counted < MIN_ROUNDS {
+        lines.push(few_rounds(compared.counted));
     }
     for (side, runs) in sides.iter().zip(&compared.runs) {
         let wrong: u64 = runs.iter().filter_map(|run| run["wrong_answers"].as_u64()).sum();
