@@ -23,6 +23,16 @@ pub(crate) fn histogram() -> Micros {
     Histogram::new_with_bounds(1, MAX_LATENCY, DIGITS).expect("constant bounds are valid")
 }
 
+/// The same with room for what is recorded by [`record`]: a run has many of them for each second.
+fn growing_histogram() -> Micros {
+    Histogram::new(DIGITS).expect("the number of digits is valid")
+}
+
+fn record(histogram: &mut Micros, length: Duration) {
+    let recorded = histogram.record(micros(length).clamp(1, MAX_LATENCY));
+    recorded.expect("it grows, and the longest latency has an index");
+}
+
 /// Both latencies of one operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Latency {
@@ -34,7 +44,7 @@ pub(crate) struct Latency {
 
 impl Default for Latency {
     fn default() -> Self {
-        Self { corrected: histogram(), raw: histogram() }
+        Self { corrected: growing_histogram(), raw: growing_histogram() }
     }
 }
 
@@ -68,15 +78,15 @@ impl Interval {
     pub(crate) fn record_answer(&mut self, op: Op, times: RequestTimes, now: Timestamp) {
         self.count(Count::Answered, 1);
         let latency = self.latencies.entry(op).or_default();
-        latency.corrected.saturating_record(micros(now.since(times.intended)).max(1));
-        latency.raw.saturating_record(micros(now.since(times.sent)).max(1));
+        record(&mut latency.corrected, now.since(times.intended));
+        record(&mut latency.raw, now.since(times.sent));
     }
 
     /// Records a request that failed, and why.
     pub(crate) fn record_error(&mut self, op: Op, why: Count, times: RequestTimes, now: Timestamp) {
         self.count(why, 1);
-        let length = micros(now.since(times.intended)).max(1);
-        self.failures.entry((op, why)).or_insert_with(histogram).saturating_record(length);
+        let failed = self.failures.entry((op, why)).or_insert_with(growing_histogram);
+        record(failed, now.since(times.intended));
     }
 
     /// Requests that were answered or failed.
@@ -86,13 +96,12 @@ impl Interval {
 
     /// Records a delay.
     pub(crate) fn delay(&mut self, delay: Delay, length: Duration) {
-        self.delays.entry(delay).or_insert_with(histogram).saturating_record(micros(length).max(1));
+        record(self.delays.entry(delay).or_insert_with(growing_histogram), length);
     }
 
     /// Records how much later than its timer a request was sent.
     pub(crate) fn lag(&mut self, op: Op, lag: Duration) {
-        let lags = self.lags.entry(op).or_insert_with(histogram);
-        lags.saturating_record(micros(lag).max(1));
+        record(self.lags.entry(op).or_insert_with(growing_histogram), lag);
     }
 
     /// Adds one to a count of the second in which something was due.
@@ -123,19 +132,39 @@ impl Interval {
             sum.raw += &latency.raw;
         }
         for (failure, lengths) in &other.failures {
-            *self.failures.entry(*failure).or_insert_with(histogram) += lengths;
+            *self.failures.entry(*failure).or_insert_with(growing_histogram) += lengths;
         }
         for (delay, lengths) in &other.delays {
-            *self.delays.entry(*delay).or_insert_with(histogram) += lengths;
+            *self.delays.entry(*delay).or_insert_with(growing_histogram) += lengths;
         }
         self.counts.iter_mut().zip(other.counts).for_each(|(sum, number)| *sum += number);
         for (op, lags) in &other.lags {
-            *self.lags.entry(*op).or_insert_with(histogram) += lags;
+            *self.lags.entry(*op).or_insert_with(growing_histogram) += lags;
         }
         for (due, number) in &other.due {
             *self.due.entry(*due).or_default() += number;
         }
         self.busy = self.busy.max(other.busy);
         self.waited = self.waited.max(other.waited);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histogram_of_a_second_has_room_for_its_values_only() {
+        let mut one = Interval::default();
+        one.delay(Delay::Lag, Duration::from_millis(3));
+        let small = one.delays[&Delay::Lag].buckets();
+        assert!(small <= 3, "{small} buckets");
+        let mut other = Interval::default();
+        other.delay(Delay::Lag, Duration::MAX);
+        other.delay(Delay::Lag, Duration::ZERO);
+        one.add(&other);
+        let sum = &one.delays[&Delay::Lag];
+        let longest = histogram().highest_equivalent(MAX_LATENCY);
+        assert_eq!((sum.len(), sum.min(), sum.max()), (3, 1, longest));
     }
 }
