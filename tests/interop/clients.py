@@ -27,14 +27,19 @@ class Client(NamedTuple):
     fails_over: bool = True
 
 
-def _nsq_tail(tools, topic, channel, lookupds, _):
-    return [
-        tools.go("nsq_tail"),
-        f"--topic={topic}",
-        f"--channel={channel}",
-        "--consumer-opt=lookupd_poll_interval,1s",
-        *(f"--lookupd-http-address={address}" for address in lookupds),
-    ], None
+def nsq_tail(*consumer_options):
+    """go-nsq's nsq_tail, with further `--consumer-opt`s: each `NAME,VALUE`."""
+
+    def command(tools, topic, channel, lookupds, _):
+        return [
+            tools.go("nsq_tail"),
+            f"--topic={topic}",
+            f"--channel={channel}",
+            *(f"--consumer-opt={option}" for option in ("lookupd_poll_interval,1s", *consumer_options)),
+            *(f"--lookupd-http-address={address}" for address in lookupds),
+        ], None
+
+    return command
 
 
 def _nsq_to_file(tools, topic, channel, lookupds, messages):
@@ -66,8 +71,8 @@ def _nsqjs(tools, topic, channel, lookupds, _):
 
 
 ALL = [
-    Client("nsq_tail (go-nsq)", "go", _nsq_tail),
-    Client("nsq_tail, query in the lookupd URL", "go", _nsq_tail, "/lookup?zone=a"),
+    Client("nsq_tail (go-nsq)", "go", nsq_tail()),
+    Client("nsq_tail, query in the lookupd URL", "go", nsq_tail(), "/lookup?zone=a"),
     Client("nsq_to_file", "go", _nsq_to_file, fails_over=False),
     Client("pynsq", "python", _python("pynsq_tail.py")),
     Client("pynsq, query in the lookupd URL", "python", _python("pynsq_tail.py"), "/lookup?zone=a"),

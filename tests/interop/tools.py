@@ -21,12 +21,12 @@ class Missing(Exception):
     """A tool the machine does not have; the part that needs it is skipped."""
 
 
-def _need(program):
+def need(program):
     if shutil.which(program) is None:
         raise Missing(f"{program} is not installed")
 
 
-def _run(argv, **options):
+def run_to_end(argv, **options):
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, timeout=BUILD_TIMEOUT, check=False, **options,
@@ -37,7 +37,7 @@ def _run(argv, **options):
     return done.stdout
 
 
-def _once(directory, fingerprint, make):
+def once(directory, fingerprint, make):
     """Calls `make` on an empty `directory` unless that was done for `fingerprint`."""
     stamp = os.path.join(directory, ".fingerprint")
     try:
@@ -72,30 +72,30 @@ class Tools:
         return os.path.join(BUILT, "bin", program)
 
     def build_go(self):
-        _need("go")
-        _run([os.path.join(HERE, "build")])
+        need("go")
+        run_to_end([os.path.join(HERE, "build")])
 
     def build_python(self):
         """A virtual environment with the versions requirements.txt pins."""
         venv = os.path.join(BUILT, "venv")
 
         def make():
-            _run([sys.executable, "-m", "venv", venv])
+            run_to_end([sys.executable, "-m", "venv", venv])
             requirements = os.path.join(CLIENTS, "requirements.txt")
             pip = [self.python, "-m", "pip", "--disable-pip-version-check"]
-            _run([*pip, "install", "--quiet", "-r", requirements])
+            run_to_end([*pip, "install", "--quiet", "-r", requirements])
 
-        _once(venv, sys.version + _pinned("requirements.txt"), make)
+        once(venv, sys.version + _pinned("requirements.txt"), make)
 
     def build_node(self):
         """node_modules as package-lock.json pins it; no package's scripts run."""
-        _need("node")
-        _need("npm")
+        need("node")
+        need("npm")
         node = os.path.join(BUILT, "node")
 
         def make():
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(os.path.join(CLIENTS, name), node)
-            _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=node)
+            run_to_end(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=node)
 
-        _once(node, _run(["node", "--version"]) + _pinned("package-lock.json"), make)
+        once(node, run_to_end(["node", "--version"]) + _pinned("package-lock.json"), make)

@@ -5,7 +5,7 @@ go-nsq sends `Authorization: Bearer` to the lookupd when `auth_secret` is set
 """
 
 from checks.discovery import ports, publish
-from clients import Client
+from clients import Client, nsq_tail
 from fleet import HOST, command, eventually, expect, get_json, request
 
 SECRET = "s3cret"
@@ -18,7 +18,7 @@ def run(fleet, check, _clients):
     nsqd = fleet.nsqd("nsqd", lookupd)
 
     def consumer(secret):
-        client = Client("nsq_tail", "go", nsq_tail(secret))
+        client = Client("nsq_tail", "go", nsq_tail(f"auth_secret,{secret}"))
         return fleet.consumer(client, "orders", CHANNEL, [lookupd.http_address])
 
     with check("a GET without the token gets 403, /ping and /livez do not"):
@@ -47,20 +47,6 @@ def run(fleet, check, _clients):
         listed = fleet.lookupd("lookupd-list", [f"--http-read-allow={HOST}"])
         nodes = get_json(fleet.nsqadmin(listed).http, "/api/nodes")
         expect("nodes and message", (nodes["nodes"] or [], nodes["message"]), ([], ""))
-
-
-def nsq_tail(secret):
-    def command_line(tools, topic, channel, lookupds, _):
-        return [
-            tools.go("nsq_tail"),
-            f"--topic={topic}",
-            f"--channel={channel}",
-            "--consumer-opt=lookupd_poll_interval,1s",
-            f"--consumer-opt=auth_secret,{secret}",
-            *(f"--lookupd-http-address={address}" for address in lookupds),
-        ], None
-
-    return command_line
 
 
 def refused(consumer):
