@@ -317,7 +317,9 @@ impl<'a> Fields<'a> {
         if line.major != 1 && !is_preface {
             return Err(RequestError::VersionNotSupported);
         }
-        let needs_host = is_http11 && line.method != b"CONNECT" && !is_preface;
+        // A preface has no fields: with one, however short, the head is longer.
+        let is_bare = is_preface && length <= b"PRI * HTTP/2.0\r\n\r\n".len();
+        let needs_host = is_http11 && line.method != b"CONNECT" && !is_bare;
         if needs_host && self.hosts == 0 {
             return Err(RequestError::BadRequest(Some("missing required Host header")));
         }
