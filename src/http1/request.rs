@@ -330,7 +330,7 @@ impl<'a> Fields<'a> {
         let persistent = match is_http11 {
             // Divergence: Go goes on behind a request with a length and an encoding. Another server
             // may see its end elsewhere, so that it is the last (RFC 9112 6.1).
-            true => !self.close && !is_preface && !is_ambiguous,
+            true => !self.close && !is_bare && !is_ambiguous,
             // Divergence: Go keeps an HTTP/1.0 connection whose request names an encoding that
             // HTTP/1.0 does not know, and then takes the body for the next request.
             false => self.keep_alive == Some(true) && self.encodings == 0,

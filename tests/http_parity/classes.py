@@ -45,11 +45,13 @@ def of(name, request, theirs, ours):
     if re.search(rb"(?i)HTTP/1\.0\r\n(.*\n)*transfer-encoding", head) and ours["end"] == "closed":
         return "http10-encoding"
     both = re.search(rb"(?i)\ncontent-length:", head) and re.search(rb"(?i)\ntransfer-encoding:", head)
-    if both and codes(ours) == codes(theirs)[:1] and (ours["end"], theirs["end"]) == ("closed", "open"):
+    if both and codes(ours) == codes(theirs)[:1] and ours["end"] == "closed":
         return "length-and-encoding"
-    if re.search(rb"(?i)\ncontent-length:\s*(\r|$)", head) and refused:
+    if re.search(rb"(?i)\ncontent-length:[ \t]*\r*(\n|$)", head) and refused:
         return "empty-length"
-    if b"chunked" in head and ours["end"] == "closed" and re.search(rb"(^|\n)0\r\n(?!\r\n)", request):
+    # At once, or with the request that follows.
+    closes = ours["end"] == "closed" or len(ours["after"]) < len(theirs["after"])
+    if b"chunked" in head and closes and re.search(rb"(^|\n)0\r\n(?!\r\n)", request):
         return "trailer"
     if len(request) > 1 << 18 and theirs["end"] == "closed" and codes(theirs) == ["200"]:
         return "unread-body"
@@ -59,5 +61,5 @@ def of(name, request, theirs, ours):
         return "words"
     closing = [["Connection", "close"]]
     if codes(theirs) == codes(ours) and ours["end"] == "closed" and fields(ours)[-1] == fields(theirs)[-1] + closing:
-        return "preface" if theirs["end"] == "open" and request.startswith(b"PRI") else "close-said"
+        return "close-said"
     return None

@@ -70,13 +70,16 @@ class Server:
         flags = ["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0", "--broadcast-address=x"]
         self.child = subprocess.Popen([program, *flags], stderr=self.log)
         deadline = time.monotonic() + 60
-        while not (port := self.listens()) and time.monotonic() < deadline:
+        while not (ports := self.listens()) and time.monotonic() < deadline:
             time.sleep(0.02)
-        self.port = int(port[1])
+        #: The HTTP port, and that of nsqds.
+        self.port, self.tcp_port = ports
 
     def listens(self):
+        """Both ports, once the log has them."""
         self.log.seek(0)
-        return re.search(rb"HTTP: listening on 127\.0\.0\.1:(\d+)", self.log.read())
+        found = dict(re.findall(rb"(TCP|HTTP): listening on 127\.0\.0\.1:(\d+)", self.log.read()))
+        return (int(found[b"HTTP"]), int(found[b"TCP"])) if len(found) == 2 else None
 
     def __enter__(self):
         return self
