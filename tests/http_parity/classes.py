@@ -57,7 +57,8 @@ def of(name, request, theirs, ours):
         return "unread-body"
     if codes(theirs) == ["400"] and theirs["end"] == "closed" and (codes(ours), ours["end"]) == ([], "open"):
         return "whole-head" if ours["after"] == theirs["got"] else None
-    if codes(theirs) == codes(ours) == ["400"] and theirs["end"] == ours["end"] and fields(theirs) == fields(ours):
+    both_refuse = codes(ours) == ["400"] and codes(theirs) in (["400"], ["501"], ["505"])
+    if both_refuse and theirs["end"] == ours["end"] == "closed" and fields(theirs) == fields(ours):
         return "words"
     closing = [["Connection", "close"]]
     if codes(theirs) == codes(ours) and ours["end"] == "closed" and fields(ours)[-1] == fields(theirs)[-1] + closing:

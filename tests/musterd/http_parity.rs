@@ -44,7 +44,7 @@ const CLASSES: [(&str, usize, &str); 11] = [
         18,
         "a line that is only CRs: Go refuses it at once, musterd with the whole head",
     ),
-    ("words", 2, "both answer 400 with different text: Go checks the Host before the field names"),
+    ("words", 2, "both refuse it and say another reason: Go checks the field names last"),
 ];
 
 /// Sent when the connection stays open: the answer shows whether the server expects a new request.
