@@ -12,6 +12,7 @@ mod metrics;
 mod netns;
 mod process;
 mod refused;
+mod reports;
 mod restart;
 mod shutdown;
 mod support;
