@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple
 
 #: Seconds that shrinking one conversation may take.
-SHRINKING = 30
+SHRINKING = 60
 
 
 class Conversation(NamedTuple):
@@ -93,8 +93,11 @@ def shrunk(conversation, differs):
         return True
 
     try_it(conversation.parts, ())
-    for number in reversed(range(len(conversation.parts))):
-        try_it(conversation.parts[:number] + conversation.parts[number + 1 :])
+    several = max(1, len(conversation.parts) // 2)
+    while several:
+        for number in reversed(range(0, len(conversation.parts), several)):
+            try_it(conversation.parts[:number] + conversation.parts[number + several :])
+        several //= 2
     size = max(map(len, conversation.parts), default=0)
     while size >= 1:
         number = 0
