@@ -118,6 +118,11 @@ impl TopicEntry {
         self.origins.as_ref()?.left_behind.first().cloned()
     }
 
+    /// How many channels nsqds left behind, up to `most`.
+    pub(super) fn count_left_behind(&self, most: usize) -> usize {
+        self.origins.as_ref().map_or(0, |origins| origins.left_behind.iter().take(most).count())
+    }
+
     /// An HTTP client creates the topic, or a channel, which is new. The counts have it already.
     pub(super) fn create(&mut self, channel: Option<&ChannelName>) {
         let origins = self.origins.get_or_insert_default();

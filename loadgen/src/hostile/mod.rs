@@ -31,7 +31,7 @@ pub(crate) fn help() -> String {
 }
 
 /// All actors.
-pub(crate) const ACTORS: [Actor; 13] = [
+pub(crate) const ACTORS: [Actor; 15] = [
     Actor {
         name: "unregister",
         about: "an nsqd with 99,999 channels of one topic pipelines 64 KiB of UNREGISTERs of it",
@@ -49,6 +49,18 @@ pub(crate) const ACTORS: [Actor; 13] = [
         about: "nsqds with identities full of `<`, which are escaped: as long as allowed, and too long",
         threads: 1,
         play: tcp::identity,
+    },
+    Actor {
+        name: "half-identify",
+        about: "256 nsqds that send all of an IDENTIFY of 60 KiB but its last byte, and wait",
+        threads: 4,
+        play: tcp::half_identify,
+    },
+    Actor {
+        name: "ephemeral",
+        about: "five nsqds that register 80,000 ephemeral topics once, and stay",
+        threads: 4,
+        play: tcp::ephemeral,
     },
     Actor {
         name: "nodes",

@@ -2,6 +2,8 @@
 //!
 //! Must not: outlast the attack.
 
+use std::time::Duration;
+
 use testkit::wire;
 
 use super::link::{BURST, Link, Session};
@@ -13,6 +15,12 @@ const REGISTRATIONS: usize = 100_000;
 const IDENTITIES: usize = 64;
 /// `<` is six bytes in an answer: the most that each text field of an identity may have.
 const LONGEST: usize = 42;
+/// Connections with half an IDENTIFY that one thread holds, and how long.
+const HALVES: usize = 256;
+const HALVES_FOR: Duration = Duration::from_secs(3);
+/// nsqds that stay connected after they have registered and unregistered so many topics.
+const ONCE: usize = 5;
+const ONCE_TOPICS: usize = 80_000;
 
 /// An nsqd registers all channels of a topic and pipelines UNREGISTERs of the topic.
 pub(crate) fn unregister(session: &mut Session<'_>) -> Option<()> {
@@ -54,6 +62,39 @@ pub(crate) fn identity(session: &mut Session<'_>) -> Option<()> {
         let mut asked = session.open(Port::Http)?;
         asked.exchange(b"GET /lookup?topic=hostile-identity-1 HTTP/1.1\r\nHost: x\r\n\r\n", 1)?;
         asked.reset();
+    }
+    links.into_iter().for_each(Link::reset);
+    Some(())
+}
+
+/// nsqds that send all of an IDENTIFY but its last byte, and wait.
+pub(crate) fn half_identify(session: &mut Session<'_>) -> Option<()> {
+    let mut out = wire::MAGIC.to_vec();
+    wire::identify(&" ".repeat(60 * 1024), &mut out);
+    out.pop();
+    let mut links = Vec::new();
+    for _ in 0..HALVES {
+        // A target with little memory left refuses it, or closes.
+        links
+            .extend(session.open(Port::Tcp).and_then(|mut link| link.send(&out, 1).map(|()| link)));
+        session.attack.wait(Duration::ZERO)?;
+    }
+    session.attack.wait(HALVES_FOR)?;
+    links.into_iter().for_each(Link::reset);
+    Some(())
+}
+
+/// nsqds that register many topics once, unregister them, and stay.
+pub(crate) fn ephemeral(session: &mut Session<'_>) -> Option<()> {
+    let mut links = Vec::new();
+    for _ in 0..ONCE {
+        let mut link = session.nsqd("hostile-once", "hostile-once")?;
+        for verb in ["REGISTER", "UNREGISTER"] {
+            let topics = 0..ONCE_TOPICS;
+            let command = |number| format!("{verb} hostile-once-{number}#ephemeral\n");
+            link.exchange_all(topics.map(command))?;
+        }
+        links.push(link);
     }
     links.into_iter().for_each(Link::reset);
     Some(())
