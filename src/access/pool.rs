@@ -8,6 +8,7 @@
 //! Any thread; a call holds its lock for a few look-ups, whatever the size.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -30,7 +31,7 @@ pub(crate) struct Pool {
 }
 
 /// The places that are taken.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Taken {
     count: usize,
     /// How many each share has, by the hash of whose it is.
@@ -158,6 +159,12 @@ impl Taken {
         if self.sizes.last() == Some(&0) {
             self.sizes.pop();
         }
+    }
+}
+
+impl fmt::Debug for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", self.count, self.shares.len())
     }
 }
 

@@ -191,7 +191,7 @@ fn input_behind_a_held_request_is_not_read() {
 fn held_connection_whose_output_is_queued_is_called_once_that_is_written() {
     let mut test = TestLoop::new();
     let mut peer = test.peer();
-    let size = test.shrink_buffers(&peer);
+    let size = test.shrink_buffers(&peer, 0);
     let token = test.hold(&mut peer, format!("big {size}\nhold\n").as_bytes());
     assert!(test.counters.queued_output() > 0);
     let calls = test.held_calls();

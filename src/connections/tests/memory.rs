@@ -37,7 +37,7 @@ fn output_of_all_peers_together_is_bounded() {
     let bound = limits::QUEUED_OUTPUT + 1000;
     let mut test = TestLoop::with(Options { max_queued_output: bound, ..OPTIONS });
     let mut first = test.peer();
-    let size = test.shrink_buffers(&first);
+    let size = test.shrink_buffers(&first, 0);
     test.send(&mut first, format!("big {size}\n").as_bytes());
     let queued = test.counters.queued_output();
     assert!(queued > 0, "the first has output that it does not read");
@@ -143,16 +143,21 @@ fn address_that_has_most_in_buffers_is_refused_first() {
 
 #[test]
 fn address_that_leaves_most_unread_is_closed_first() {
-    let bound = 2 * limits::QUEUED_OUTPUT;
+    // Two large replies fit.
+    let bound = 2 * LARGE_SIZE + LARGE_SIZE / 30;
     let mut test = with_shares(Options { max_queued_output: bound, ..OPTIONS }, &Arc::default());
     let mut small = test.peer();
-    let size = test.shrink_buffers(&small) / 8;
+    let size = test.shrink_buffers(&small, 0);
+    let mut greedy: Vec<_> = (0..2).map(|_| test.peer_from([127, 0, 0, 2])).collect();
+    [1, 2].map(|index| test.shrink_buffers(&greedy[index - 1], index));
+    test.send(&mut greedy[0], LARGE);
+    assert_eq!(test.counters.open(), 3, "little is unread");
+    greedy[1].write_all(LARGE).unwrap();
+    test.until("it is gone", |test| test.counters.open() == 2);
+    assert_eq!(test.counters.closed(CloseReason::NoRoom), 1);
     test.send(&mut small, format!("big {size}\n").as_bytes());
-    let mut greedy: Vec<_> = (0..3).map(|_| test.peer_from([127, 0, 0, 2])).collect();
-    greedy.iter_mut().for_each(|peer| test.send(peer, LARGE));
-    test.until("they are gone", |test| test.counters.open() == 1);
-    assert_eq!(test.counters.closed(CloseReason::NoRoom), 3);
     test.expect(&mut small, &vec![b'x'; size]);
+    assert_eq!(test.counters.open(), 2, "what it has left unread before stays");
 }
 
 #[test]

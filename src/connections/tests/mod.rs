@@ -143,11 +143,11 @@ impl TestLoop {
         peer.into()
     }
 
-    /// Makes the kernel buffer little between the first connection and its `peer`; how much output
+    /// Makes the kernel buffer little between the connection at `index` and its `peer`; how much output
     /// is then queued in part, and yet less than the budget of one call.
-    fn shrink_buffers(&mut self, peer: &TcpStream) -> usize {
+    fn shrink_buffers(&mut self, peer: &TcpStream, index: usize) -> usize {
         rustix::net::sockopt::set_socket_recv_buffer_size(peer, 4096).unwrap();
-        let token = self.event_loop.slots.token_at(0).unwrap();
+        let token = self.event_loop.slots.token_at(index).unwrap();
         let socket = &self.event_loop.slots.get_mut(token).unwrap().socket;
         rustix::net::sockopt::set_socket_send_buffer_size(socket, 4096).unwrap();
         crate::limits::QUEUED_OUTPUT - 1000

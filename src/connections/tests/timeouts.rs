@@ -120,7 +120,7 @@ fn output_without_progress_closes_the_connection() {
 fn output_that_is_read_too_slowly_closes_the_connection() {
     let mut test = TestLoop::new();
     let mut peer = test.peer();
-    let size = test.shrink_buffers(&peer);
+    let size = test.shrink_buffers(&peer, 0);
     test.send(&mut peer, format!("big {size}\n").as_bytes());
     let queued = test.counters.queued_output();
     let rate = limits::READ_RATE as u64;
@@ -148,7 +148,7 @@ fn output_that_is_read_too_slowly_closes_the_connection() {
 fn half_closed_peer_that_does_not_read_is_closed_too() {
     let mut test = TestLoop::new();
     let mut peer = test.peer();
-    let size = test.shrink_buffers(&peer);
+    let size = test.shrink_buffers(&peer, 0);
     test.send(&mut peer, format!("big {size}\n").as_bytes());
     peer.shutdown(std::net::Shutdown::Write).unwrap();
     test.settle();
