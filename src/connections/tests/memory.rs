@@ -149,7 +149,9 @@ fn address_that_leaves_most_unread_is_closed_first() {
     let mut small = test.peer();
     let size = test.shrink_buffers(&small, 0);
     let mut greedy: Vec<_> = (0..2).map(|_| test.peer_from([127, 0, 0, 2])).collect();
-    [1, 2].map(|index| test.shrink_buffers(&greedy[index - 1], index));
+    for (peer, index) in greedy.iter().zip(1..) {
+        test.shrink_buffers(peer, index);
+    }
     test.send(&mut greedy[0], LARGE);
     assert_eq!(test.counters.open(), 3, "little is unread");
     greedy[1].write_all(LARGE).unwrap();
