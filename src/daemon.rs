@@ -394,7 +394,10 @@ impl<'a> Shared<'a> {
         warn_of_sites(&sites, &config.broadcast_address, address.port());
         let service = ApiService::new(api, write_policy, durations, unread, clock.clone());
         let service = service.of_sites(sites).with_lines(Arc::clone(&self.lines));
-        let service = service.for_readers(read_policy).idle_for(config.http_idle_timeout);
+        let service = service.for_readers(read_policy);
+        let (open, most) = (Arc::clone(&counters), port.max_connections);
+        let is_nearly_full = move || open.past_shared(most) > 0;
+        let service = service.idle_for(config.http_idle_timeout, is_nearly_full);
         if config.http_engine == HttpEngine::Minihttp {
             // It binds for itself; that the port is free is known since ours was bound.
             drop(port.listener);

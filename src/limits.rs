@@ -122,6 +122,10 @@ pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
 /// A keep-alive connection without a request (`--http-idle-timeout`): longer than clients keep
 /// theirs (go-nsq: 90 s), so that no POST meets the close. Past it: close.
 pub const HTTP_IDLE: Duration = Duration::from_secs(120);
+/// The same while [`SHARED_FROM`] of the connections are taken, so that there is room for those who
+/// come: an nsqd asks once for the channels of a new topic, and does without them when it cannot. Past
+/// it: close.
+pub const HTTP_IDLE_FULL: Duration = Duration::from_secs(10);
 /// The least `--http-idle-timeout`. Below it: the daemon does not start.
 pub const HTTP_IDLE_LEAST: Duration = Duration::from_secs(1);
 /// The most, longer than load balancers keep connections. Past it: the daemon does not start.

@@ -38,6 +38,8 @@ pub struct ApiService {
     durations: RequestDurations,
     unread: Unread,
     idle_timeout: Duration,
+    /// Whether most connections are taken.
+    is_nearly_full: Arc<dyn Fn() -> bool + Send + Sync>,
     is_stopping: bool,
     clock: Clock,
     /// The `Date` header, and the second it is of.
@@ -64,16 +66,22 @@ impl ApiService {
             durations,
             unread,
             idle_timeout: limits::HTTP_IDLE,
+            is_nearly_full: Arc::new(|| false),
             is_stopping: false,
             clock,
             date,
         }
     }
 
-    /// The same, whose connections may stay for so long without a request.
+    /// The same, whose connections may stay for so long without a request, and for
+    /// [`limits::HTTP_IDLE_FULL`] while most of them are taken.
     #[must_use]
-    pub fn idle_for(self, idle_timeout: Duration) -> Self {
-        Self { idle_timeout, ..self }
+    pub fn idle_for(
+        self,
+        idle_timeout: Duration,
+        is_nearly_full: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { idle_timeout, is_nearly_full: Arc::new(is_nearly_full), ..self }
     }
 
     /// The same, for those who may read by this policy.
@@ -188,7 +196,8 @@ impl Service for ApiService {
     }
 
     fn idle_timeout(&self) -> Duration {
-        self.idle_timeout
+        let most = if (self.is_nearly_full)() { limits::HTTP_IDLE_FULL } else { Duration::MAX };
+        self.idle_timeout.min(most)
     }
 
     fn is_stopping(&self) -> bool {
@@ -272,6 +281,7 @@ mod tests {
     use super::*;
     use crate::access::{AllowList, Token as WriteToken};
     use crate::api::tests::server::{api, no_output};
+    use crate::handler::Next;
 
     /// Each route, and the status for clients with and without the token.
     #[test]
@@ -337,6 +347,30 @@ mod tests {
             assert_eq!(ask(line, &[bearer("x"), bearer("x")].concat()), refused, "{line}");
             assert_eq!(ask(line, &bearer("x")), allowed, "{line}");
         }
+    }
+
+    #[test]
+    fn idle_connections_make_room_while_most_are_taken() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let (clock, full) = (Clock::manual(Timestamp::default()), Arc::new(AtomicBool::new(false)));
+        let (durations, is_full) = (RequestDurations::default(), Arc::clone(&full));
+        let service = ApiService::new(api(), None, durations, no_output(), clock.clone());
+        let hour = Duration::from_secs(3600);
+        let mut service = service.idle_for(hour, move || is_full.load(Ordering::Relaxed));
+        let peer = ([127, 0, 0, 1], 1).into();
+        let (mut connection, _) = service.on_open(peer, Token::default(), clock.now());
+        let mut ask = |is_full| {
+            full.store(is_full, Ordering::Relaxed);
+            let input = Input { bytes: b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", end: false };
+            let (output, work) = (&mut Vec::new(), &mut Work::unlimited());
+            let now = clock.now();
+            service.on_input(&mut connection, input, now, output, 1000, work).next
+        };
+        let until = |span| Next::Read { deadline: clock.now() + span };
+        assert_eq!(ask(false), until(hour));
+        assert_eq!(ask(true), until(limits::HTTP_IDLE_FULL));
+        assert_eq!(ask(false), until(hour));
     }
 
     /// The targets of what is logged.

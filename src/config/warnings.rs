@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::flags::{FLAGS, Kind};
 use super::values::Values;
-use super::{Config, unknown_keys};
+use super::{Config, HttpEngine, unknown_keys};
 use crate::logging::Quoted;
 
 /// How often an nsqd sends a PING. Source: NSQ's `nsqd/lookup.go`, where it is a constant.
@@ -24,7 +24,9 @@ pub(super) fn all(values: &Values, config: &Config) -> Vec<String> {
     let times = times(config).into_iter();
     let addresses = ["tcp-address", "http-address"].into_iter();
     let addresses = addresses.filter_map(|flag| no_port(flag, values.text(flag)?));
-    times.chain(addresses).chain(empty(values)).collect()
+    let unused = config.http_engine == HttpEngine::Minihttp && values.is_given("http-idle-timeout");
+    let unused = unused.then(|| "--http-idle-timeout does nothing with minihttp".to_owned());
+    times.chain(addresses).chain(empty(values)).chain(unused).collect()
 }
 
 /// Times that are shorter than what they wait for.
@@ -148,6 +150,10 @@ mod tests {
             (&["-tombstone-lifetime=0"], "a tombstone will hide nothing"),
             (&["-handshake-timeout=10ms"], "--handshake-timeout is 10ms: nsqds that take longer"),
             (&["-http-idle-timeout=90s"], "--http-idle-timeout is 90s, and clients keep"),
+            (
+                &["-http-idle-timeout=2m", "-http-engine=minihttp"],
+                "--http-idle-timeout does nothing with minihttp",
+            ),
             (&["-tcp-address="], "--tcp-address \"\" has no port: it will be any free one"),
             (&["-http-address=127.0.0.1:"], "--http-address \"127.0.0.1:\" has no port"),
             (&["-config="], "--config is empty: no configuration file is read"),
