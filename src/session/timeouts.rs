@@ -23,11 +23,12 @@ impl Timeouts {
     /// The limits' timeouts, for an inactive-producer-timeout of `inactive`.
     #[must_use]
     pub fn with_inactive_timeout(inactive: Duration) -> Self {
+        let twice = inactive.saturating_mul(limits::SILENCE_TIMEOUTS);
         Self {
             handshake: limits::HANDSHAKE,
             command: limits::COMMAND,
             inactive,
-            silence: inactive.saturating_mul(limits::SILENCE_TIMEOUTS).max(limits::SILENCE),
+            silence: twice.max(limits::SILENCE),
         }
     }
 }
