@@ -25,6 +25,7 @@ SCENARIOS = {
     "admin": admin.run,
     "dead-nsqd": outages.dead_nsqd,
     "dead-lookupd": outages.dead_lookupd,
+    "idle-nsqds": outages.idle_nsqds,
     "read-rules": reads.run,
     "full-registry": full.run,
 }

@@ -1,5 +1,7 @@
 """What the fleet notices when an nsqd dies, and when one of two lookupds does."""
 
+import time
+
 from checks.discovery import CHANNEL, ports, publish, topic_of
 from fleet import eventually, expect
 
@@ -35,6 +37,25 @@ def dead_nsqd(fleet, check, _clients):
         expect("channels", lookupd.channels("orders"), {CHANNEL})
         killed.start()
         eventually("nodes", lookupd.nodes, {killed.tcp: {"orders": False}})
+
+
+def idle_nsqds(fleet, check, _clients):
+    """A restarted lookupd and nsqds with nothing to say: the first PING fails, the second dials."""
+    lookupd = fleet.lookupd()
+    nsqds = [fleet.nsqd(f"nsqd-{number}", lookupd) for number in range(4)]
+    with check("idle nsqds are back when the lookupd was restarted"):
+        lookupd.kill()
+        lookupd.start()
+        begun, back = time.monotonic(), {}
+
+        def shown():
+            for port in lookupd.nodes():
+                back.setdefault(port, time.monotonic() - begun)
+            return set(back)
+
+        eventually("nsqds", shown, ports(nsqds), RECONNECTED)
+        times = ", ".join(f"{seconds:.1f}" for seconds in sorted(back.values()))
+        print(f"      they were back after {times} s", flush=True)
 
 
 def dead_lookupd(fleet, check, clients):
