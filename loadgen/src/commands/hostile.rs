@@ -34,8 +34,8 @@ const ALONE: Duration = Duration::from_secs(2);
 const PREPARATION: Duration = Duration::from_secs(120);
 /// The longest attack: the target closes nsqds that are silent for longer than twice that.
 const LONGEST: Duration = Duration::from_secs(240);
-/// Sockets that the actors may have open at once.
-const SOCKETS: usize = 1000;
+/// Sockets of the fleet, the bystanders and the preparation, at most.
+const SOCKETS: usize = 600;
 /// How often it is checked that the target's process lives.
 const CHECK: Duration = Duration::from_millis(200);
 
@@ -189,7 +189,8 @@ pub(crate) fn hostile(
     view: &mut dyn ProgressView,
 ) -> Result<HostileResult, Error> {
     check_loopback(spec.target)?;
-    environment::descriptors(SOCKETS)?;
+    let of_actors: usize = parameters.actors.iter().map(|actor| actor.sockets()).sum();
+    environment::descriptors(SOCKETS + of_actors)?;
     let attack = Attack::new(spec.target, Clock::system(), parameters.names, parameters.every);
     let (began, stop) = (AtomicBool::new(false), Arc::clone(&spec.stop));
     let pid = spec.process.as_ref().map_or(spec.pid, Process::pid);
@@ -285,7 +286,7 @@ fn play_all(
                 scope.spawn(move || {
                     let mut session = Session { attack, tally, source, round: 0 };
                     while !attack.stopped() {
-                        if (actor.play)(&mut session).is_none() {
+                        if actor.play(&mut session).is_none() {
                             // The target may need time; nothing is lost if the attack is over.
                             let _ = attack.wait(Duration::from_millis(50));
                         }

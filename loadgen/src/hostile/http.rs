@@ -17,7 +17,18 @@ const SLOW_PAUSE: Duration = Duration::from_millis(200);
 /// How long it does.
 const SLOW_ROUNDS: usize = 50;
 /// Connections that are open at once.
-const CONNECTIONS: usize = 256;
+pub(super) const CONNECTIONS: usize = 256;
+/// Clients that begin to read together, and the requests of each.
+pub(super) const READERS: usize = 330;
+const REQUESTS: usize = 6;
+/// Channels of the topic that they ask for.
+const CHANNELS: usize = 16_000;
+/// They read so long after they have asked.
+const READS_AFTER: Duration = Duration::from_secs(1);
+/// Clients that send a burst each.
+pub(super) const BURSTS: usize = 2000;
+/// Whoever reads from many connections waits so long when nothing has come to any.
+const NOTHING_CAME: Duration = Duration::from_millis(1);
 
 /// Pipelines as many requests for that path as fit into a burst, and reads for some time.
 pub(crate) fn burst(session: &mut Session<'_>, path: &str) -> Option<()> {
@@ -31,6 +42,57 @@ pub(crate) fn burst(session: &mut Session<'_>, path: &str) -> Option<()> {
         left = left.saturating_sub(link.read()?.0);
     }
     link.reset();
+    Some(())
+}
+
+/// Many clients pipeline requests for a topic with many channels, and begin to read together.
+pub(crate) fn read_together(session: &mut Session<'_>) -> Option<()> {
+    let mut nsqd = session.nsqd("hostile-read-all", "hostile-read-all")?;
+    let channels = 0..CHANNELS;
+    nsqd.exchange_all(channels.map(|number| format!("REGISTER hostile-read-all {number:x<60}\n")))?;
+    let request = "GET /channels?topic=hostile-read-all HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut links = send_all(session, READERS, &request.repeat(REQUESTS), REQUESTS)?;
+    session.attack.wait(READS_AFTER)?;
+    read_all(session, &mut links)?;
+    links.into_iter().for_each(Link::reset);
+    nsqd.reset();
+    Some(())
+}
+
+/// Many clients send a burst of small requests at once, and read the answers.
+pub(crate) fn burst_together(session: &mut Session<'_>) -> Option<()> {
+    let request = "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n";
+    let count = BURST / request.len();
+    let mut links = send_all(session, BURSTS, &request.repeat(count), count)?;
+    read_all(session, &mut links)?;
+    links.into_iter().for_each(Link::reset);
+    Some(())
+}
+
+/// Opens so many connections, and then sends the same requests on each.
+fn send_all<'a>(
+    session: &Session<'a>,
+    connections: usize,
+    bytes: &str,
+    requests: usize,
+) -> Option<Vec<Link<'a>>> {
+    let mut links: Vec<_> = (0..connections).filter_map(|_| session.open(Port::Http)).collect();
+    links.retain_mut(|link| link.send(bytes.as_bytes(), requests as u64).is_some());
+    (!links.is_empty()).then_some(links)
+}
+
+/// Reads what comes on any of these connections, for some time.
+fn read_all(session: &Session<'_>, links: &mut Vec<Link<'_>>) -> Option<()> {
+    links.iter().for_each(Link::wait_no_longer);
+    let clock = &session.attack.clock;
+    let until = clock.now() + READS_FOR;
+    while clock.now() < until && !links.is_empty() {
+        let mut bytes = 0;
+        links.retain_mut(|link| link.read().map(|(_, count)| bytes += count).is_some());
+        if bytes == 0 {
+            session.attack.wait(NOTHING_CAME)?;
+        }
+    }
     Some(())
 }
 

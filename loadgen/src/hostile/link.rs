@@ -56,7 +56,7 @@ impl<'a> Session<'a> {
             None => tally.refused += 1,
         });
         let (http, unparsed) = (port == Port::Http, Vec::new());
-        Some(Link { stream: stream?, attack, tally, http, unparsed, buffer: vec![0; 4 * BURST] })
+        Some(Link { stream: stream?, attack, tally, http, unparsed, buffer: vec![0; BURST] })
     }
 
     /// Connects as an nsqd with that identity; `None` also when it is refused.
@@ -153,6 +153,12 @@ impl Link<'_> {
         self.buffer.truncate(bytes);
         // If it fails, the kernel's default remains.
         let _ = sockopt::set_socket_recv_buffer_size(&self.stream, bytes);
+    }
+
+    /// From now on reads only what is there.
+    pub(crate) fn wait_no_longer(&self) {
+        // If it fails, each read waits as before.
+        let _ = self.stream.set_nonblocking(true);
     }
 
     /// Closes it with a reset, so that no port waits.

@@ -12,14 +12,21 @@ use crate::actors::io::Port;
 /// What one nsqd may register.
 const REGISTRATIONS: usize = 100_000;
 /// Connected at once with the longest identities.
-const IDENTITIES: usize = 64;
+pub(super) const IDENTITIES: usize = 64;
+/// nsqds that leave at once.
+pub(super) const LEAVING: usize = 2000;
+/// nsqds of a topic that is looked up, the bytes of each of their names, and how often one more
+/// channel of it is registered.
+pub(super) const WIDE: usize = 2000;
+const WIDE_NAME: usize = 240;
+const CHANGES: usize = 20;
 /// `<` is six bytes in an answer: the most that each text field of an identity may have.
 const LONGEST: usize = 42;
 /// Connections with half an IDENTIFY that one thread holds, and how long.
-const HALVES: usize = 256;
+pub(super) const HALVES: usize = 256;
 const HALVES_FOR: Duration = Duration::from_secs(3);
 /// nsqds that stay connected after they have registered and unregistered so many topics.
-const ONCE: usize = 5;
+pub(super) const ONCE: usize = 5;
 const ONCE_TOPICS: usize = 80_000;
 
 /// An nsqd registers all channels of a topic and pipelines UNREGISTERs of the topic.
@@ -39,6 +46,40 @@ pub(crate) fn leave(session: &mut Session<'_>) -> Option<()> {
     let mut link = session.nsqd("hostile-leave", "hostile-leave")?;
     let topics = 0..REGISTRATIONS;
     link.exchange_all(topics.map(|number| format!("REGISTER hostile-leave-{number}\n")))
+}
+
+/// Many nsqds leave at once.
+pub(crate) fn leave_together(session: &mut Session<'_>) -> Option<()> {
+    let links = nsqds(session, LEAVING, "hostile-leave-all", "hostile-leave-all");
+    session.attack.wait(Duration::from_millis(200))?;
+    links.into_iter().for_each(Link::reset);
+    Some(())
+}
+
+/// So many nsqds of this name that have registered that topic.
+fn nsqds<'a>(session: &Session<'a>, count: usize, name: &str, topic: &str) -> Vec<Link<'a>> {
+    let register = format!("REGISTER {topic}\n");
+    let links = (0..count).map_while(|_| {
+        let mut link = session.nsqd(name, name)?;
+        link.exchange(register.as_bytes(), 1)?;
+        Some(link)
+    });
+    links.collect()
+}
+
+/// A topic of many nsqds with long identities is looked up while it changes.
+pub(crate) fn wide_lookup(session: &mut Session<'_>) -> Option<()> {
+    let mut links = nsqds(session, WIDE, &"x".repeat(WIDE_NAME), "hostile-wide");
+    let request = b"GET /lookup?topic=hostile-wide HTTP/1.1\r\nHost: x\r\n\r\n";
+    for number in 0..CHANGES {
+        let mut asked = session.open(Port::Http)?;
+        asked.exchange(&request.repeat(20), 20)?;
+        asked.reset();
+        let change = format!("REGISTER hostile-wide c{number}\n");
+        links.first_mut()?.exchange(change.as_bytes(), 1)?;
+    }
+    links.into_iter().for_each(Link::reset);
+    Some(())
 }
 
 /// nsqds with the longest identities that a target takes, and one that is too long.
