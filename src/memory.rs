@@ -148,7 +148,12 @@ impl Memory {
     /// Whether so many bytes more may be used for that; if not, that is counted.
     #[must_use]
     pub fn has_room(&self, what: Use, bytes: usize) -> bool {
-        self.room(what, bytes) != Room::None
+        let (most, then) = self.most_and_then(what, bytes);
+        let has_room = most.is_some_and(|most| then <= most);
+        if !has_room {
+            self.refuse(what);
+        }
+        has_room
     }
 
     /// What room there is to use so many bytes more for that.

@@ -1,9 +1,12 @@
-//! How many nsqds have about how many registrations, so that it is known who has most.
+//! How many nsqds have about how many registrations, so that it is known who has most of those that
+//! have more than [`limits::REGISTRATIONS_UNSHARED`]; the others are not counted.
 //!
 //! Sizes that differ by less than an eighth count as the same. All counters are relaxed: they order
 //! nothing. Must not: remember an nsqd. Any thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::limits;
 
 /// Classes for each power of two.
 const STEPS: usize = 8;
@@ -28,8 +31,17 @@ fn class(size: usize) -> usize {
 
 impl Sizes {
     /// An nsqd that had `before` registrations has `after`.
+    #[inline]
     pub(super) fn resized(&self, before: usize, after: usize) {
-        let [from, to] = [before, after].map(|size| (size > 0).then(|| class(size)));
+        if before.max(after) > limits::REGISTRATIONS_UNSHARED {
+            self.resize(before, after);
+        }
+    }
+
+    #[inline(never)]
+    fn resize(&self, before: usize, after: usize) {
+        let is_counted = |size| size > limits::REGISTRATIONS_UNSHARED;
+        let [from, to] = [before, after].map(|size| is_counted(size).then(|| class(size)));
         if from == to {
             return;
         }
@@ -41,7 +53,7 @@ impl Sizes {
         }
     }
 
-    /// Whether no nsqd has more than one with `size` registrations, of which it has some.
+    /// Whether no nsqd has more than one with `size` registrations, which are not few.
     pub(super) fn is_most(&self, size: usize) -> bool {
         self.0[class(size) + 1..].iter().all(|count| count.load(Ordering::Relaxed) == 0)
     }
@@ -67,16 +79,16 @@ mod tests {
     #[test]
     fn the_largest_are_known_while_they_grow_shrink_and_go() {
         let sizes = Sizes::default();
-        assert!(sizes.is_most(1), "there is no other");
+        assert!(sizes.is_most(1001), "there is no other");
         (0..5000).for_each(|size| sizes.resized(size, size + 1));
-        (0..100).for_each(|size| sizes.resized(size, size + 1));
-        assert!(sizes.is_most(5000) && !sizes.is_most(100));
-        sizes.resized(100, 4999);
+        (0..1100).for_each(|size| sizes.resized(size, size + 1));
+        assert!(sizes.is_most(5000) && !sizes.is_most(1100));
+        sizes.resized(1100, 4999);
         assert!(sizes.is_most(4999), "it is about as large");
         sizes.resized(5000, 0);
-        sizes.resized(4999, 10);
-        assert!(sizes.is_most(10));
-        sizes.resized(10, 0);
+        sizes.resized(4999, 1100);
+        assert!(sizes.is_most(1100));
+        sizes.resized(1100, 10);
         assert!(sizes.0.iter().all(|count| count.load(Ordering::Relaxed) == 0));
     }
 }
