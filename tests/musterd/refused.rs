@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 
@@ -34,6 +35,8 @@ fn spawn_refused(mut command: Command, calls: &[i64], error: Errno) -> Child {
         std::env::consts::ARCH.try_into().expect("an architecture of seccompiler's"),
     );
     let filter: BpfProgram = filter.and_then(TryInto::try_into).expect("a filter");
+    // With it std forks: glibc's posix_spawn, where prlimit64 is refused, takes no descriptor past 255.
+    command.gid(rustix::process::getgid().as_raw());
     // A filter is its thread's and its children's, for good: so a thread of its own.
     let run = move || {
         apply_filter(&filter).expect("seccomp needs no privilege");
