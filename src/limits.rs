@@ -63,6 +63,12 @@ pub const SHARED_FROM: usize = 80;
 /// Output that a peer has not read yet, in bytes. Past it the event loop stops reading from that
 /// connection.
 pub const QUEUED_OUTPUT: usize = 256 * 1024;
+/// The kernel's buffer for the output of one connection, in bytes; it takes twice as much memory for
+/// it. Without a limit it gives each connection up to 4 MiB (`net.ipv4.tcp_wmem`), and when all have
+/// too much together it drops what comes in, for every connection of the machine. Also how much one
+/// write can cost. So much for each round trip is 100 MB/s at 1 ms, and 1 MB/s at 100 ms. Past it: the
+/// output waits here.
+pub const SEND_BUFFER: usize = 128 * 1024;
 /// How long output may make no progress, because the peer does not read it or its machine does not
 /// acknowledge it (`TCP_USER_TIMEOUT`). Past it: close.
 pub const WRITE_STALL: Duration = Duration::from_secs(30);

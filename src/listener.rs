@@ -122,6 +122,7 @@ impl Listener {
         // While a reply is not acknowledged the kernel does not probe, and would try for 15 minutes.
         let dead = u32::try_from(limits::TCP_USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
         sockopt::set_tcp_user_timeout(&socket, dead)?;
+        sockopt::set_socket_send_buffer_size(&socket, limits::SEND_BUFFER)?;
         if let Some(silence) = keepalive {
             sockopt::set_socket_keepalive(&socket, true)?;
             sockopt::set_tcp_keepidle(&socket, silence)?;

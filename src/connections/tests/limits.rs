@@ -141,6 +141,8 @@ fn accepted_sockets_inherit_the_options_of_the_listener() {
         u128::from(sockopt::tcp_user_timeout(socket).unwrap()),
         limits::TCP_USER_TIMEOUT.as_millis()
     );
+    // The kernel takes twice as much memory for it.
+    assert_eq!(sockopt::socket_send_buffer_size(socket).unwrap(), 2 * limits::SEND_BUFFER);
     assert!(sockopt::socket_keepalive(socket).unwrap());
     assert_eq!(sockopt::tcp_keepidle(socket).unwrap(), Duration::from_secs(15));
     assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), limits::KEEPALIVE_INTERVAL);
