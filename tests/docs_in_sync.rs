@@ -52,6 +52,34 @@ fn every_path_in_contributing_exists() {
     }
 }
 
+/// Tables and code are as wide as they must be.
+#[test]
+fn text_of_documents_has_at_most_100_columns() {
+    for document in [
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "README.md",
+        "SECURITY.md",
+        "benches/comparison/notes.md",
+        "docs/configuration.md",
+        "docs/metrics.md",
+        "loadgen/README.md",
+        "tests/README.md",
+        "tests/corpus/README.md",
+        "tests/interop/README.md",
+    ] {
+        let text = read(document);
+        // Between two fences is code.
+        let parts = text.split("\n```").step_by(2);
+        let lines = parts
+            .flat_map(str::lines)
+            .filter(|line| !line.trim_start().starts_with('|') && !line.starts_with("    "));
+        let wide: Vec<_> = lines.filter(|line| line.chars().count() > 100).collect();
+        assert!(wide.is_empty(), "{document}: {wide:#?}");
+    }
+}
+
 /// The names and values of all limits.
 macro_rules! limits {
     ($($name:ident)*) => { [$((stringify!($name), Limit::from(limits::$name))),*] };
