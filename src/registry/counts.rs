@@ -183,6 +183,11 @@ impl Counts {
         Ok(())
     }
 
+    /// How many more topics and channels there may be.
+    pub(super) fn free_names(&self) -> usize {
+        self.capacity.registrations.saturating_sub(self.names.load(Ordering::Relaxed))
+    }
+
     fn add_name(&self, bytes: usize, room: Room) -> Result<(), LimitReached> {
         let before = self.names.fetch_add(1, Ordering::Relaxed);
         let limit = match room {

@@ -140,7 +140,8 @@ impl Registry {
         if limit == LimitReached::Memory {
             needed.names = 0;
         } else {
-            needed = Size { names: needed.names.max(1), bytes: 0 };
+            let names = needed.names.saturating_sub(self.counts.free_names());
+            needed = Size { names: names.max(1), bytes: 0 };
         }
         if !self.can_make_room(topic, needed) {
             return Err(limit);
@@ -345,6 +346,16 @@ mod tests {
         all.create("made").expect("the eighth");
         assert_eq!(all.create("more"), Err(LimitReached::HttpNames));
         all.check(&["left", "left a", "left b", "made", "u", "v", "w", "x"], 1);
+    }
+
+    #[test]
+    fn what_is_free_and_what_was_left_behind_make_room_together() {
+        let all = Fixture::new(CAPACITY);
+        let mut stays = all.nsqd(&["a", "b", "c", "d", "e"]);
+        all.leave(all.nsqd(&["e left"]));
+        all.create("made").expect("the seventh");
+        all.register(&mut stays, "t new").expect("the eighth, and one makes room");
+        all.check(&["a", "b", "c", "d", "e", "made", "t", "t new"], 1);
     }
 
     #[test]
