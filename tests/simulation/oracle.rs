@@ -171,20 +171,32 @@ impl Oracle {
     }
 
     /// Calls `fits` with how many names there are, and how many of them only HTTP clients know; as
-    /// long as the registry is full, what nsqds left behind makes room.
+    /// long as the registry is full, what nsqds left behind makes room. Nothing of that is removed
+    /// for what does not fit in the end.
     fn with_room(
         &mut self,
         topic: &str,
         fits: impl Fn(usize, usize, &Capacity) -> Result<(), LimitReached>,
     ) -> Result<(), LimitReached> {
+        let before = (self.model.clone(), self.created.clone(), self.left_behind.clone());
+        let mut removed = Vec::new();
         loop {
             let done = fits(self.model.names(), self.http_names(), &self.capacity);
             let oldest = self.left_behind.iter().find(|oldest| *oldest != topic).cloned();
             match (done, oldest) {
-                (Err(LimitReached::Registry), Some(oldest)) => self.remove_left_behind(&oldest),
-                _ => return done,
+                (Err(LimitReached::Registry), Some(oldest)) => {
+                    self.remove_left_behind(&oldest);
+                    removed.push(oldest);
+                }
+                (Err(_), _) => {
+                    (self.model, self.created, self.left_behind) = before;
+                    return done;
+                }
+                (Ok(()), _) => break,
             }
         }
+        removed.iter().for_each(|topic| self.show(topic));
+        Ok(())
     }
 
     fn remove_left_behind(&mut self, topic: &str) {
@@ -196,7 +208,6 @@ impl Oracle {
             self.model.delete_channel(topic, &channel.expect("something is left behind"));
         }
         self.settle(&before, &[topic]);
-        self.show(topic);
     }
 
     /// Whether all of a topic was left behind.
