@@ -238,6 +238,15 @@ fn code_unit(text: &[u8]) -> Option<u16> {
 }
 
 #[cfg(test)]
+impl PeerInfo {
+    /// That of a test's nsqd.
+    pub(crate) fn sample(hostname: &str, broadcast_address: &str) -> Self {
+        let body = testkit::wire::peer_info(hostname, broadcast_address);
+        Self::decode(body.as_bytes()).expect("a sample")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

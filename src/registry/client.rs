@@ -187,8 +187,7 @@ mod tests {
 
     #[test]
     fn table_of_what_was_registered_once_becomes_small_again() {
-        let body = testkit::wire::peer_info("host", "node");
-        let info = PeerInfo::decode(body.as_bytes()).expect("a sample");
+        let info = PeerInfo::sample("host", "node");
         let producer = Producer::new(([127, 0, 0, 1], 1).into(), info, Timestamp::default());
         let mut client = Client::new(producer);
         let name = |number: usize| TopicName::new(&format!("t{number}")).expect("valid");

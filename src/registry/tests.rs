@@ -38,8 +38,7 @@ fn published(snapshots: &Snapshots) -> BTreeMap<String, Seen> {
 }
 
 fn peer_info(number: u16) -> PeerInfo {
-    let body = testkit::wire::peer_info("", &format!("node-{number}"));
-    PeerInfo::decode(body.as_bytes()).expect("a sample")
+    PeerInfo::sample("", &format!("node-{number}"))
 }
 
 fn address(number: u16) -> SocketAddr {

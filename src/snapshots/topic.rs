@@ -265,8 +265,7 @@ mod tests {
 
     #[test]
     fn bytes_of_a_lookup_are_those_of_what_is_there() {
-        let body = testkit::wire::peer_info("host", "node");
-        let info = PeerInfo::decode(body.as_bytes()).expect("a sample");
+        let info = PeerInfo::sample("host", "node");
         let producer = Producer::new(([127, 0, 0, 1], 1).into(), info, Timestamp::default());
         let name = |text| ChannelName::new(text).expect("valid");
         let mut topic = Topic::default();

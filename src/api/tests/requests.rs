@@ -38,8 +38,7 @@ fn head_is_answered_as_get_without_a_body() {
 fn tombstone_finds_an_nsqd_in_any_spelling() {
     for node in ["[::1]:4151", "::1:4151", "[0:0::1]:4151"] {
         let mut server = Server::new();
-        let body = testkit::wire::peer_info("h", "::1");
-        let info = PeerInfo::decode(body.as_bytes()).expect("a sample");
+        let info = PeerInfo::sample("h", "::1");
         let mut changes = PendingChanges::default();
         let address = "[::1]:9".parse().expect("an address");
         let mut nsqd = server.api.registry.identify(&mut changes, address, info, START);
