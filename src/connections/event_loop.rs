@@ -281,24 +281,38 @@ impl<H: ConnectionHandler> EventLoop<H> {
     /// in the next iteration, and behind it what becomes ready meanwhile. The more wait, the less is
     /// read and done for each; what has more goes on in slices.
     fn serve_ready(&mut self) -> usize {
-        let mut ready = mem::take(&mut self.ready);
+        let ready = mem::take(&mut self.ready);
         let units = part_of_round(ready.len());
         let most = limits::READ_BUFFER * units / limits::CALL;
-        let mut served = 0;
-        for &token in &ready {
+        let (served, mut rest) = self.each_in_time(ready, |event_loop, token| {
+            event_loop.work.begin_call_of(units);
+            event_loop.work.spend(SERVE);
+            event_loop.serve(token, most);
+            event_loop.write_if_full();
+        });
+        rest.append(&mut self.ready);
+        self.ready = rest;
+        served
+    }
+
+    /// Calls `each` for one slot after the other until the work is over. Returns for how many, and
+    /// the others.
+    #[inline]
+    fn each_in_time(
+        &mut self,
+        mut tokens: Vec<Token>,
+        mut each: impl FnMut(&mut Self, Token),
+    ) -> (usize, Vec<Token>) {
+        let mut done = 0;
+        for &token in &tokens {
             if self.work.is_iteration_over() {
                 break;
             }
-            served += 1;
-            self.work.begin_call_of(units);
-            self.work.spend(SERVE);
-            self.serve(token, most);
-            self.write_if_full();
+            done += 1;
+            each(self, token);
         }
-        ready.drain(..served);
-        ready.append(&mut self.ready);
-        self.ready = ready;
-        served
+        tokens.drain(..done);
+        (done, tokens)
     }
 
     /// Does what a slot on the ready list waits for; reads so many bytes at most.

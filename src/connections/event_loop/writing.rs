@@ -44,18 +44,12 @@ impl<H: ConnectionHandler> EventLoop<H> {
             return 0;
         }
         self.work.restart(self.clock.now() + limits::SLICES);
-        let mut writable = mem::take(&mut self.writable);
-        let mut written = 0;
-        for &token in &writable {
-            if self.work.is_iteration_over() {
-                break;
-            }
-            written += 1;
-            self.work.spend(SERVE);
-            self.write_queued(token);
-        }
-        writable.drain(..written);
-        self.writable = writable;
+        let writable = mem::take(&mut self.writable);
+        let (written, rest) = self.each_in_time(writable, |event_loop, token| {
+            event_loop.work.spend(SERVE);
+            event_loop.write_queued(token);
+        });
+        self.writable = rest;
         self.work.restart(self.now + limits::ITERATION);
         written
     }
