@@ -60,6 +60,12 @@ pub const SLICES: Duration = Duration::from_millis(1);
 /// and of an nsqd that has identified what is new of that nsqd.
 pub const SHARED_FROM: usize = 80;
 
+/// [`SHARED_FROM`] of `most` bytes or registrations, of which a hundred are few.
+#[must_use]
+pub(crate) const fn shared_from(most: usize) -> usize {
+    most / 100 * SHARED_FROM
+}
+
 /// Output that a peer has not read yet, in bytes. Past it the event loop stops reading from that
 /// connection.
 pub const QUEUED_OUTPUT: usize = 256 * 1024;

@@ -148,12 +148,7 @@ impl Memory {
     /// Whether so many bytes more may be used for that; if not, that is counted.
     #[must_use]
     pub fn has_room(&self, what: Use, bytes: usize) -> bool {
-        let (most, then) = self.most_and_then(what, bytes);
-        let has_room = most.is_some_and(|most| then <= most);
-        if !has_room {
-            self.refuse(what);
-        }
-        has_room
+        self.room(what, bytes) != Room::None
     }
 
     /// What room there is to use so many bytes more for that.
@@ -161,7 +156,7 @@ impl Memory {
     pub fn room(&self, what: Use, bytes: usize) -> Room {
         let (most, then) = self.most_and_then(what, bytes);
         match most.filter(|&most| then <= most) {
-            Some(most) if then <= most / 100 * limits::SHARED_FROM => Room::Enough,
+            Some(most) if then <= limits::shared_from(most) => Room::Enough,
             Some(_) => Room::Little,
             None => {
                 self.refuse(what);

@@ -72,8 +72,13 @@ impl Pool {
     /// A pool of `size` places.
     #[must_use]
     pub(crate) fn new(size: usize) -> Arc<Self> {
-        let shared_from = size.saturating_mul(limits::SHARED_FROM).div_ceil(100);
-        Arc::new(Self { size, shared_from, taken: Mutex::default() })
+        Arc::new(Self { size, shared_from: Self::shared_from(size), taken: Mutex::default() })
+    }
+
+    /// From so many places taken on, of `size`, shares count.
+    #[must_use]
+    pub(crate) fn shared_from(size: usize) -> usize {
+        size.saturating_mul(limits::SHARED_FROM).div_ceil(100)
     }
 
     /// A place for `peer`, which is canonical; `None` when the pool is full, or when it is

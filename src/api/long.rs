@@ -26,7 +26,7 @@ const CHANGE: u32 = 20;
 const COLLECTED: usize = 1024 * 1024;
 
 /// From so many bytes on, an address that collects as much as any other gets no more.
-const SHARED_FROM: usize = limits::NODES_INDEX / 100 * limits::SHARED_FROM;
+const SHARED_FROM: usize = limits::shared_from(limits::NODES_INDEX);
 
 /// The long requests that are being answered.
 #[derive(Debug)]

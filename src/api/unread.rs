@@ -49,7 +49,7 @@ impl Unread {
         Self {
             bytes: Arc::new(bytes),
             most: most as u64,
-            shared_from: (most / 100 * limits::SHARED_FROM) as u64,
+            shared_from: limits::shared_from(most) as u64,
             reserved: (most + reserve(most)) as u64,
             pool: Pool::new(most / PLACE),
         }

@@ -129,9 +129,8 @@ impl ConnectionCounters {
     /// `most` that may be open.
     #[must_use]
     pub fn past_shared(&self, most: usize) -> usize {
-        let shared_from = most.saturating_mul(limits::SHARED_FROM).div_ceil(100);
         let open = usize::try_from(self.open()).unwrap_or(usize::MAX);
-        open.saturating_add(1).saturating_sub(shared_from)
+        open.saturating_add(1).saturating_sub(Pool::shared_from(most))
     }
 
     /// Bytes of output that peers have not taken yet, now.
@@ -290,7 +289,7 @@ impl ConnectionCounters {
         permit: impl FnOnce() -> Option<&'a Permit>,
     ) -> bool {
         let queued = self.queued_output();
-        let shared_from = most / 100 * limits::SHARED_FROM;
+        let shared_from = limits::shared_from(most);
         queued <= most as u64 && (queued <= shared_from as u64 || self.has_share(permit()))
     }
 }

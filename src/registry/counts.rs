@@ -273,7 +273,7 @@ impl Counts {
         if in_memory == memory::Room::None {
             return Err(LimitReached::Memory);
         }
-        let shared_from = self.capacity.registrations / 100 * limits::SHARED_FROM;
+        let shared_from = limits::shared_from(self.capacity.registrations);
         let is_short = in_memory == memory::Room::Little
             || all.max(self.names.load(Ordering::Relaxed)) > shared_from;
         if is_short && has > limits::REGISTRATIONS_UNSHARED && self.sizes.is_most(has) {
