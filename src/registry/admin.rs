@@ -13,8 +13,7 @@ impl Registry {
     /// Creates a topic, if there is none of that name.
     ///
     /// # Errors
-    /// [`LimitReached::Registry`] or [`LimitReached::HttpNames`], and nothing has changed but names
-    /// that nsqds left behind.
+    /// The limit that refuses it, and nothing has changed.
     pub fn create_topic(&self, topic: &TopicName) -> Result<(), LimitReached> {
         self.create(topic, None)
     }
@@ -22,8 +21,7 @@ impl Registry {
     /// Creates a channel and its topic, as far as they do not exist.
     ///
     /// # Errors
-    /// [`LimitReached::Registry`] or [`LimitReached::HttpNames`], and nothing has changed but names
-    /// that nsqds left behind.
+    /// The limit that refuses it, and nothing has changed.
     pub fn create_channel(
         &self,
         topic: &TopicName,

@@ -48,9 +48,7 @@ impl Size {
             bytes: topics * memory::TOPIC + channels * memory::CHANNEL,
         }
     }
-}
 
-impl Size {
     fn is_covered(self) -> bool {
         self.names == 0 && self.bytes == 0
     }
@@ -234,8 +232,7 @@ mod tests {
         }
 
         fn identify(&self) -> Client {
-            let body = testkit::wire::peer_info("", "node");
-            let info = PeerInfo::decode(body.as_bytes()).expect("a sample");
+            let info = PeerInfo::sample("", "node");
             let (address, now) = (([127, 0, 0, 1], 1).into(), Timestamp::default());
             let mut changes = PendingChanges::default();
             let client = self.0.identify(&mut changes, address, info, now);

@@ -1,6 +1,6 @@
 //! The generator's own maximum: lookups at rising rates against a static server that this program
-//! starts, until the generator is the bottleneck, the machine is busy or responses fall behind. The generator cannot
-//! exceed this rate against any target on this machine.
+//! starts, until the generator is the bottleneck, the machine is busy or responses fall behind. The
+//! generator cannot exceed this rate against any target on this machine.
 //!
 //! Must not: be run beside other load.
 
